@@ -1,0 +1,1 @@
+"""The credit-limit engine: from behaviour events to explained limit changes."""

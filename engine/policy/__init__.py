@@ -1,0 +1,1 @@
+"""The policy language: a YAML document, checked, versioned and compiled to arrays."""

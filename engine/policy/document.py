@@ -1,0 +1,391 @@
+"""The policy document: what a risk analyst writes, as frozen pydantic models.
+
+A document says everything that decides: which events are measured, how measures become features, how features become points, bands and
+limits, and which rules stand around them. ``docs/policy.md`` explains each field with its arithmetic; this module is its grammar, and
+``engine.policy.verify`` holds what one field says against another.
+
+Money is in minor units, windows are in days or hours, margins and points are score points.
+"""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal, Self
+
+from pydantic import BaseModel, ConfigDict, Field, model_validator
+
+AMOUNT_MAX = 2**53 - 1
+POINTS_MAX = 1_000_000
+
+Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
+Word = Annotated[str, Field(min_length=1, max_length=64)]
+Minor = Annotated[int, Field(ge=0, le=AMOUNT_MAX)]
+Points = Annotated[int, Field(ge=-POINTS_MAX, le=POINTS_MAX)]
+Days = Annotated[int, Field(ge=0, le=3660)]
+UtcOffsetMinutes = Annotated[int, Field(ge=-14 * 60, le=14 * 60)]
+
+SourceEvent = Literal["repayment", "purchase", "transfer", "instalment"]
+NumberField = Literal["amount_minor", "amount_due_minor", "days_late"]
+WordField = Literal["category", "channel", "product", "funded_by", "direction", "purpose", "merchant_id", "counterparty_id", "outcome"]
+ProfileFigure = Literal[
+    "status",
+    "employment",
+    "income_proof",
+    "jurisdiction",
+    "opened_on",
+    "identity_verified_until",
+    "income_monthly_minor",
+    "income_as_of",
+    "debt_service_monthly_minor",
+    "assets_minor",
+    "external_debt_minor",
+    "external_limits_minor",
+    "credit_months",
+    "credit_completeness_percent",
+    "delinquencies_24m",
+    "persistent_debt_months",
+    "revenue_yearly_minor",
+    "bank_flow_monthly_minor",
+    "ecosystem_activity_monthly",
+    "consent_at",
+    "opted_out_at",
+    "device_changed_at",
+    "contact_changed_at",
+    "principal_eligible",
+    "related_days_past_due",
+    "related_exposure_minor",
+]
+Figure = Annotated[str, Field(pattern=r"^[a-z0-9_]+$|^attributes\.[A-Za-z0-9_.-]{1,64}$")]
+
+
+class PolicyModel(BaseModel):
+    """Base of every part of a policy: closed, frozen and strict (``"1"`` is not 1, ``yes`` is not true)."""
+
+    model_config = ConfigDict(extra="forbid", frozen=True, strict=True)
+
+
+class Condition(PolicyModel):
+    """One condition of a measure's filter; exactly one kind of test on one field of the event.
+
+    ``in``/``not_in`` test a word field, ``at_least``/``at_most`` a number field, ``from``/``to`` the local hour (from inclusive, to exclusive,
+    wrapping over midnight).
+    """
+
+    field: NumberField | WordField | Literal["local_hour"]
+    is_in: tuple[Word, ...] | None = Field(None, alias="in", min_length=1, max_length=63)
+    not_in: tuple[Word, ...] | None = Field(None, min_length=1, max_length=63)
+    at_least: int | None = Field(None, ge=-AMOUNT_MAX, le=AMOUNT_MAX)
+    at_most: int | None = Field(None, ge=-AMOUNT_MAX, le=AMOUNT_MAX)
+    from_hour: int | None = Field(None, alias="from", ge=0, le=23)
+    to_hour: int | None = Field(None, alias="to", ge=0, le=23)
+
+
+class Measure(PolicyModel):
+    """What is accumulated of one kind of event: ``count``, ``sum``, ``max``, ``distinct`` in tiles; ``balance``, ``last_seen`` for ever.
+
+    ``of`` is the number summed or maximised, or the word whose distinct values are counted. ``closed_set`` lists the words of a distinct
+    measure (at most 63; others are not counted); without it a 64-bit sketch counts approximately. Where all of ``minus`` holds a sum or
+    a balance goes down instead of up. ``column`` and ``added_at`` (RFC 3339) are assigned by ``policy promote``.
+    """
+
+    name: Name
+    event: SourceEvent
+    kind: Literal["count", "sum", "max", "distinct", "balance", "last_seen"]
+    of: NumberField | WordField | None = None
+    where: tuple[Condition, ...] = Field((), max_length=8)
+    minus: tuple[Condition, ...] = Field((), max_length=8)
+    closed_set: tuple[Word, ...] | None = Field(None, min_length=1, max_length=63)
+    tile: Literal["day", "hour"] = "day"
+    utc_offset_minutes: UtcOffsetMinutes | None = None
+    column: int | None = Field(None, ge=0, le=65535)
+    added_at: str | None = None
+
+
+class _Feature(PolicyModel):
+    name: Name
+    text: dict[Literal["zh", "en"], str] = Field(default_factory=dict)
+    adverse_text: dict[Literal["zh", "en"], str] = Field(default_factory=dict)
+
+
+class _Windowed(_Feature):
+    window_days: int | None = Field(None, ge=1, le=730)
+    window_hours: int | None = Field(None, ge=1, le=48)
+    when_partial: Literal["as_is", "missing"] = "as_is"
+
+
+class _Monthly(_Feature):
+    window_months: int = Field(ge=2, le=24)
+    when_partial: Literal["as_is", "missing"] = "as_is"
+
+
+Scale = Literal[1, 100, 1000]
+
+
+class Total(_Windowed):
+    """The window's count or sum (never below 0), its maximum, or a balance (no window)."""
+
+    kind: Literal["total"]
+    measure: Name
+
+
+class Average(_Windowed):
+    """Sum measure ÷ count measure over the window; missing when the count is not positive."""
+
+    kind: Literal["average"]
+    sum: Name
+    count: Name
+
+
+class Ratio(_Windowed):
+    """``scale`` x numerator ÷ denominator; missing when the denominator is not positive."""
+
+    kind: Literal["ratio"]
+    numerator: Name
+    denominator: Name
+    scale: Scale = 100
+
+
+class Share(_Windowed):
+    """``scale`` x part ÷ whole, at most ``scale``; missing when the whole is not positive."""
+
+    kind: Literal["share"]
+    part: Name
+    whole: Name
+    scale: Scale = 100
+
+
+class ShareAbove(_Windowed):
+    """The share of a count or sum measure that comes from events of at least ``amount_minor`` (a measure is derived for the part)."""
+
+    kind: Literal["share_above"]
+    measure: Name
+    amount_minor: int = Field(ge=1, le=AMOUNT_MAX)
+    scale: Scale = 100
+
+
+class DaysSince(_Feature):
+    """Policy days since a ``last_seen`` measure; missing when never seen."""
+
+    kind: Literal["days_since"]
+    measure: Name
+
+
+class Trend(_Windowed):
+    """``scale`` x this window ÷ the window of the same length before it; missing when that one is not positive."""
+
+    kind: Literal["trend"]
+    measure: Name
+    scale: Scale = 100
+
+
+class ActiveMonths(_Monthly):
+    """How many of the last ``window_months`` blocks of 30 days have a positive total."""
+
+    kind: Literal["active_months"]
+    measure: Name
+
+
+class Regularity(_Monthly):
+    """``scale`` x smallest ÷ largest of the last ``window_months`` blocks of 30 days; missing when the largest is not positive."""
+
+    kind: Literal["regularity"]
+    measure: Name
+    scale: Scale = 100
+
+
+class Distinct(_Windowed):
+    """Number of distinct words seen in the window: exact for a closed set, estimated by linear counting for an open one."""
+
+    kind: Literal["distinct"]
+    measure: Name
+
+
+class Utilisation(_Feature):
+    """``scale`` x exposure ÷ limit in force; missing when the exposure is unknown or the limit is 0."""
+
+    kind: Literal["utilisation"]
+    scale: Scale = 100
+
+
+class DaysPastDue(_Feature):
+    """Days past due of the oldest unpaid instalment, 0 when current."""
+
+    kind: Literal["days_past_due"]
+
+
+class ProfileValue(_Feature):
+    """A figure of the profile as it is; with ``per`` the ratio ``scale`` x figure ÷ per (missing when per is not positive)."""
+
+    kind: Literal["profile"]
+    figure: Figure
+    per: Figure | None = None
+    scale: Scale = 1
+
+
+class Completeness(_Feature):
+    """Percent of the listed figures that the profile knows."""
+
+    kind: Literal["completeness"]
+    figures: tuple[Figure, ...] = Field(min_length=1, max_length=30)
+
+
+class Tenure(_Feature):
+    """Policy days since the profile's ``opened_on``; missing when unknown."""
+
+    kind: Literal["tenure"]
+
+
+Feature = Annotated[
+    Total
+    | Average
+    | Ratio
+    | Share
+    | ShareAbove
+    | DaysSince
+    | Trend
+    | ActiveMonths
+    | Regularity
+    | Distinct
+    | Utilisation
+    | DaysPastDue
+    | ProfileValue
+    | Completeness
+    | Tenure,
+    Field(discriminator="kind"),
+]
+
+
+class Bin(PolicyModel):
+    """Points from a lower bound on (inclusive); the first bin has no lower bound."""
+
+    at_least: int | None = Field(None, ge=-AMOUNT_MAX, le=AMOUNT_MAX)
+    points: Points
+
+
+class Characteristic(PolicyModel):
+    """One row of a scorecard: a feature, its bins in ascending order, and the points of *missing*."""
+
+    feature: Name
+    bins: tuple[Bin, ...] = Field(min_length=1, max_length=32)
+    missing: Points
+
+
+class Band(PolicyModel):
+    """A score band. The lowest has no ``lower``. A score enters from below at lower + up_margin and leaves below lower - down_margin."""
+
+    name: Name
+    lower: Points | None = None
+    up_margin: int = Field(0, ge=0, le=POINTS_MAX)
+    down_margin: int = Field(0, ge=0, le=POINTS_MAX)
+    limit_minor: Minor
+
+
+class Eligibility(PolicyModel):
+    """One requirement; it fails on a missing value unless ``unknown: pass``.
+
+    Exactly one of ``figure`` and ``feature`` names the value. ``at_least``/``at_most`` bound it; ``in`` lists the accepted words (of status,
+    employment, income_proof, jurisdiction); ``min_age_days``/``max_age_days`` bound the policy days from a date figure to today.
+    """
+
+    code: Name
+    figure: Figure | None = None
+    feature: Name | None = None
+    at_least: int | None = Field(None, ge=-AMOUNT_MAX, le=AMOUNT_MAX)
+    at_most: int | None = Field(None, ge=-AMOUNT_MAX, le=AMOUNT_MAX)
+    is_in: tuple[Word, ...] | None = Field(None, alias="in", min_length=1, max_length=63)
+    min_age_days: int | None = Field(None, ge=-36600, le=36600)
+    max_age_days: int | None = Field(None, ge=-36600, le=36600)
+    unknown: Literal["fail", "pass"] = "fail"
+    text: dict[Literal["zh", "en"], str] = Field(default_factory=dict)
+
+
+class IncomeCap(PolicyModel):
+    """Cap = monthly income x multiple_percent ÷ 100 - known external limits; ``unknown_income_minor`` where the income is not known."""
+
+    multiple_percent: int = Field(ge=1, le=10_000)
+    unknown_income_minor: Minor
+
+
+class Limits(PolicyModel):
+    """From a band's limit to the target: caps, rounding, steps, minimum change (all in minor units)."""
+
+    product_cap_minor: Minor
+    legal_cap_minor: Minor
+    income_cap: IncomeCap | None = None
+    related_cap_minor: Minor | None = None
+    round_to_minor: int = Field(ge=1, le=AMOUNT_MAX)
+    step_up_minor: Annotated[int, Field(ge=1, le=AMOUNT_MAX)] | None = None
+    step_down_minor: Annotated[int, Field(ge=1, le=AMOUNT_MAX)] | None = None
+    minimum_change_minor: int = Field(1, ge=1, le=AMOUNT_MAX)
+
+
+class CoolDown(PolicyModel):
+    """Days of rest: ``up_days`` after any change of the limit before an increase, ``down_days`` after a decrease before the next."""
+
+    up_days: Days
+    down_days: Days
+
+
+class InitialStanding(PolicyModel):
+    """The standing every account of the segment starts from, without an event."""
+
+    limit_minor: Minor
+    band: Name
+
+
+class Segment(PolicyModel):
+    """One clientele with its own strategy: who may be granted anything, how it is scored, and which limits follow."""
+
+    name: Literal["individual", "enterprise"]
+    eligibility: tuple[Eligibility, ...] = Field((), max_length=24)
+    base_points: Points
+    scorecard: tuple[Characteristic, ...] = Field(min_length=1, max_length=64)
+    bands: tuple[Band, ...] = Field(min_length=1, max_length=16)
+    limits: Limits
+    cool_down: CoolDown
+    initial_standing: InitialStanding | None = None
+
+
+class Arrears(PolicyModel):
+    """When an instalment is past due, and what follows. Buckets: 0 current, 1 from 1 day, 2 from 30, 3 from 60, 4 from 90 by default."""
+
+    grace_days: int = Field(0, ge=0, le=60)
+    tolerance_minor: Minor = 0
+    cure_days: Days = 30
+    bucket_lower_days: tuple[int, int, int, int] = (1, 30, 60, 90)
+    block_drawing_from_bucket: int = Field(2, ge=1, le=4)
+    limit_to_exposure_from_bucket: int = Field(4, ge=1, le=4)
+
+
+class Policy(PolicyModel):
+    """One immutable version of a lender's policy."""
+
+    policy: Name
+    version: int = Field(ge=1, le=2**31 - 1)
+    currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    utc_offset_minutes: UtcOffsetMinutes = 0
+    needs_profile: bool = True
+    default_segment: Literal["individual", "enterprise"] = "individual"
+    too_far_ahead_seconds: int = Field(300, ge=0, le=86_400)
+    arrears: Arrears = Arrears()
+    measures: tuple[Measure, ...] = Field(min_length=1, max_length=128)
+    features: tuple[Feature, ...] = Field(min_length=1, max_length=128)
+    segments: tuple[Segment, ...] = Field(min_length=1, max_length=2)
+
+    @model_validator(mode="before")
+    @classmethod
+    def _tuples(cls, value: object) -> object:
+        """YAML and JSON have only lists; strict tuples would refuse them."""
+        return _lists_to_tuples(value)
+
+    @classmethod
+    def from_plain(cls, value: object) -> Self:
+        """Build from plain JSON data (as ``limit-control`` carries it). Raises pydantic.ValidationError."""
+        return cls.model_validate(value)
+
+
+def _lists_to_tuples(value: object) -> object:
+    if isinstance(value, dict):
+        return {key: _lists_to_tuples(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return tuple(_lists_to_tuples(item) for item in value)
+    return value

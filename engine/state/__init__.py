@@ -1,0 +1,1 @@
+"""The accounts' state: keys, codec and the stores that apply journal records."""

@@ -1,0 +1,105 @@
+"""The journal record: all that one batch of a shard did, in one message of ``limit-journal``.
+
+It is the truth of the commit protocol: whoever applies it to a store in sequence has the shard's state, whoever re-runs its inputs with its
+cuts gets it again byte for byte. So it holds no time of day, no host and nothing that depends on the order of a dictionary.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import ormsgpack
+
+RECORD_FORMAT = 1
+
+
+@dataclass(frozen=True, slots=True)
+class InputCut:
+    """What the batch took of one input topic: offsets ``first`` (inclusive) to ``next`` (exclusive), and the topic's running maximum of
+    record time after it (``clock_ms``)."""
+
+    topic: str
+    first: int
+    next: int
+    clock_ms: int
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """One record for an output topic. ``headers`` are in order. Dead letters are not here: they are named by ``DeadLetterRef``."""
+
+    topic: str
+    key: bytes
+    value: bytes
+    headers: tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class DeadLetterRef:
+    """A rejected input record: where it lies, and why. The bytes never go through the journal."""
+
+    topic: str
+    offset: int
+    disposition: str
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class JournalRecord:
+    """One commit of a shard. ``accounts`` are (account id, encoded state) in ascending order of id; ``fields`` are the shard hash's fields
+    that changed besides those that every record implies (sequence, cuts, tick, policy)."""
+
+    shard: int
+    sequence: int
+    engine_version: str
+    policy_hash: str
+    tick_ms: int
+    events: int
+    cuts: tuple[InputCut, ...]
+    accounts: tuple[tuple[bytes, bytes], ...]
+    fields: tuple[tuple[str, bytes], ...]
+    outputs: tuple[Output, ...]
+    dead_letters: tuple[DeadLetterRef, ...]
+    counts: tuple[tuple[str, int], ...]
+
+    def encode(self) -> bytes:
+        """The bytes on the wire: MessagePack, positional, format number first."""
+        return ormsgpack.packb(
+            (
+                RECORD_FORMAT,
+                self.shard,
+                self.sequence,
+                self.engine_version,
+                self.policy_hash,
+                self.tick_ms,
+                self.events,
+                [(c.topic, c.first, c.next, c.clock_ms) for c in self.cuts],
+                self.accounts,
+                self.fields,
+                [(o.topic, o.key, o.value, o.headers) for o in self.outputs],
+                [(d.topic, d.offset, d.disposition, d.message) for d in self.dead_letters],
+                self.counts,
+            )
+        )
+
+    @classmethod
+    def decode(cls, raw: bytes) -> JournalRecord:
+        """Inverse of ``encode``. Raises ValueError for a format this engine does not know."""
+        parts = ormsgpack.unpackb(raw)
+        if parts[0] != RECORD_FORMAT:
+            raise ValueError(f"journal record format {parts[0]}; this engine reads {RECORD_FORMAT}: run a newer engine")
+        _, shard, sequence, engine, policy, tick, events, cuts, accounts, fields, outputs, dead, counts = parts
+        return cls(
+            shard,
+            sequence,
+            engine,
+            policy,
+            tick,
+            events,
+            tuple(InputCut(*cut) for cut in cuts),
+            tuple((account, value) for account, value in accounts),
+            tuple((name, value) for name, value in fields),
+            tuple(Output(t, k, v, tuple((n, h) for n, h in headers)) for t, k, v, headers in outputs),
+            tuple(DeadLetterRef(*ref) for ref in dead),
+            tuple((name, count) for name, count in counts),
+        )

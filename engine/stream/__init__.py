@@ -1,0 +1,1 @@
+"""The stream: from Kafka records to committed decisions."""

@@ -1,0 +1,60 @@
+"""Records as they come from one partition, and the batch that a shard takes from its topics."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.core.layout import Topic
+
+Headers = tuple[tuple[str, bytes], ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Chunk:
+    """Consecutive records of one topic partition, as columns of equal length, in offset order (offsets may have gaps: transaction markers).
+
+    ``headers`` is None when no record of the chunk has any.
+    """
+
+    topic: Topic
+    offsets: list[int]
+    times_ms: list[int]
+    keys: list[bytes | None]
+    values: list[bytes | None]
+    headers: list[Headers] | None
+
+    def __len__(self) -> int:
+        return len(self.offsets)
+
+    def slice(self, start: int, stop: int) -> Chunk:
+        """Records ``start`` (inclusive) to ``stop`` (exclusive)."""
+        return Chunk(
+            self.topic,
+            self.offsets[start:stop],
+            self.times_ms[start:stop],
+            self.keys[start:stop],
+            self.values[start:stop],
+            self.headers[start:stop] if self.headers is not None else None,
+        )
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """What a shard takes at once: a chunk per topic that gives something, and the order in which their records are taken.
+
+    ``order_topic`` (n,) int8 is the Topic of each record in merged order, ``order_index`` (n,) int64 its index in that topic's chunk, and
+    ``clock_ms`` (n,) int64 the shard's clock at it: the running maximum of record time over the merge. A control record is always the first
+    of its batch and alone of its kind in it. ``cuts`` has (topic, first offset, next offset, topic's clock) of each chunk.
+    """
+
+    chunks: dict[Topic, Chunk]
+    order_topic: npt.NDArray[np.int8]
+    order_index: npt.NDArray[np.int64]
+    clock_ms: npt.NDArray[np.int64]
+    cuts: dict[Topic, tuple[int, int, int]]
+
+    def __len__(self) -> int:
+        return len(self.order_index)
