@@ -135,7 +135,7 @@ def repay(t: PolicyTables, row: Ints, events: Ints, i: int) -> None:
     if not was_settled and not reversal:
         at_ms = events[Ev.OCCURRED_AT, i]
         in_time = day_of(t.rules, at_ms) <= day_of(t.rules, row[entry + Inst.DUE_AT]) + t.rules[Ru.GRACE_DAYS]
-        count_once(t, row, entry, Outcome.ON_TIME if in_time else Outcome.LATE, at_ms, events[Ev.CLOCK, i])
+        count_once(t, row, entry, Outcome.ON_TIME if in_time else Outcome.LATE, at_ms, row[Col.CLOCK])
 
 
 @compiled

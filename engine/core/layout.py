@@ -59,7 +59,7 @@ class Ev(IntEnum):
     PURPOSE = 17
     MERCHANT = 18  # vocabulary code
     COUNTERPARTY = 19  # vocabulary code
-    WORD_HASH = 20  # +0..: fingerprints of category, channel, product, merchant_id, counterparty_id for open distinct measures
+    CATEGORY_HASH = 20  # the five: fingerprints of category, channel, product, merchant_id, counterparty_id for open distinct measures
     CHANNEL_HASH = 21
     PRODUCT_HASH = 22
     MERCHANT_HASH = 23
@@ -311,14 +311,14 @@ CAPS: Final = 7  # Bound.BAND .. Bound.CEILING
 
 
 class Out(IntEnum):
-    """Columns of a decision; the caps, feature values and bins stand in matrices of their own."""
+    """Columns of a decision; the caps, feature values and bins stand in matrices of their own. From EXPOSURE on: the evaluation's trace."""
 
     EVENT = 0  # index of the event in the batch
     SLOT = 1
     KIND = 2
     SEQUENCE = 3
     CLOCK = 4
-    SEGMENT = 5
+    CAUSE = 5  # Block of a freeze or unfreeze; Refused of a refusal
     PREVIOUS_LIMIT = 6
     PREVIOUS_BAND = 7
     PREVIOUS_BLOCKS = 8
@@ -329,15 +329,17 @@ class Out(IntEnum):
     STANDING = 13
     EXPOSURE = 14
     EXPOSURE_AS_OF = 15
-    SCORE = 16
-    TARGET_BAND = 17  # index in the segment
-    TARGET_LIMIT = 18
-    BOUND_BY = 19
-    BUCKET = 20
-    DAYS_PAST_DUE = 21
-    CAUSE = 22  # Block of a freeze or unfreeze; Refused of a refusal
+    SEGMENT = 16
+    SCORE = 17
+    TARGET_BAND = 18  # row of the policy's bands
+    TARGET_LIMIT = 19
+    BOUND_BY = 20
+    BUCKET = 21
+    DAYS_PAST_DUE = 22
     WARMING_UP = 23
     FORCED = 24
+    GUARD = 25
+    EVALUATED = 26  # 0: the trace is empty (a command refused before any profile)
 
 
 OUT_COLUMNS: Final = len(Out)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from engine.core.jit import compiled
-from engine.core.layout import DAY_MS, HOUR_MS, MISSING, Ev
+from engine.core.layout import DAY_MS, HOUR_MS, MISSING, Col, Ev
 from engine.core.tables import FACTS, INSTALMENT_SOURCE, Co, Fact, Ints, Me, MeasureKind, PolicyTables
 from engine.core.windows import cell_of, day_of, saturate
 
@@ -72,7 +72,7 @@ def measure_event(t: PolicyTables, row: Ints, events: Ints, i: int, facts: Ints)
     """Contribute event ``i`` (a repayment, purchase or transfer) to every measure that watches its topic. ``facts`` is scratch (FACTS,)."""
     reversal = events[Ev.REVERSES_AT, i] != MISSING
     at_ms = events[Ev.REVERSES_AT, i] if reversal else events[Ev.OCCURRED_AT, i]
-    clock = events[Ev.CLOCK, i]
+    clock = row[Col.CLOCK]
     facts[Fact.AMOUNT] = events[Ev.AMOUNT, i]
     facts[Fact.AMOUNT_DUE] = events[Ev.AMOUNT_DUE, i]
     due_at = events[Ev.DUE_AT, i]
