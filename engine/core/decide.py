@@ -11,9 +11,7 @@ event for which the decision matrix might not have room: the caller takes the de
 
 from __future__ import annotations
 
-from typing import Final, NamedTuple
-
-import numpy as np
+from typing import Final
 
 from engine.core.exposure import exposure_of, remember_movement, take_snapshot
 from engine.core.features import compute_features
@@ -22,11 +20,13 @@ from engine.core.instalments import days_past_due, observe_arrears, repay, settl
 from engine.core.jit import compiled
 from engine.core.layout import (
     ATTRIBUTES_AT,
+    CAPS_AT,
     FIGURES,
     FIGURES_AT,
     FINGERPRINTS_AT,
     FINGERPRINTS_MAX,
     MISSING,
+    VALUES_AT,
     Block,
     Col,
     Command,
@@ -44,20 +44,11 @@ from engine.core.layout import (
 from engine.core.limits import is_forced, target_limit
 from engine.core.measures import measure_event
 from engine.core.scoring import band_of, score_of, standing_band
-from engine.core.tables import FACTS, Ba, Ints, PolicyTables, Ru, Se
+from engine.core.tables import BAND, SEGMENT, Ba, Ints, Ru, Se
 from engine.core.windows import advance, day_of
 
 EMISSIONS_MAX: Final = 6
 TRACE: Final = int(Out.EXPOSURE)  # from this column on a decision's row is the trace of its evaluation
-
-
-class Decisions(NamedTuple):
-    """Where decisions go: ``out`` (D, OUT_COLUMNS), ``caps`` (D, CAPS), ``values`` (D, F) features, ``bins`` (D, C) bins by characteristic."""
-
-    out: Ints
-    caps: Ints
-    values: Ints
-    bins: Ints
 
 
 @compiled
@@ -77,7 +68,7 @@ def remember(row: Ints, fingerprint: int) -> None:
 
 
 @compiled
-def move_clock(t: PolicyTables, row: Ints, occurred_at: int, clock: int) -> None:
+def move_clock(t: Ints, row: Ints, occurred_at: int, clock: int, facts: Ints) -> None:
     """now = max(now, occurred_at, shard clock), and what follows from it."""
     old = row[Col.CLOCK]
     now = max(old, occurred_at, clock)
@@ -86,18 +77,18 @@ def move_clock(t: PolicyTables, row: Ints, occurred_at: int, clock: int) -> None
         row[Col.FIRST_AT] = occurred_at
         return
     if now > old:
-        advance(t.measures, row, old, now)
-        settle(t, row, now)
-        observe_arrears(t.rules, row, now)
+        advance(t, row, old, now)
+        settle(t, row, now, facts)
+        observe_arrears(t, row, now)
 
 
 @compiled
-def segment_of(t: PolicyTables, row: Ints) -> int:
-    """The account's segment; the default one without a profile or where the policy does not define it."""
-    segment = row[FIGURES_AT + Fig.SEGMENT]
-    if segment == MISSING or t.segments[segment, Se.DEFINED] == 0:
-        return t.rules[Ru.DEFAULT_SEGMENT]  # type: ignore[no-any-return]
-    return segment  # type: ignore[no-any-return]
+def segment_of(t: Ints, row: Ints) -> int:
+    """Place of the account's segment; the default one without a profile or where the policy does not define it."""
+    number = row[FIGURES_AT + Fig.SEGMENT]
+    if number == MISSING or t[t[Ru.SEGMENTS] + number * SEGMENT + Se.DEFINED] == 0:
+        number = t[Ru.DEFAULT_SEGMENT]
+    return t[Ru.SEGMENTS] + number * SEGMENT  # type: ignore[no-any-return]
 
 
 @compiled
@@ -108,11 +99,12 @@ def is_over(row: Ints) -> bool:
 
 
 @compiled
-def take_profile(t: PolicyTables, row: Ints, profile: Ints) -> None:
+def take_profile(t: Ints, row: Ints, profile: Ints) -> None:
     """Replace the held snapshot; ``granted`` is the standing of an account that never had one."""
-    row[FIGURES_AT : FIGURES_AT + FIGURES] = profile[:FIGURES]
-    attributes = t.rules[Ru.ATTRIBUTES]
-    row[ATTRIBUTES_AT : ATTRIBUTES_AT + attributes] = profile[FIGURES : FIGURES + attributes]
+    for figure in range(FIGURES):
+        row[FIGURES_AT + figure] = profile[figure]
+    for attribute in range(t[Ru.ATTRIBUTES]):
+        row[ATTRIBUTES_AT + attribute] = profile[FIGURES + attribute]
     take_snapshot(row, profile[Fig.AS_OF])
     if row[Col.STANDING] == Standing.NONE and profile[Fig.GRANTED_LIMIT] != MISSING:
         row[Col.STANDING] = Standing.OPEN
@@ -122,14 +114,14 @@ def take_profile(t: PolicyTables, row: Ints, profile: Ints) -> None:
 
 
 @compiled
-def start_standing(t: PolicyTables, row: Ints) -> None:
+def start_standing(t: Ints, row: Ints) -> None:
     """Put the segment's initial standing in force for an account that never had one."""
-    known = row[FIGURES_AT + Fig.AS_OF] != MISSING or t.rules[Ru.NEEDS_PROFILE] == 0
+    known = row[FIGURES_AT + Fig.AS_OF] != MISSING or t[Ru.NEEDS_PROFILE] == 0
     segment = segment_of(t, row)
-    if known and row[Col.STANDING] == Standing.NONE and t.segments[segment, Se.INITIAL_LIMIT] != MISSING and not is_over(row):
+    if known and row[Col.STANDING] == Standing.NONE and t[segment + Se.INITIAL_LIMIT] != MISSING and not is_over(row):
         row[Col.STANDING] = Standing.OPEN
-        row[Col.LIMIT] = t.segments[segment, Se.INITIAL_LIMIT]
-        row[Col.BAND] = t.segments[segment, Se.INITIAL_BAND]
+        row[Col.LIMIT] = t[segment + Se.INITIAL_LIMIT]
+        row[Col.BAND] = t[segment + Se.INITIAL_BAND]
 
 
 @compiled
@@ -148,9 +140,9 @@ def refusal(row: Ints, kind: int, block: int) -> int:
 
 
 @compiled
-def open_decision(d: Decisions, n: int, row: Ints, kind: int, cause: int) -> None:
+def open_decision(d: Ints, n: int, row: Ints, kind: int, cause: int) -> None:
     """Begin decision ``n``: the standing before it, and the kind."""
-    out = d.out[n]
+    out = d[n]
     out[Out.KIND] = kind
     out[Out.CAUSE] = cause
     out[Out.PREVIOUS_LIMIT] = row[Col.LIMIT]
@@ -160,9 +152,9 @@ def open_decision(d: Decisions, n: int, row: Ints, kind: int, cause: int) -> Non
 
 
 @compiled
-def close_decision(d: Decisions, n: int, row: Ints) -> None:
+def close_decision(d: Ints, n: int, row: Ints) -> None:
     """Finish decision ``n``: the standing after it."""
-    out = d.out[n]
+    out = d[n]
     out[Out.SEQUENCE] = row[Col.SEQUENCE]
     out[Out.LIMIT] = row[Col.LIMIT]
     out[Out.BAND] = row[Col.BAND]
@@ -171,7 +163,7 @@ def close_decision(d: Decisions, n: int, row: Ints) -> None:
 
 
 @compiled
-def set_block(d: Decisions, n: int, row: Ints, block: int, wanted: bool) -> int:
+def set_block(d: Ints, n: int, row: Ints, block: int, wanted: bool) -> int:
     """Bring one block to ``wanted``; emits freeze or unfreeze if it was otherwise. Returns the number of decisions."""
     bit = 1 << block
     if (row[Col.BLOCKS] & bit != 0) == wanted:
@@ -184,7 +176,7 @@ def set_block(d: Decisions, n: int, row: Ints, block: int, wanted: bool) -> int:
 
 
 @compiled
-def close_line(t: PolicyTables, d: Decisions, n: int, row: Ints) -> int:
+def close_line(t: Ints, d: Ints, n: int, row: Ints) -> int:
     """End an open line. Returns the number of decisions."""
     if row[Col.STANDING] != Standing.OPEN:
         return n
@@ -192,20 +184,20 @@ def close_line(t: PolicyTables, d: Decisions, n: int, row: Ints) -> int:
     row[Col.STANDING] = Standing.CLOSED
     row[Col.LIMIT] = 0
     row[Col.BAND] = MISSING
-    row[Col.CLOSED_DAY] = day_of(t.rules, row[Col.CLOCK])
+    row[Col.CLOSED_DAY] = day_of(t, row[Col.CLOCK])
     row[Col.SEQUENCE] += 1
     close_decision(d, n, row)
     return n + 1
 
 
 @compiled
-def change_limit(t: PolicyTables, d: Decisions, n: int, row: Ints, kind: int, band: int, limit: int) -> int:
+def change_limit(t: Ints, d: Ints, n: int, row: Ints, kind: int, band: int, limit: int) -> int:
     """Emit grant, increase or decrease. Returns the number of decisions."""
     open_decision(d, n, row, kind, 0)
-    today = day_of(t.rules, row[Col.CLOCK])
+    today = day_of(t, row[Col.CLOCK])
     row[Col.STANDING] = Standing.OPEN
     row[Col.LIMIT] = limit
-    row[Col.BAND] = t.bands[band, Ba.CODE]
+    row[Col.BAND] = t[band + Ba.CODE]
     row[Col.LAST_CHANGE_DAY] = today
     if kind == Kind.DECREASE:
         row[Col.LAST_DECREASE_DAY] = today
@@ -216,7 +208,7 @@ def change_limit(t: PolicyTables, d: Decisions, n: int, row: Ints, kind: int, ba
 
 @compiled
 def choose_change(
-    t: PolicyTables, segment: int, row: Ints, target: int, bucket: int, values: Ints, warming_up: bool, forced: bool
+    t: Ints, segment: int, row: Ints, target: int, bucket: int, values: Ints, warming_up: bool, forced: bool
 ) -> tuple[int, int]:
     """The kind of change that the target asks for, or -1, and the guard that withheld it."""
     if row[Col.STANDING] != Standing.OPEN:
@@ -234,51 +226,50 @@ def choose_change(
 
 
 @compiled
-def share_trace(d: Decisions, first: int, n: int) -> None:
+def share_trace(d: Ints, first: int, n: int) -> None:
     """The decisions of one evaluation have one trace: copy it from the first to the others."""
     for k in range(first + 1, n):
-        d.caps[k] = d.caps[first]
-        d.values[k] = d.values[first]
-        d.bins[k] = d.bins[first]
-        d.out[k, TRACE:] = d.out[first, TRACE:]
+        for column in range(TRACE, d.shape[1]):
+            d[k, column] = d[first, column]
 
 
 @compiled
-def evaluate(t: PolicyTables, row: Ints, d: Decisions, first: int, n: int, bucket: int) -> int:
+def evaluate(t: Ints, row: Ints, d: Ints, first: int, n: int, bucket: int) -> int:
     """Judge the account as it stands; decisions ``first .. n`` are the command's own. Returns the number of decisions.
 
-    The trace is written to row ``first`` of the matrices whether or not anything is emitted there.
+    The trace is written to row ``first`` whether or not anything is emitted there.
     """
     segment = segment_of(t, row)
     is_open = row[Col.STANDING] == Standing.OPEN
-    values = d.values[first]
+    out = d[first]
+    bins_at = d.shape[1] - t[Ru.CHARACTERISTICS_MAX]
+    caps, values, bins = out[CAPS_AT:VALUES_AT], out[VALUES_AT:bins_at], out[bins_at:]
     warming_up = compute_features(t, row, values)
-    score = score_of(t, segment, values, d.bins[first])
+    score = score_of(t, segment, values, bins)
     band = band_of(t, segment, score, standing_band(t, segment, row) if is_open else -1)
     exposure = exposure_of(row)
-    target, bound = target_limit(t, segment, row, band, bucket, exposure, d.caps[first])
+    target, bound = target_limit(t, segment, row, band, bucket, exposure, caps)
     forced = is_open and is_forced(t, segment, row, bucket)
     guard = Guard.CLOSED
     if is_over(row):
         n = close_line(t, d, n, row)
     else:
         if is_open:
-            n = set_block(d, n, row, Block.PAST_DUE, bucket >= t.rules[Ru.BLOCK_DRAWING_BUCKET])
+            n = set_block(d, n, row, Block.PAST_DUE, bucket >= t[Ru.BLOCK_DRAWING_BUCKET])
         kind, guard = choose_change(t, segment, row, target, bucket, values, warming_up, forced)
         if kind >= 0:
             n = change_limit(t, d, n, row, kind, band, target)
         if row[Col.STANDING] == Standing.OPEN:
-            n = set_block(d, n, row, Block.OVER_CAP, row[Col.LIMIT] > t.segments[segment, Se.LEGAL_CAP])
-    out = d.out[first]
-    out[Out.SEGMENT] = segment
+            n = set_block(d, n, row, Block.OVER_CAP, row[Col.LIMIT] > t[segment + Se.LEGAL_CAP])
+    out[Out.SEGMENT] = (segment - t[Ru.SEGMENTS]) // SEGMENT
     out[Out.EXPOSURE] = exposure
     out[Out.EXPOSURE_AS_OF] = row[FIGURES_AT + Fig.AS_OF]
     out[Out.SCORE] = score
-    out[Out.TARGET_BAND] = band
+    out[Out.TARGET_BAND] = (band - t[segment + Se.BANDS]) // BAND
     out[Out.TARGET_LIMIT] = target
     out[Out.BOUND_BY] = bound
     out[Out.BUCKET] = bucket
-    out[Out.DAYS_PAST_DUE] = days_past_due(t.rules, row, row[Col.CLOCK])
+    out[Out.DAYS_PAST_DUE] = days_past_due(t, row, row[Col.CLOCK])
     out[Out.WARMING_UP] = warming_up
     out[Out.FORCED] = forced
     out[Out.GUARD] = guard
@@ -286,7 +277,7 @@ def evaluate(t: PolicyTables, row: Ints, d: Decisions, first: int, n: int, bucke
 
 
 @compiled
-def take_event(t: PolicyTables, row: Ints, events: Ints, i: int, profiles: Ints, facts: Ints, d: Decisions, first: int) -> tuple[int, int]:
+def take_event(t: Ints, row: Ints, events: Ints, i: int, profiles: Ints, facts: Ints, d: Ints, first: int) -> tuple[int, int]:
     """One event on its account's row. Returns its Verdict and the number of decisions after it."""
     topic = events[Ev.TOPIC, i]
     profile_row = events[Ev.PROFILE_ROW, i]
@@ -296,7 +287,7 @@ def take_event(t: PolicyTables, row: Ints, events: Ints, i: int, profiles: Ints,
         return Verdict.STALE, first
     remember(row, events[Ev.FINGERPRINT, i])
     row[Col.ACCEPTED] += 1
-    move_clock(t, row, events[Ev.OCCURRED_AT, i], events[Ev.CLOCK, i])
+    move_clock(t, row, events[Ev.OCCURRED_AT, i], events[Ev.CLOCK, i], facts)
     if topic == Topic.PROFILE:
         take_profile(t, row, profiles[profile_row])
     start_standing(t, row)
@@ -310,10 +301,10 @@ def take_event(t: PolicyTables, row: Ints, events: Ints, i: int, profiles: Ints,
     elif topic != Topic.PROFILE:
         measure_event(t, row, events, i, facts)
         if topic == Topic.REPAYMENT:
-            repay(t, row, events, i)
+            repay(t, row, events, i, facts)
         remember_movement(row, events, i)
-    bucket = observe_arrears(t.rules, row, row[Col.CLOCK])
-    evaluated = row[FIGURES_AT + Fig.AS_OF] != MISSING or t.rules[Ru.NEEDS_PROFILE] == 0
+    bucket = observe_arrears(t, row, row[Col.CLOCK])
+    evaluated = row[FIGURES_AT + Fig.AS_OF] != MISSING or t[Ru.NEEDS_PROFILE] == 0
     if evaluated:
         n = evaluate(t, row, d, first, n, bucket)
     if topic == Topic.COMMAND:
@@ -321,32 +312,32 @@ def take_event(t: PolicyTables, row: Ints, events: Ints, i: int, profiles: Ints,
         open_decision(d, n, row, answer, refused)
         close_decision(d, n, row)
         n += 1
-    d.out[first, Out.EVALUATED] = evaluated
+    d[first, Out.EVALUATED] = evaluated
     share_trace(d, first, n)
     return (Verdict.ACCEPTED if evaluated else Verdict.NO_PROFILE), n
 
 
 @compiled
 def run(
-    t: PolicyTables, rows: Ints, events: Ints, order: Ints, profiles: Ints, start: int, d: Decisions, verdicts: Ints
+    t: Ints, rows: Ints, events: Ints, order: Ints, profiles: Ints, start: int, d: Ints, verdicts: Ints, facts: Ints
 ) -> tuple[int, int]:
     """Take events ``order[start:]`` in order until the end or until ``d`` might overflow.
 
     ``rows`` (accounts, width) is changed in place; ``events`` (EVENT_COLUMNS, n), ``order`` (n,) indices into it, ``profiles``
-    (p, figures + attributes), ``verdicts`` (n,) by event. Returns the place in ``order`` to go on from and the number of decisions in ``d``.
+    (p, figures + attributes), ``d`` (D, decision_columns), ``verdicts`` (n,) by event, ``facts``
+    (FACTS,) scratch. Returns the place in ``order`` to go on from and the number of decisions in ``d``.
     """
-    facts = np.zeros(FACTS, np.int64)
     n = 0
     for place in range(start, order.shape[0]):
-        if n + EMISSIONS_MAX > d.out.shape[0]:
+        if n + EMISSIONS_MAX > d.shape[0]:
             return place, n
         i = order[place]
         row = rows[events[Ev.SLOT, i]]
         verdict, end = take_event(t, row, events, i, profiles, facts, d, n)
         verdicts[i] = verdict
         for k in range(n, end):
-            d.out[k, Out.EVENT] = i
-            d.out[k, Out.SLOT] = events[Ev.SLOT, i]
-            d.out[k, Out.CLOCK] = row[Col.CLOCK]
+            d[k, Out.EVENT] = i
+            d[k, Out.SLOT] = events[Ev.SLOT, i]
+            d[k, Out.CLOCK] = row[Col.CLOCK]
         n = end
     return order.shape[0], n

@@ -22,7 +22,7 @@ from engine.core.layout import (
     Outcome,
 )
 from engine.core.measures import measure_outcome
-from engine.core.tables import Ints, PolicyTables, Ru
+from engine.core.tables import Ints, Ru
 from engine.core.windows import day_of, saturate
 
 
@@ -43,35 +43,35 @@ def drop(row: Ints, index: int) -> None:
 
 
 @compiled
-def count_once(t: PolicyTables, row: Ints, entry: int, outcome: int, at_ms: int, clock: int) -> None:
+def count_once(t: Ints, row: Ints, entry: int, outcome: int, at_ms: int, clock: int, facts: Ints) -> None:
     """Count an outcome of the instalment, unless it was counted before."""
     bit = 1 << outcome
     if row[entry + Inst.FLAGS] & bit:
         return
     row[entry + Inst.FLAGS] |= bit
-    days_late = day_of(t.rules, at_ms) - day_of(t.rules, row[entry + Inst.DUE_AT])
-    measure_outcome(t, row, outcome, row[entry + Inst.DUE], days_late, at_ms, clock)
+    days_late = day_of(t, at_ms) - day_of(t, row[entry + Inst.DUE_AT])
+    measure_outcome(t, row, outcome, row[entry + Inst.DUE], days_late, at_ms, clock, facts)
 
 
 @compiled
-def settle(t: PolicyTables, row: Ints, clock: int) -> None:
+def settle(t: Ints, row: Ints, clock: int, facts: Ints) -> None:
     """The clock has moved: forget what was settled long ago, count what has become past due."""
-    today = day_of(t.rules, clock)
+    today = day_of(t, clock)
     index = 0
     while index < row[Col.INSTALMENTS]:
         entry = entry_at(index)
         settled = row[entry + Inst.FLAGS] & SETTLED_BIT != 0
-        if settled and day_of(t.rules, row[entry + Inst.DUE_AT]) + SETTLED_KEEP_DAYS < today:
+        if settled and day_of(t, row[entry + Inst.DUE_AT]) + SETTLED_KEEP_DAYS < today:
             drop(row, index)
         else:
             index += 1
     for i in range(row[Col.INSTALMENTS]):
         entry = entry_at(i)
-        past_due_from = day_of(t.rules, row[entry + Inst.DUE_AT]) + t.rules[Ru.GRACE_DAYS] + 1
+        past_due_from = day_of(t, row[entry + Inst.DUE_AT]) + t[Ru.GRACE_DAYS] + 1
         if row[entry + Inst.FLAGS] & SETTLED_BIT or past_due_from > today:
             continue
         outcome = Outcome.PARTIAL if row[entry + Inst.PAID] > 0 else Outcome.MISSED
-        count_once(t, row, entry, outcome, past_due_from * DAY_MS - t.rules[Ru.UTC_OFFSET], clock)
+        count_once(t, row, entry, outcome, past_due_from * DAY_MS - t[Ru.UTC_OFFSET], clock, facts)
 
 
 @compiled
@@ -99,7 +99,7 @@ def make_room(row: Ints) -> bool:
 
 
 @compiled
-def repay(t: PolicyTables, row: Ints, events: Ints, i: int) -> None:
+def repay(t: Ints, row: Ints, events: Ints, i: int, facts: Ints) -> None:
     """What repayment ``i`` does to its instalment."""
     reversal = events[Ev.REVERSES_AT, i] != MISSING
     amount, due = events[Ev.AMOUNT, i], events[Ev.AMOUNT_DUE, i]
@@ -128,55 +128,55 @@ def repay(t: PolicyTables, row: Ints, events: Ints, i: int) -> None:
             row[entry + Inst.DUE] = saturate(row[entry + Inst.DUE] + due)
             row[entry + Inst.PAID] = saturate(row[entry + Inst.PAID] + paid)
     was_settled = row[entry + Inst.FLAGS] & SETTLED_BIT != 0
-    if row[entry + Inst.PAID] < row[entry + Inst.DUE] - t.rules[Ru.TOLERANCE]:
+    if row[entry + Inst.PAID] < row[entry + Inst.DUE] - t[Ru.TOLERANCE]:
         row[entry + Inst.FLAGS] &= ~SETTLED_BIT
         return
     row[entry + Inst.FLAGS] |= SETTLED_BIT
     if not was_settled and not reversal:
         at_ms = events[Ev.OCCURRED_AT, i]
-        in_time = day_of(t.rules, at_ms) <= day_of(t.rules, row[entry + Inst.DUE_AT]) + t.rules[Ru.GRACE_DAYS]
-        count_once(t, row, entry, Outcome.ON_TIME if in_time else Outcome.LATE, at_ms, row[Col.CLOCK])
+        in_time = day_of(t, at_ms) <= day_of(t, row[entry + Inst.DUE_AT]) + t[Ru.GRACE_DAYS]
+        count_once(t, row, entry, Outcome.ON_TIME if in_time else Outcome.LATE, at_ms, row[Col.CLOCK], facts)
 
 
 @compiled
-def days_past_due(rules: Ints, row: Ints, clock: int) -> int:
+def days_past_due(t: Ints, row: Ints, clock: int) -> int:
     """Days past due of the oldest open instalment beyond its grace days; 0 when current."""
-    today = day_of(rules, clock)
+    today = day_of(t, clock)
     largest = 0
     for index in range(row[Col.INSTALMENTS]):
         entry = entry_at(index)
         if row[entry + Inst.FLAGS] & SETTLED_BIT == 0:
-            late = today - day_of(rules, row[entry + Inst.DUE_AT])
-            if late > rules[Ru.GRACE_DAYS]:
+            late = today - day_of(t, row[entry + Inst.DUE_AT])
+            if late > t[Ru.GRACE_DAYS]:
                 largest = max(largest, late)
     return largest
 
 
 @compiled
-def bucket_of(rules: Ints, past_due: int) -> int:
+def bucket_of(t: Ints, past_due: int) -> int:
     """Arrears bucket 0 (current) .. 4."""
     bucket = 0
     for lower in range(Ru.BUCKET_1, Ru.BUCKET_4 + 1):
-        if past_due >= rules[lower]:
+        if past_due >= t[lower]:
             bucket += 1
     return bucket
 
 
 @compiled
-def observe_arrears(rules: Ints, row: Ints, clock: int) -> int:
+def observe_arrears(t: Ints, row: Ints, clock: int) -> int:
     """Note arrears or cure as they stand now; returns the bucket."""
-    bucket = bucket_of(rules, days_past_due(rules, row, clock))
+    bucket = bucket_of(t, days_past_due(t, row, clock))
     if bucket > 0:
         row[Col.IN_ARREARS] = 1
         row[Col.CURED_ON] = MISSING
     elif row[Col.IN_ARREARS] == 1:
         row[Col.IN_ARREARS] = 0
-        row[Col.CURED_ON] = day_of(rules, clock)
+        row[Col.CURED_ON] = day_of(t, clock)
     return bucket
 
 
 @compiled
-def in_cure(rules: Ints, row: Ints, clock: int) -> bool:
+def in_cure(t: Ints, row: Ints, clock: int) -> bool:
     """Whether the account was in arrears too recently to be raised."""
     cured_on = row[Col.CURED_ON]
-    return cured_on != MISSING and day_of(rules, clock) - cured_on < rules[Ru.CURE_DAYS]
+    return cured_on != MISSING and day_of(t, clock) - cured_on < t[Ru.CURE_DAYS]

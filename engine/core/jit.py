@@ -36,5 +36,9 @@ if not os.environ.get("NUMBA_CACHE_DIR"):
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
-    """Compile ``function`` at its first call for the types of that call; machine code is kept on disk. No Python objects inside."""
-    return numba.njit(cache=True, error_model="numpy")(function)  # type: ignore[no-any-return]
+    """Compile ``function`` at its first call for the types of that call; machine code is kept on disk.
+
+    No Python objects inside, and no allocation: without numba's runtime (``_nrt``) arrays are views that nobody counts references of,
+    which is most of what a small function on arrays would otherwise do.
+    """
+    return numba.njit(cache=True, error_model="numpy", _nrt=False)(function)  # type: ignore[no-any-return]

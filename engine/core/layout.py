@@ -311,7 +311,8 @@ CAPS: Final = 7  # Bound.BAND .. Bound.CEILING
 
 
 class Out(IntEnum):
-    """Columns of a decision; the caps, feature values and bins stand in matrices of their own. From EXPOSURE on: the evaluation's trace."""
+    """Columns of a decision. From EXPOSURE on it is the evaluation's trace; the caps (by ``Bound``), the feature values and the bins by
+    characteristic (-1: missing) stand behind."""
 
     EVENT = 0  # index of the event in the batch
     SLOT = 1
@@ -331,7 +332,7 @@ class Out(IntEnum):
     EXPOSURE_AS_OF = 15
     SEGMENT = 16
     SCORE = 17
-    TARGET_BAND = 18  # row of the policy's bands
+    TARGET_BAND = 18  # place in the segment, lowest 0
     TARGET_LIMIT = 19
     BOUND_BY = 20
     BUCKET = 21
@@ -342,4 +343,5 @@ class Out(IntEnum):
     EVALUATED = 26  # 0: the trace is empty (a command refused before any profile)
 
 
-OUT_COLUMNS: Final = len(Out)
+CAPS_AT: Final = len(Out)
+VALUES_AT: Final = CAPS_AT + CAPS

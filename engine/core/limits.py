@@ -4,31 +4,31 @@ from __future__ import annotations
 
 from engine.core.jit import compiled
 from engine.core.layout import CAPS, FIGURES_AT, MISSING, Bound, Col, Fig, Standing
-from engine.core.tables import Ba, Ints, PolicyTables, Ru, Se
+from engine.core.tables import Ba, Ints, Ru, Se
 
 NO_CAP = 2**62
 
 
 @compiled
-def fill_caps(t: PolicyTables, segment: int, row: Ints, band: int, caps: Ints) -> None:
+def fill_caps(t: Ints, segment: int, row: Ints, band: int, caps: Ints) -> None:
     """``caps`` (CAPS,) receives what each ``Bound`` allows: the band's limit and every cap, NO_CAP where a cap does not apply."""
-    rules = t.segments[segment]
-    caps[:CAPS] = NO_CAP
-    caps[Bound.BAND] = t.bands[band, Ba.LIMIT]
-    caps[Bound.PRODUCT_CAP] = rules[Se.PRODUCT_CAP]
-    caps[Bound.LEGAL_CAP] = rules[Se.LEGAL_CAP]
-    if rules[Se.INCOME_PERCENT] > 0:
+    for bound in range(CAPS):
+        caps[bound] = NO_CAP
+    caps[Bound.BAND] = t[band + Ba.LIMIT]
+    caps[Bound.PRODUCT_CAP] = t[segment + Se.PRODUCT_CAP]
+    caps[Bound.LEGAL_CAP] = t[segment + Se.LEGAL_CAP]
+    if t[segment + Se.INCOME_PERCENT] > 0:
         income = row[FIGURES_AT + Fig.INCOME_MONTHLY]
         if income == MISSING:
-            caps[Bound.INCOME_CAP] = rules[Se.INCOME_UNKNOWN]
+            caps[Bound.INCOME_CAP] = t[segment + Se.INCOME_UNKNOWN]
         else:
             elsewhere = max(0, row[FIGURES_AT + Fig.EXTERNAL_LIMITS])
             # Split, because income x percent may not fit 64 bits.
-            percent = rules[Se.INCOME_PERCENT]
+            percent = t[segment + Se.INCOME_PERCENT]
             allowed = income // 100 * percent + income % 100 * percent // 100
             caps[Bound.INCOME_CAP] = max(0, allowed - elsewhere)
-    if rules[Se.RELATED_CAP] != MISSING:
-        caps[Bound.RELATED_CAP] = max(0, rules[Se.RELATED_CAP] - max(0, row[FIGURES_AT + Fig.RELATED_EXPOSURE]))
+    if t[segment + Se.RELATED_CAP] != MISSING:
+        caps[Bound.RELATED_CAP] = max(0, t[segment + Se.RELATED_CAP] - max(0, row[FIGURES_AT + Fig.RELATED_EXPOSURE]))
     if row[Col.STANDING] != Standing.OPEN and row[FIGURES_AT + Fig.REQUESTED_LIMIT] != MISSING:
         caps[Bound.REQUESTED] = row[FIGURES_AT + Fig.REQUESTED_LIMIT]
 
@@ -44,34 +44,33 @@ def least_cap(caps: Ints) -> int:
 
 
 @compiled
-def is_forced(t: PolicyTables, segment: int, row: Ints, bucket: int) -> bool:
+def is_forced(t: Ints, segment: int, row: Ints, bucket: int) -> bool:
     """Whether law or arrears command a decrease: neither step, minimum change nor guard may hold it back."""
-    above_law = t.segments[segment, Se.LEGAL_CAP] < row[Col.LIMIT]
-    return above_law or bucket >= t.rules[Ru.LIMIT_TO_EXPOSURE_BUCKET]
+    above_law = t[segment + Se.LEGAL_CAP] < row[Col.LIMIT]
+    return above_law or bucket >= t[Ru.LIMIT_TO_EXPOSURE_BUCKET]
 
 
 @compiled
-def target_limit(t: PolicyTables, segment: int, row: Ints, band: int, bucket: int, exposure: int, caps: Ints) -> tuple[int, int]:
+def target_limit(t: Ints, segment: int, row: Ints, band: int, bucket: int, exposure: int, caps: Ints) -> tuple[int, int]:
     """Target limit for the target band, and the ``Bound`` that made it so. Fills ``caps``."""
     fill_caps(t, segment, row, band, caps)
-    rules = t.segments[segment]
     bound = least_cap(caps)
-    round_to = rules[Se.ROUND_TO]
+    round_to = t[segment + Se.ROUND_TO]
     target = caps[bound] // round_to * round_to
     if row[Col.STANDING] != Standing.OPEN:
         return target, bound
     standing = row[Col.LIMIT]
     forced = is_forced(t, segment, row, bucket)
-    if rules[Se.STEP_UP] != MISSING and target > standing + rules[Se.STEP_UP]:
-        target, bound = standing + rules[Se.STEP_UP], Bound.STEP
-    if rules[Se.STEP_DOWN] != MISSING and not forced and target < standing - rules[Se.STEP_DOWN]:
-        target, bound = standing - rules[Se.STEP_DOWN], Bound.STEP
+    if t[segment + Se.STEP_UP] != MISSING and target > standing + t[segment + Se.STEP_UP]:
+        target, bound = standing + t[segment + Se.STEP_UP], Bound.STEP
+    if t[segment + Se.STEP_DOWN] != MISSING and not forced and target < standing - t[segment + Se.STEP_DOWN]:
+        target, bound = standing - t[segment + Se.STEP_DOWN], Bound.STEP
     if exposure != MISSING:
         used = -(-exposure // round_to) * round_to
-        if bucket >= t.rules[Ru.LIMIT_TO_EXPOSURE_BUCKET] and target > used:
+        if bucket >= t[Ru.LIMIT_TO_EXPOSURE_BUCKET] and target > used:
             target, bound = used, Bound.ARREARS
         if target < min(used, standing):
             target, bound = min(used, standing), Bound.EXPOSURE_FLOOR
-    if not forced and abs(target - standing) < rules[Se.MINIMUM_CHANGE]:
+    if not forced and abs(target - standing) < t[segment + Se.MINIMUM_CHANGE]:
         target = standing
     return target, bound

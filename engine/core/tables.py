@@ -1,7 +1,10 @@
-"""A compiled policy: the arrays that the kernel reads, and the rules by which records become columns.
+"""A compiled policy: one vector of int64 that the kernel reads, and the rules by which records become columns.
 
-``PolicyTables`` is a tuple of arrays (numba knows named tuples); ``engine.policy.compile`` makes it and nothing changes it afterwards. A new
-version of a policy is a new object. All arrays are C-contiguous int64 unless said otherwise; M measures, F features, S segments.
+Theory of operation. ``engine.policy.compile`` lays the whole policy out in one vector, the *program* ``t``: first its single numbers and
+the places of its tables (``Ru``), then the tables, each a run of entries of fixed length. A reference from one entry to another is the
+place of that entry in ``t``, so ``t[t[feature + Fe.A] + Me.KIND]`` is the kind of the feature's first measure. One vector, because a
+function that is handed a dozen arrays costs more in passing them than in its work. Nothing changes a program afterwards; a new version of a
+policy is a new vector.
 """
 
 from __future__ import annotations
@@ -9,7 +12,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -18,12 +20,12 @@ Ints = npt.NDArray[np.int64]
 
 
 class Me(IntEnum):
-    """Columns of ``PolicyTables.measures`` (M, len(Me))."""
+    """A measure."""
 
     SOURCE = 0  # Topic of the event; INSTALMENT_SOURCE for instalment outcomes
     KIND = 1  # MeasureKind
     VALUE = 2  # Fact summed or maximised; for distinct: the Ev column of the word's code or hash
-    WHERE = 3  # first condition
+    WHERE = 3  # place of the first condition
     WHERE_END = 4
     MINUS = 5  # first condition of `minus`
     MINUS_END = 6
@@ -33,7 +35,7 @@ class Me(IntEnum):
     BASE = 10  # first cell in the row
     ADDED_AT = 11  # ms
     COLUMN = 12  # number for ever, see `policy promote`
-    CLOSED_SET = 13  # distinct: row of `closed_sets`, -1 for an open set
+    CLOSED_SET = 13  # distinct: place of 64 bit numbers by word code (-1: outside the set); -1 for an open set
     LOCAL_HOUR = 14  # 1 if a condition asks for it
 
 
@@ -71,7 +73,7 @@ INSTALMENT_SOURCE = 6
 
 
 class Co(IntEnum):
-    """Columns of ``PolicyTables.conditions``: a range LOW..HIGH if RANGE is 1, else bit ``fact`` of MASK (codes 0..63)."""
+    """A condition: a range LOW..HIGH if RANGE is 1, else bit ``fact`` of MASK (codes 0..63)."""
 
     FACT = 0
     RANGE = 1
@@ -100,34 +102,35 @@ class FeatureKind(IntEnum):
 
 
 class Fe(IntEnum):
-    """Columns of ``PolicyTables.features`` (F, len(Fe))."""
+    """A feature."""
 
     KIND = 0
-    A = 1  # measure, or column of the row (profile figures), or first entry of `listed`
-    B = 2  # second measure or column; end in `listed`; -1 without
+    A = 1  # place of a measure, or column of the row (profile figures), or place of the first listed column
+    B = 2  # second measure or column; end of the listed columns; 1 for an estimated distinct; -1 without
     WINDOW = 3  # tiles; months for ACTIVE_MONTHS and REGULARITY
     SCALE = 4
     PARTIAL_MISSING = 5  # 1: a partial window is missing
 
 
 class El(IntEnum):
-    """Columns of ``PolicyTables.eligibility``."""
+    """A requirement of eligibility."""
 
     IS_FEATURE = 0
-    SOURCE = 1  # feature, or column of the row
+    SOURCE = 1  # number of the feature, or column of the row
     AGE = 2  # 1: test today - value
     LOW = 3
     HIGH = 4
-    MASK_ROW = 5  # row of `word_masks` (words), -1
+    MASK = 5  # words: the accepted codes as a mask
+    IS_WORD = 7
     PASS_UNKNOWN = 6
 
 
 class Se(IntEnum):
-    """Columns of ``PolicyTables.segments`` (2, len(Se)), by Segment; DEFINED 0 where the policy has no such segment."""
+    """A segment, in the order of ``layout.Segment``; DEFINED 0 where the policy has no such segment. Tables are given by first and end place."""
 
     DEFINED = 0
     BASE_POINTS = 1
-    CARD = 2  # characteristics CARD..CARD_END of `cards`
+    CARD = 2  # characteristics
     CARD_END = 3
     BANDS = 4
     BANDS_END = 5
@@ -149,23 +152,23 @@ class Se(IntEnum):
 
 
 class Ca(IntEnum):
-    """Columns of ``PolicyTables.cards``: one characteristic."""
+    """A characteristic of a scorecard."""
 
-    FEATURE = 0
+    FEATURE = 0  # number of the feature
     BINS = 1
     BINS_END = 2
     MISSING_POINTS = 3
 
 
 class Bi(IntEnum):
-    """Columns of ``PolicyTables.bins``; the first bin's LOWER is the least int64."""
+    """A bin; the first bin's LOWER is below every value."""
 
     LOWER = 0
     POINTS = 1
 
 
 class Ba(IntEnum):
-    """Columns of ``PolicyTables.bands``, ascending; the lowest band's LOWER is the least int64 ÷ 2."""
+    """A band, ascending; the lowest band's LOWER is below every score."""
 
     CODE = 0
     LOWER = 1
@@ -175,7 +178,7 @@ class Ba(IntEnum):
 
 
 class Ru(IntEnum):
-    """Indices of ``PolicyTables.rules``: the policy's single numbers."""
+    """The head of a program: the policy's single numbers, and where its tables begin and end."""
 
     UTC_OFFSET = 0  # ms
     NEEDS_PROFILE = 1
@@ -190,24 +193,24 @@ class Ru(IntEnum):
     BLOCK_DRAWING_BUCKET = 10
     LIMIT_TO_EXPOSURE_BUCKET = 11
     ATTRIBUTES = 12  # number of attribute columns
+    MEASURES = 13
+    MEASURES_END = 14
+    FEATURES = 15
+    FEATURES_END = 16
+    SEGMENTS = 17
+    CHARACTERISTICS_MAX = 18  # of the longest scorecard
+    SKETCH = 19  # 65 estimates of an open distinct by number of clear bits
 
 
-class PolicyTables(NamedTuple):
-    """What the kernel reads of a policy."""
-
-    rules: Ints
-    measures: Ints
-    conditions: Ints
-    closed_sets: Ints  # (rows, 64): bit of each word code, -1 outside the set
-    features: Ints
-    listed: Ints  # columns of the row, for completeness
-    eligibility: Ints
-    word_masks: Ints  # (rows, 64): 1 where the word's code is accepted
-    segments: Ints
-    cards: Ints
-    bins: Ints
-    bands: Ints
-    sketch: Ints  # (65,): estimate by number of clear bits
+HEAD = len(Ru)
+MEASURE = len(Me)
+CONDITION = len(Co)
+FEATURE = len(Fe)
+REQUIREMENT = len(El)
+SEGMENT = len(Se)
+CHARACTERISTIC = len(Ca)
+BIN = len(Bi)
+BAND = len(Ba)
 
 
 @dataclass(frozen=True, slots=True)
@@ -218,7 +221,7 @@ class RowLayout:
     """
 
     attributes: tuple[str, ...]
-    measures: Ints  # (M, len(Me)), the same array as PolicyTables.measures
+    measures: Ints  # (M, len(Me)), as in the program
     width: int
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from engine.core.jit import compiled
 from engine.core.layout import AMOUNT_MAX, DAY_MS
-from engine.core.tables import Ints, Me, Ru
+from engine.core.tables import MEASURE, Ints, Me, Ru
 
 
 @compiled
@@ -20,9 +20,9 @@ def tile_of(at_ms: int, offset_ms: int, width_ms: int) -> int:
 
 
 @compiled
-def day_of(rules: Ints, at_ms: int) -> int:
+def day_of(t: Ints, at_ms: int) -> int:
     """The policy day of an instant."""
-    return (at_ms + rules[Ru.UTC_OFFSET]) // DAY_MS
+    return (at_ms + t[Ru.UTC_OFFSET]) // DAY_MS
 
 
 @compiled
@@ -32,13 +32,13 @@ def saturate(value: int) -> int:
 
 
 @compiled
-def advance(measures: Ints, row: Ints, old_clock: int, new_clock: int) -> None:
+def advance(t: Ints, row: Ints, old_clock: int, new_clock: int) -> None:
     """Empty the cells of the tiles that begin between the two clocks, for every windowed measure."""
-    for m in range(measures.shape[0]):
-        width = measures[m, Me.WIDTH]
+    for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
+        width = t[measure + Me.WIDTH]
         if width == 0:
             continue
-        offset, tiles, base = measures[m, Me.OFFSET], measures[m, Me.TILES], measures[m, Me.BASE]
+        offset, tiles, base = t[measure + Me.OFFSET], t[measure + Me.TILES], t[measure + Me.BASE]
         old_head = tile_of(old_clock, offset, width)
         new_head = tile_of(new_clock, offset, width)
         for k in range(max(old_head, new_head - tiles) + 1, new_head + 1):
@@ -46,22 +46,22 @@ def advance(measures: Ints, row: Ints, old_clock: int, new_clock: int) -> None:
 
 
 @compiled
-def cell_of(measure: Ints, at_ms: int, clock: int) -> int:
+def cell_of(t: Ints, measure: int, at_ms: int, clock: int) -> int:
     """The cell for an instant not after ``clock``, or -1 if its tile is no longer kept."""
-    width, tiles = measure[Me.WIDTH], measure[Me.TILES]
+    width, tiles = t[measure + Me.WIDTH], t[measure + Me.TILES]
     if width == 0:
-        return measure[Me.BASE]  # type: ignore[no-any-return]
-    tile = tile_of(at_ms, measure[Me.OFFSET], width)
-    if tile <= tile_of(clock, measure[Me.OFFSET], width) - tiles:
+        return t[measure + Me.BASE]  # type: ignore[no-any-return]
+    tile = tile_of(at_ms, t[measure + Me.OFFSET], width)
+    if tile <= tile_of(clock, t[measure + Me.OFFSET], width) - tiles:
         return -1
-    return measure[Me.BASE] + tile % tiles  # type: ignore[no-any-return]
+    return t[measure + Me.BASE] + tile % tiles  # type: ignore[no-any-return]
 
 
 @compiled
-def window_sum(measure: Ints, row: Ints, clock: int, newest: int, tiles: int) -> int:
+def window_sum(t: Ints, measure: int, row: Ints, clock: int, newest: int, tiles: int) -> int:
     """Sum of ``tiles`` tiles ending ``newest`` tiles before the head, clamped to 0 .. 2^53 - 1."""
-    head = tile_of(clock, measure[Me.OFFSET], measure[Me.WIDTH]) - newest
-    base, ring = measure[Me.BASE], measure[Me.TILES]
+    head = tile_of(clock, t[measure + Me.OFFSET], t[measure + Me.WIDTH]) - newest
+    base, ring = t[measure + Me.BASE], t[measure + Me.TILES]
     total = 0
     at = (head - tiles + 1) % ring
     for _ in range(tiles):
@@ -73,10 +73,10 @@ def window_sum(measure: Ints, row: Ints, clock: int, newest: int, tiles: int) ->
 
 
 @compiled
-def window_max(measure: Ints, row: Ints, clock: int, tiles: int) -> int:
+def window_max(t: Ints, measure: int, row: Ints, clock: int, tiles: int) -> int:
     """Largest of the newest ``tiles`` tiles, never below 0."""
-    head = tile_of(clock, measure[Me.OFFSET], measure[Me.WIDTH])
-    base, ring = measure[Me.BASE], measure[Me.TILES]
+    head = tile_of(clock, t[measure + Me.OFFSET], t[measure + Me.WIDTH])
+    base, ring = t[measure + Me.BASE], t[measure + Me.TILES]
     largest = 0
     for k in range(head - tiles + 1, head + 1):
         largest = max(largest, row[base + k % ring])
@@ -84,10 +84,10 @@ def window_max(measure: Ints, row: Ints, clock: int, tiles: int) -> int:
 
 
 @compiled
-def window_bits(measure: Ints, row: Ints, clock: int, tiles: int) -> int:
+def window_bits(t: Ints, measure: int, row: Ints, clock: int, tiles: int) -> int:
     """Number of bits set in the OR of the newest ``tiles`` masks."""
-    head = tile_of(clock, measure[Me.OFFSET], measure[Me.WIDTH])
-    base, ring = measure[Me.BASE], measure[Me.TILES]
+    head = tile_of(clock, t[measure + Me.OFFSET], t[measure + Me.WIDTH])
+    base, ring = t[measure + Me.BASE], t[measure + Me.TILES]
     mask = 0
     for k in range(head - tiles + 1, head + 1):
         mask |= row[base + k % ring]
@@ -98,7 +98,7 @@ def window_bits(measure: Ints, row: Ints, clock: int, tiles: int) -> int:
 
 
 @compiled
-def window_start(measure: Ints, clock: int, tiles: int) -> int:
+def window_start(t: Ints, measure: int, clock: int, tiles: int) -> int:
     """The instant at which a window of ``tiles`` tiles begins."""
-    width, offset = measure[Me.WIDTH], measure[Me.OFFSET]
+    width, offset = t[measure + Me.WIDTH], t[measure + Me.OFFSET]
     return (tile_of(clock, offset, width) - tiles + 1) * width - offset  # type: ignore[no-any-return]

@@ -1,4 +1,4 @@
-"""Compile a policy: from the document to the arrays that the kernel reads.
+"""Compile a policy: from the document to the program that the kernel reads (``engine.core.tables``).
 
 A policy that passed ``verify`` always compiles. Words become codes (place in the vocabulary + 1; 0 is *none or unknown*), names become row
 numbers, instants milliseconds. ``CompiledPolicy`` also keeps what turns the numbers back into names, for traces and reasons.
@@ -11,19 +11,20 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
-from typing import Final, cast
+from typing import Any, Final, cast
 
 import numpy as np
 
-from engine.core import layout
 from engine.core.fingerprint import FingerprintKey, band_code, fingerprint
 from engine.core.layout import (
+    AMOUNT_MAX,
     ATTRIBUTES_AT,
     DAY_MS,
     FIGURES_AT,
     HOUR_MS,
     MISSING,
     MONTH_DAYS,
+    VALUES_AT,
     Direction,
     Ev,
     Fig,
@@ -35,10 +36,13 @@ from engine.core.layout import (
     Topic,
 )
 from engine.core.tables import (
+    CONDITION,
+    FEATURE,
+    HEAD,
     INSTALMENT_SOURCE,
-    Ba,
-    Bi,
-    Ca,
+    MEASURE,
+    REQUIREMENT,
+    SEGMENT,
     Co,
     DecodeRules,
     El,
@@ -48,7 +52,6 @@ from engine.core.tables import (
     Ints,
     Me,
     MeasureKind,
-    PolicyTables,
     RowLayout,
     Ru,
     Se,
@@ -129,11 +132,6 @@ def linear_counting_table() -> Ints:
     return np.array([round(64 * math.log(64 / max(z, 0.5))) for z in range(65)], np.int64)
 
 
-def matrix(rows: Sequence[Sequence[int]], columns: int) -> Ints:
-    """(n, columns) int64, also for n = 0."""
-    return np.array(rows, np.int64).reshape(len(rows), columns)
-
-
 def mask_of(codes: Iterable[int]) -> int:
     """A signed 64-bit mask with these bits set."""
     bits = sum(1 << code for code in set(codes))
@@ -142,18 +140,19 @@ def mask_of(codes: Iterable[int]) -> int:
 
 @dataclass(frozen=True)
 class CompiledPolicy:
-    """A policy ready to decide: the document, its hash, the kernel's tables, the row layout and the decoder's rules."""
+    """A policy ready to decide: the document, its hash, the kernel's program, the row layout and the decoder's rules."""
 
     document: doc.Policy
     hash: str
-    tables: PolicyTables
+    program: Ints
     layout: RowLayout
     decode: DecodeRules
 
     @cached_property
-    def segments(self) -> dict[int, doc.Segment]:
-        """Segment by its number."""
-        return {int(Segment[s.name.upper()]): s for s in self.document.segments}
+    def segments(self) -> tuple[doc.Segment | None, ...]:
+        """The document's segments by their number."""
+        by_name = {segment.name: segment for segment in self.document.segments}
+        return tuple(by_name.get(cast(Any, number.name.lower())) for number in Segment)
 
     @cached_property
     def bands_by_code(self) -> dict[int, str]:
@@ -161,9 +160,9 @@ class CompiledPolicy:
         return {band_code(b.name): b.name for s in self.document.segments for b in s.bands}
 
     @property
-    def characteristics_max(self) -> int:
-        """The longest scorecard."""
-        return max(len(s.scorecard) for s in self.document.segments)
+    def decision_columns(self) -> int:
+        """Length of a decision's row (``layout.Out`` and what stands behind)."""
+        return VALUES_AT + len(self.document.features) + int(self.program[Ru.CHARACTERISTICS_MAX])
 
 
 def compile_policy(policy: doc.Policy, key: FingerprintKey) -> CompiledPolicy:
@@ -172,53 +171,48 @@ def compile_policy(policy: doc.Policy, key: FingerprintKey) -> CompiledPolicy:
 
 
 class _Compiler:
-    """The intermediate tables of one compilation."""
+    """The program while it is being laid out."""
 
     def __init__(self, policy: doc.Policy, key: FingerprintKey) -> None:
         self.policy = policy
         self.key = key
         self.measures = expanded_measures(policy)
-        self.measure_row = {measure.name: i for i, measure in enumerate(self.measures)}
-        self.feature_row = {feature.name: i for i, feature in enumerate(policy.features)}
+        self.by_name = {measure.name: measure for measure in self.measures}
+        self.feature_number = {feature.name: i for i, feature in enumerate(policy.features)}
         self.attributes = tuple(sorted({f.removeprefix("attributes.") for f in self._figures() if f.startswith("attributes.")}))
         self.words = self._vocabulary()
-        self.conditions: list[list[int]] = []
-        self.closed_sets: list[list[int]] = []
-        self.word_masks: list[list[int]] = []
-        self.listed: list[int] = []
+        self.program: list[int] = [0] * HEAD
+        self.measure_place: dict[str, int] = {}
 
     def compile(self) -> CompiledPolicy:
-        measures = self._measures()
-        features = matrix([self._feature(feature) for feature in self.policy.features], len(Fe))
-        eligibility, segments, cards, bins, bands = self._segments()
-        tables = PolicyTables(
-            rules=self._rules(),
-            measures=measures,
-            conditions=matrix(self.conditions, len(Co)),
-            closed_sets=matrix(self.closed_sets, 64),
-            features=features,
-            listed=np.array(self.listed, np.int64),
-            eligibility=eligibility,
-            word_masks=matrix(self.word_masks, 64),
-            segments=segments,
-            cards=cards,
-            bins=bins,
-            bands=bands,
-            sketch=linear_counting_table(),
-        )
-        width = ATTRIBUTES_AT + len(self.attributes) + int(measures[:, Me.TILES].sum())
-        horizon = max(int((measures[:, Me.WIDTH] * measures[:, Me.TILES]).max()), HORIZON_DAYS_MIN * DAY_MS)
+        self._rules()
+        layout = self._measures()
+        self._table(Ru.FEATURES, Ru.FEATURES_END, [self._feature(feature) for feature in self.policy.features])
+        self._segments()
+        self.program[Ru.SKETCH] = self._place(linear_counting_table())
         rules = DecodeRules(
             words=self.words,
             attributes=self.attributes,
             currency=self.policy.currency,
             utc_offset_ms=self.policy.utc_offset_minutes * 60_000,
             too_far_ahead_ms=self.policy.too_far_ahead_seconds * 1000,
-            horizon_ms=horizon,
+            horizon_ms=max(int((layout.measures[:, Me.WIDTH] * layout.measures[:, Me.TILES]).max()), HORIZON_DAYS_MIN * DAY_MS),
         )
-        return CompiledPolicy(
-            self.policy, policy_hash(self.policy), tables, RowLayout(self.attributes, measures, width), rules
-        )
+        return CompiledPolicy(self.policy, policy_hash(self.policy), np.array(self.program, np.int64), layout, rules)
+
+    def _place(self, cells: Iterable[int]) -> int:
+        """Append cells to the program; returns their place."""
+        place = len(self.program)
+        self.program.extend(int(cell) for cell in cells)
+        return place
+
+    def _table(self, first: int, end: int, entries: Iterable[Sequence[int]], head: list[int] | None = None) -> None:
+        """Append a table; ``head`` (the program's by default) receives its first and end place."""
+        head = self.program if head is None else head
+        head[first] = len(self.program)
+        for entry in entries:
+            self._place(entry)
+        head[end] = len(self.program)
 
     def _figures(self) -> Iterable[str]:
         for feature in self.policy.features:
@@ -251,10 +245,6 @@ class _Compiler:
         return self._known_words(field).index(word) + 1
 
     def _known_words(self, field: str) -> tuple[str, ...]:
-        if field in ("employment", "income_proof"):
-            from schemas.profiles import Employment, IncomeProof  # noqa: PLC0415 - resolved below
-
-            return tuple((Employment if field == "employment" else IncomeProof))
         return CONTRACT_WORDS[field] if field in CONTRACT_WORDS else self.words[field]
 
     def _column(self, figure: str) -> int:
@@ -262,47 +252,51 @@ class _Compiler:
             return ATTRIBUTES_AT + self.attributes.index(figure.removeprefix("attributes."))
         return FIGURES_AT + FIGURE_COLUMNS[figure]
 
-    def _rules(self) -> Ints:
-        arrears = self.policy.arrears
-        rules = np.zeros(len(Ru), np.int64)
-        rules[Ru.UTC_OFFSET] = self.policy.utc_offset_minutes * 60_000
-        rules[Ru.NEEDS_PROFILE] = self.policy.needs_profile
-        rules[Ru.DEFAULT_SEGMENT] = Segment[self.policy.default_segment.upper()]
-        rules[Ru.GRACE_DAYS] = arrears.grace_days
-        rules[Ru.TOLERANCE] = arrears.tolerance_minor
-        rules[Ru.CURE_DAYS] = arrears.cure_days
-        rules[Ru.BUCKET_1 : Ru.BUCKET_4 + 1] = arrears.bucket_lower_days
-        rules[Ru.BLOCK_DRAWING_BUCKET] = arrears.block_drawing_from_bucket
-        rules[Ru.LIMIT_TO_EXPOSURE_BUCKET] = arrears.limit_to_exposure_from_bucket
-        rules[Ru.ATTRIBUTES] = len(self.attributes)
-        return rules
+    def _rules(self) -> None:
+        arrears, head = self.policy.arrears, self.program
+        head[Ru.UTC_OFFSET] = self.policy.utc_offset_minutes * 60_000
+        head[Ru.NEEDS_PROFILE] = self.policy.needs_profile
+        head[Ru.DEFAULT_SEGMENT] = Segment[self.policy.default_segment.upper()]
+        head[Ru.GRACE_DAYS] = arrears.grace_days
+        head[Ru.TOLERANCE] = arrears.tolerance_minor
+        head[Ru.CURE_DAYS] = arrears.cure_days
+        head[Ru.BUCKET_1 : Ru.BUCKET_4 + 1] = arrears.bucket_lower_days
+        head[Ru.BLOCK_DRAWING_BUCKET] = arrears.block_drawing_from_bucket
+        head[Ru.LIMIT_TO_EXPOSURE_BUCKET] = arrears.limit_to_exposure_from_bucket
+        head[Ru.ATTRIBUTES] = len(self.attributes)
+        head[Ru.CHARACTERISTICS_MAX] = max(len(segment.scorecard) for segment in self.policy.segments)
 
     # Measures and their conditions
 
-    def _measures(self) -> Ints:
+    def _measures(self) -> RowLayout:
         tiles = self._tiles()
         base = ATTRIBUTES_AT + len(self.attributes)
-        rows = []
+        entries = []
         for position, measure in enumerate(self.measures):
-            unwindowed = measure.kind in ("balance", "last_seen")
-            offset = self.policy.utc_offset_minutes if measure.utc_offset_minutes is None else measure.utc_offset_minutes
-            row = [0] * len(Me)
-            row[Me.SOURCE] = SOURCES[measure.event]
-            row[Me.KIND] = MeasureKind[measure.kind.upper()]
-            row[Me.CLOSED_SET] = -1
-            row[Me.VALUE] = self._value(measure, row)
-            row[Me.WHERE], row[Me.WHERE_END] = self._conditions(measure.where)
-            row[Me.MINUS], row[Me.MINUS_END] = self._conditions(measure.minus)
-            row[Me.WIDTH] = 0 if unwindowed else (HOUR_MS if measure.tile == "hour" else DAY_MS)
-            row[Me.OFFSET] = offset * 60_000
-            row[Me.TILES] = 1 if unwindowed else tiles[measure.name]
-            row[Me.BASE] = base
-            row[Me.ADDED_AT] = MISSING if measure.added_at is None else _epoch_ms(measure.added_at)
-            row[Me.COLUMN] = position if measure.column is None else measure.column
-            row[Me.LOCAL_HOUR] = any(c.field == "local_hour" for c in (*measure.where, *measure.minus))
-            base += row[Me.TILES]
-            rows.append(row)
-        return matrix(rows, len(Me))
+            entry = self._measure(measure, position, tiles[measure.name], base)
+            base += entry[Me.TILES]
+            entries.append(entry)
+        self._table(Ru.MEASURES, Ru.MEASURES_END, entries)
+        self.measure_place = {m.name: self.program[Ru.MEASURES] + i * MEASURE for i, m in enumerate(self.measures)}
+        return RowLayout(self.attributes, np.array(entries, np.int64), base)
+
+    def _measure(self, measure: doc.Measure, position: int, tiles: int, base: int) -> list[int]:
+        unwindowed = measure.kind in ("balance", "last_seen")
+        offset = self.policy.utc_offset_minutes if measure.utc_offset_minutes is None else measure.utc_offset_minutes
+        entry = [0] * MEASURE
+        entry[Me.SOURCE] = SOURCES[measure.event]
+        entry[Me.KIND] = MeasureKind[measure.kind.upper()]
+        entry[Me.VALUE], entry[Me.CLOSED_SET] = self._value(measure)
+        entry[Me.WHERE], entry[Me.WHERE_END] = self._conditions(measure.where)
+        entry[Me.MINUS], entry[Me.MINUS_END] = self._conditions(measure.minus)
+        entry[Me.WIDTH] = 0 if unwindowed else (HOUR_MS if measure.tile == "hour" else DAY_MS)
+        entry[Me.OFFSET] = offset * 60_000
+        entry[Me.TILES] = 1 if unwindowed else tiles
+        entry[Me.BASE] = base
+        entry[Me.ADDED_AT] = MISSING if measure.added_at is None else _epoch_ms(measure.added_at)
+        entry[Me.COLUMN] = position if measure.column is None else measure.column
+        entry[Me.LOCAL_HOUR] = any(c.field == "local_hour" for c in (*measure.where, *measure.minus))
+        return entry
 
     def _tiles(self) -> dict[str, int]:
         """How many tiles each measure keeps: what its longest feature reads."""
@@ -326,7 +320,7 @@ class _Compiler:
             case doc.Share():
                 return (feature.part, feature.whole)
             case doc.ShareAbove():
-                return (derived_part(feature, self.measures[self.measure_row[feature.measure]]).name, feature.measure)
+                return (derived_part(feature, self.by_name[feature.measure]).name, feature.measure)
             case doc.Total() | doc.DaysSince() | doc.Trend() | doc.ActiveMonths() | doc.Regularity() | doc.Distinct():
                 return (feature.measure,)
             case _:
@@ -338,12 +332,13 @@ class _Compiler:
             return feature.window_months
         return getattr(feature, "window_days", None) or getattr(feature, "window_hours", None) or 0
 
-    def _value(self, measure: doc.Measure, row: list[int]) -> int:
+    def _value(self, measure: doc.Measure) -> tuple[int, int]:
+        """``Me.VALUE`` and ``Me.CLOSED_SET``."""
         if measure.kind != "distinct":
-            return NUMBER_FACTS[measure.of or "amount_minor"] if measure.kind in ("sum", "max", "balance") else 0
+            return (NUMBER_FACTS[measure.of or "amount_minor"] if measure.kind in ("sum", "max", "balance") else 0), -1
         field = cast(str, measure.of)
         if measure.closed_set is None and field in HASH_COLUMNS:
-            return HASH_COLUMNS[field]
+            return HASH_COLUMNS[field], -1
         bits = [-1] * 64
         if measure.closed_set is not None:
             for bit, word in enumerate(measure.closed_set):
@@ -351,124 +346,121 @@ class _Compiler:
         else:
             for code, word in enumerate(self._known_words(field), 1):
                 bits[code] = fingerprint(word.encode(), self.key) & 63
-        row[Me.CLOSED_SET] = len(self.closed_sets)
-        self.closed_sets.append(bits)
-        return WORD_FACTS[field]
+        return WORD_FACTS[field], self._place(bits)
 
     def _conditions(self, conditions: Sequence[doc.Condition]) -> tuple[int, int]:
-        first = len(self.conditions)
+        first = len(self.program)
         for condition in conditions:
-            row = [0] * len(Co)
-            if condition.field == "local_hour":
-                row[Co.FACT] = Fact.LOCAL_HOUR
-                row[Co.MASK] = mask_of(_hours(cast(int, condition.from_hour), cast(int, condition.to_hour)))
-            elif condition.field in WORD_FACTS:
-                row[Co.FACT] = WORD_FACTS[condition.field]
-                listed = mask_of(self._code(condition.field, word) for word in condition.is_in or condition.not_in or ())
-                row[Co.MASK] = listed if condition.is_in is not None else ~listed
-            else:
-                row[Co.FACT] = NUMBER_FACTS[condition.field]
-                row[Co.RANGE] = 1
-                row[Co.LOW] = -layout.AMOUNT_MAX if condition.at_least is None else condition.at_least
-                row[Co.HIGH] = layout.AMOUNT_MAX if condition.at_most is None else condition.at_most
-            self.conditions.append(row)
-        return first, len(self.conditions)
+            self._place(self._condition(condition))
+        return first, len(self.program)
+
+    def _condition(self, condition: doc.Condition) -> list[int]:
+        entry = [0] * CONDITION
+        if condition.field == "local_hour":
+            entry[Co.FACT] = Fact.LOCAL_HOUR
+            entry[Co.MASK] = mask_of(_hours(cast(int, condition.from_hour), cast(int, condition.to_hour)))
+        elif condition.field in WORD_FACTS:
+            entry[Co.FACT] = WORD_FACTS[condition.field]
+            listed = mask_of(self._code(condition.field, word) for word in condition.is_in or condition.not_in or ())
+            entry[Co.MASK] = listed if condition.is_in is not None else ~listed
+        else:
+            entry[Co.FACT] = NUMBER_FACTS[condition.field]
+            entry[Co.RANGE] = 1
+            entry[Co.LOW] = -AMOUNT_MAX if condition.at_least is None else condition.at_least
+            entry[Co.HIGH] = AMOUNT_MAX if condition.at_most is None else condition.at_most
+        return entry
 
     # Features
 
     def _feature(self, feature: doc.Feature) -> list[int]:
-        row = [0] * len(Fe)
-        kind = "share" if feature.kind == "share_above" else feature.kind
-        row[Fe.KIND] = FeatureKind[kind.upper()]
-        row[Fe.WINDOW] = self._window(feature)
-        row[Fe.SCALE] = getattr(feature, "scale", 1)
-        row[Fe.PARTIAL_MISSING] = getattr(feature, "when_partial", "as_is") == "missing"
-        row[Fe.B] = -1
-        read = [self.measure_row[name] for name in self._read_by(feature)]
+        entry = [0] * FEATURE
+        entry[Fe.KIND] = FeatureKind["SHARE" if feature.kind == "share_above" else feature.kind.upper()]
+        entry[Fe.WINDOW] = self._window(feature)
+        entry[Fe.SCALE] = getattr(feature, "scale", 1)
+        entry[Fe.PARTIAL_MISSING] = getattr(feature, "when_partial", "as_is") == "missing"
+        entry[Fe.B] = -1
+        read = [self.measure_place[name] for name in self._read_by(feature)]
         if read:
-            row[Fe.A] = read[0]
-            row[Fe.B] = read[1] if len(read) == 2 else -1
+            entry[Fe.A] = read[0]
+            entry[Fe.B] = read[1] if len(read) == 2 else -1
         if isinstance(feature, doc.Distinct):
-            row[Fe.B] = self.measures[read[0]].closed_set is None
+            entry[Fe.B] = self.by_name[feature.measure].closed_set is None
         elif isinstance(feature, doc.ProfileValue):
-            row[Fe.A] = self._column(feature.figure)
-            row[Fe.B] = -1 if feature.per is None else self._column(feature.per)
+            entry[Fe.A] = self._column(feature.figure)
+            entry[Fe.B] = -1 if feature.per is None else self._column(feature.per)
         elif isinstance(feature, doc.Completeness):
-            row[Fe.A] = len(self.listed)
-            self.listed.extend(self._column(figure) for figure in feature.figures)
-            row[Fe.B] = len(self.listed)
-        return row
+            entry[Fe.A] = self._place(self._column(figure) for figure in feature.figures)
+            entry[Fe.B] = len(self.program)
+        return entry
 
     # Segments
 
-    def _segments(self) -> tuple[Ints, Ints, Ints, Ints, Ints]:
-        eligibility: list[list[int]] = []
-        cards: list[list[int]] = []
-        bins: list[list[int]] = []
-        bands: list[list[int]] = []
-        segments = np.zeros((len(Segment), len(Se)), np.int64)
-        for segment in self.policy.segments:
-            row = segments[Segment[segment.name.upper()]]
-            row[Se.DEFINED] = 1
-            row[Se.BASE_POINTS] = segment.base_points
-            row[Se.CARD] = len(cards)
-            for characteristic in segment.scorecard:
-                first = len(bins)
-                bins.extend([LOWEST if b.at_least is None else b.at_least, b.points] for b in characteristic.bins)
-                cards.append([self.feature_row[characteristic.feature], first, len(bins), characteristic.missing])
-            row[Se.CARD_END] = len(cards)
-            row[Se.BANDS] = len(bands)
-            for band in segment.bands:
-                lower = LOWEST if band.lower is None else band.lower
-                bands.append([band_code(band.name), lower, band.up_margin, band.down_margin, band.limit_minor])
-            row[Se.BANDS_END] = len(bands)
-            row[Se.ELIGIBILITY] = len(eligibility)
-            eligibility.extend(self._requirement(requirement) for requirement in segment.eligibility)
-            row[Se.ELIGIBILITY_END] = len(eligibility)
-            self._limits(segment, row)
-        shapes = ((eligibility, len(El)), (cards, len(Ca)), (bins, len(Bi)), (bands, len(Ba)))
-        made = [matrix(rows, columns) for rows, columns in shapes]
-        return made[0], segments, made[1], made[2], made[3]
+    def _segments(self) -> None:
+        by_name = {segment.name: segment for segment in self.policy.segments}
+        entries = []
+        for number in Segment:
+            entry = [0] * SEGMENT
+            segment = by_name.get(cast(Any, number.name.lower()))
+            if segment is not None:
+                self._segment(segment, entry)
+            entries.append(entry)
+        self.program[Ru.SEGMENTS] = len(self.program)
+        for entry in entries:
+            self._place(entry)
+
+    def _segment(self, segment: doc.Segment, entry: list[int]) -> None:
+        entry[Se.DEFINED] = 1
+        entry[Se.BASE_POINTS] = segment.base_points
+        cards = []
+        for characteristic in segment.scorecard:
+            first = len(self.program)
+            for b in characteristic.bins:
+                self._place((LOWEST if b.at_least is None else b.at_least, b.points))
+            cards.append((self.feature_number[characteristic.feature], first, len(self.program), characteristic.missing))
+        self._table(Se.CARD, Se.CARD_END, cards, entry)
+        bands = [
+            (band_code(b.name), LOWEST if b.lower is None else b.lower, b.up_margin, b.down_margin, b.limit_minor) for b in segment.bands
+        ]
+        self._table(Se.BANDS, Se.BANDS_END, bands, entry)
+        self._table(Se.ELIGIBILITY, Se.ELIGIBILITY_END, [self._requirement(r) for r in segment.eligibility], entry)
+        self._limits(segment, entry)
 
     @staticmethod
-    def _limits(segment: doc.Segment, row: Ints) -> None:
+    def _limits(segment: doc.Segment, entry: list[int]) -> None:
         limits = segment.limits
-        row[Se.PRODUCT_CAP] = limits.product_cap_minor
-        row[Se.LEGAL_CAP] = limits.legal_cap_minor
+        entry[Se.PRODUCT_CAP] = limits.product_cap_minor
+        entry[Se.LEGAL_CAP] = limits.legal_cap_minor
         if limits.income_cap is not None:
-            row[Se.INCOME_PERCENT] = limits.income_cap.multiple_percent
-            row[Se.INCOME_UNKNOWN] = limits.income_cap.unknown_income_minor
-        row[Se.RELATED_CAP] = _or_missing(limits.related_cap_minor)
-        row[Se.ROUND_TO] = limits.round_to_minor
-        row[Se.STEP_UP] = _or_missing(limits.step_up_minor)
-        row[Se.STEP_DOWN] = _or_missing(limits.step_down_minor)
-        row[Se.MINIMUM_CHANGE] = limits.minimum_change_minor
-        row[Se.UP_DAYS] = segment.cool_down.up_days
-        row[Se.DOWN_DAYS] = segment.cool_down.down_days
+            entry[Se.INCOME_PERCENT] = limits.income_cap.multiple_percent
+            entry[Se.INCOME_UNKNOWN] = limits.income_cap.unknown_income_minor
+        entry[Se.RELATED_CAP] = _or_missing(limits.related_cap_minor)
+        entry[Se.ROUND_TO] = limits.round_to_minor
+        entry[Se.STEP_UP] = _or_missing(limits.step_up_minor)
+        entry[Se.STEP_DOWN] = _or_missing(limits.step_down_minor)
+        entry[Se.MINIMUM_CHANGE] = limits.minimum_change_minor
+        entry[Se.UP_DAYS] = segment.cool_down.up_days
+        entry[Se.DOWN_DAYS] = segment.cool_down.down_days
         initial = segment.initial_standing
-        row[Se.INITIAL_LIMIT] = MISSING if initial is None else initial.limit_minor
-        row[Se.INITIAL_BAND] = MISSING if initial is None else band_code(initial.band)
+        entry[Se.INITIAL_LIMIT] = MISSING if initial is None else initial.limit_minor
+        entry[Se.INITIAL_BAND] = MISSING if initial is None else band_code(initial.band)
 
     def _requirement(self, requirement: doc.Eligibility) -> list[int]:
-        row = [0] * len(El)
-        row[El.IS_FEATURE] = requirement.feature is not None
-        row[El.PASS_UNKNOWN] = requirement.unknown == "pass"
-        row[El.MASK_ROW] = -1
+        entry = [0] * REQUIREMENT
+        entry[El.PASS_UNKNOWN] = requirement.unknown == "pass"
         if requirement.feature is not None:
-            row[El.SOURCE] = self.feature_row[requirement.feature]
+            entry[El.IS_FEATURE] = 1
+            entry[El.SOURCE] = self.feature_number[requirement.feature]
         else:
-            row[El.SOURCE] = self._column(cast(str, requirement.figure))
+            entry[El.SOURCE] = self._column(cast(str, requirement.figure))
         if requirement.is_in is not None:
-            accepted = {self._code(cast(str, requirement.figure), word) for word in requirement.is_in}
-            row[El.MASK_ROW] = len(self.word_masks)
-            self.word_masks.append([int(code in accepted) for code in range(64)])
-        row[El.AGE] = requirement.min_age_days is not None or requirement.max_age_days is not None
-        low, high = (
-            (requirement.min_age_days, requirement.max_age_days) if row[El.AGE] else (requirement.at_least, requirement.at_most)
-        )
-        row[El.LOW] = LOWEST if low is None else low
-        row[El.HIGH] = -LOWEST if high is None else high
-        return row
+            entry[El.IS_WORD] = 1
+            entry[El.MASK] = mask_of(self._code(cast(str, requirement.figure), word) for word in requirement.is_in)
+        entry[El.AGE] = requirement.min_age_days is not None or requirement.max_age_days is not None
+        ages, bounds = (requirement.min_age_days, requirement.max_age_days), (requirement.at_least, requirement.at_most)
+        low, high = ages if entry[El.AGE] else bounds
+        entry[El.LOW] = LOWEST if low is None else low
+        entry[El.HIGH] = -LOWEST if high is None else high
+        return entry
 
 
 def _or_missing(value: int | None) -> int:
