@@ -159,6 +159,16 @@ class CompiledPolicy:
         """Band name by ``band_code``."""
         return {band_code(b.name): b.name for s in self.document.segments for b in s.bands}
 
+    @cached_property
+    def feature_numbers(self) -> dict[str, int]:
+        """Number of each feature: its place in the document."""
+        return {feature.name: i for i, feature in enumerate(self.document.features)}
+
+    @cached_property
+    def features_by_name(self) -> dict[str, doc.Feature]:
+        """The document's features."""
+        return {feature.name: feature for feature in self.document.features}
+
     @property
     def decision_columns(self) -> int:
         """Length of a decision's row (``layout.Out`` and what stands behind)."""
