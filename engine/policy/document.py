@@ -26,6 +26,8 @@ UtcOffsetMinutes = Annotated[int, Field(ge=-14 * 60, le=14 * 60)]
 SourceEvent = Literal["repayment", "purchase", "transfer", "instalment"]
 NumberField = Literal["amount_minor", "amount_due_minor", "days_late"]
 WordField = Literal["category", "channel", "product", "funded_by", "direction", "purpose", "merchant_id", "counterparty_id", "outcome"]
+MeasuredField = Literal[NumberField, WordField]
+ConditionField = Literal[NumberField, WordField, "local_hour"]
 ProfileFigure = Literal[
     "status",
     "employment",
@@ -70,7 +72,7 @@ class Condition(PolicyModel):
     wrapping over midnight).
     """
 
-    field: NumberField | WordField | Literal["local_hour"]
+    field: ConditionField
     is_in: tuple[Word, ...] | None = Field(None, alias="in", min_length=1, max_length=63)
     not_in: tuple[Word, ...] | None = Field(None, min_length=1, max_length=63)
     at_least: int | None = Field(None, ge=-AMOUNT_MAX, le=AMOUNT_MAX)
@@ -90,7 +92,7 @@ class Measure(PolicyModel):
     name: Name
     event: SourceEvent
     kind: Literal["count", "sum", "max", "distinct", "balance", "last_seen"]
-    of: NumberField | WordField | None = None
+    of: MeasuredField | None = None
     where: tuple[Condition, ...] = Field((), max_length=8)
     minus: tuple[Condition, ...] = Field((), max_length=8)
     closed_set: tuple[Word, ...] | None = Field(None, min_length=1, max_length=63)
@@ -348,16 +350,16 @@ class Segment(PolicyModel):
 class Arrears(PolicyModel):
     """When an instalment is past due, and what follows. Buckets: 0 current, 1 from 1 day, 2 from 30, 3 from 60, 4 from 90 by default."""
 
-    grace_days: int = Field(0, ge=0, le=60)
+    grace_days: int = Field(default=0, ge=0, le=60)
     tolerance_minor: Minor = 0
     cure_days: Days = 30
     bucket_lower_days: tuple[int, int, int, int] = (1, 30, 60, 90)
-    block_drawing_from_bucket: int = Field(2, ge=1, le=4)
-    limit_to_exposure_from_bucket: int = Field(4, ge=1, le=4)
+    block_drawing_from_bucket: int = Field(default=2, ge=1, le=4)
+    limit_to_exposure_from_bucket: int = Field(default=4, ge=1, le=4)
 
 
 class Policy(PolicyModel):
-    """One immutable version of a lender's policy."""
+    """One immutable version of a lender's policy. ``next_column`` is assigned by ``policy promote``, so that no column number comes twice."""
 
     policy: Name
     version: int = Field(ge=1, le=2**31 - 1)
@@ -370,6 +372,7 @@ class Policy(PolicyModel):
     measures: tuple[Measure, ...] = Field(min_length=1, max_length=128)
     features: tuple[Feature, ...] = Field(min_length=1, max_length=128)
     segments: tuple[Segment, ...] = Field(min_length=1, max_length=2)
+    next_column: int | None = Field(None, ge=0, le=65536)
 
     @model_validator(mode="before")
     @classmethod

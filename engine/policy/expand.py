@@ -1,0 +1,69 @@
+"""What a document means beyond its letters: the measures that ``share_above`` derives, and how many tiles each measure keeps.
+
+The part of a ``share_above`` is a measure like any other: the whole's, with one more condition. ``policy promote`` writes it into the
+document, so that it has a column number; before that, ``expanded_measures`` adds it.
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from engine.core.layout import MONTH_DAYS
+from engine.policy import document as doc
+
+UNWINDOWED: Final = ("balance", "last_seen")
+
+
+def derived_name(feature: doc.ShareAbove) -> str:
+    """Name of the measure derived for the part of a ``share_above``."""
+    return f"{feature.measure}_from_{feature.amount_minor}"
+
+
+def derived_part(feature: doc.ShareAbove, measure: doc.Measure) -> doc.Measure:
+    """The part's measure: ``measure`` (the whole) restricted to events of at least the feature's amount; column and date not assigned."""
+    large = doc.Condition.model_validate({"field": "amount_minor", "at_least": feature.amount_minor})
+    changes = {"name": derived_name(feature), "where": (*measure.where, large), "column": None, "added_at": None}
+    return measure.model_copy(update=changes)
+
+
+def expanded_measures(policy: doc.Policy) -> tuple[doc.Measure, ...]:
+    """The document's measures and, behind them, the derived ones that it does not hold yet, in the order of the features."""
+    by_name = {measure.name: measure for measure in policy.measures}
+    for feature in policy.features:
+        if isinstance(feature, doc.ShareAbove) and feature.measure in by_name:
+            by_name.setdefault(derived_name(feature), derived_part(feature, by_name[feature.measure]))
+    return tuple(by_name.values())
+
+
+def measures_read(feature: doc.Feature) -> tuple[str, ...]:
+    """Names of the measures a feature reads; of two, the part, sum or numerator first."""
+    match feature:
+        case doc.Average():
+            return (feature.sum, feature.count)
+        case doc.Ratio():
+            return (feature.numerator, feature.denominator)
+        case doc.Share():
+            return (feature.part, feature.whole)
+        case doc.ShareAbove():
+            return (derived_name(feature), feature.measure)
+        case doc.Total() | doc.DaysSince() | doc.Trend() | doc.ActiveMonths() | doc.Regularity() | doc.Distinct():
+            return (feature.measure,)
+        case _:
+            return ()
+
+
+def tiles_read(feature: doc.Feature) -> int:
+    """How many tiles back a feature looks, the head included; 0 if it looks at none."""
+    if isinstance(feature, doc.ActiveMonths | doc.Regularity):
+        return feature.window_months * MONTH_DAYS
+    window: int = getattr(feature, "window_days", None) or getattr(feature, "window_hours", None) or 0
+    return 2 * window if isinstance(feature, doc.Trend) else window
+
+
+def tiles_kept(policy: doc.Policy) -> dict[str, int]:
+    """How many tiles each measure keeps, by name: what its longest feature looks at, at least 1."""
+    tiles = {measure.name: 1 for measure in expanded_measures(policy)}
+    for feature in policy.features:
+        for name in measures_read(feature):
+            tiles[name] = max(tiles[name], tiles_read(feature))
+    return tiles
