@@ -32,11 +32,9 @@ def _cache_directory() -> Path:
 
 
 # Measured: the kernel's loops wrap around rings, so vectorising them costs a fifth of its speed and half of its time to compile.
-config.OPT = 2
-config.LOOP_VECTORIZE = 0
-
-if not os.environ.get("NUMBA_CACHE_DIR"):
-    config.CACHE_DIR = str(_cache_directory())
+for _name, _value in (("NUMBA_OPT", "2"), ("NUMBA_LOOP_VECTORIZE", "0"), ("NUMBA_CACHE_DIR", str(_cache_directory()))):
+    os.environ.setdefault(_name, _value)
+config.reload_config()
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
