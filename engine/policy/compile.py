@@ -23,7 +23,6 @@ from engine.core.layout import (
     FIGURES_AT,
     HOUR_MS,
     MISSING,
-    MONTH_DAYS,
     VALUES_AT,
     Direction,
     Ev,
@@ -57,7 +56,7 @@ from engine.core.tables import (
     Se,
 )
 from engine.policy import document as doc
-from engine.policy.expand import derived_part, expanded_measures
+from engine.policy.expand import expanded_measures, measures_read, tiles_kept, window_tiles
 from engine.policy.promote import policy_hash
 
 LOWEST: Final = -(2**62)
@@ -279,7 +278,7 @@ class _Compiler:
     # Measures and their conditions
 
     def _measures(self) -> RowLayout:
-        tiles = self._tiles()
+        tiles = tiles_kept(self.policy)
         base = ATTRIBUTES_AT + len(self.attributes)
         entries = []
         for position, measure in enumerate(self.measures):
@@ -307,40 +306,6 @@ class _Compiler:
         entry[Me.COLUMN] = position if measure.column is None else measure.column
         entry[Me.LOCAL_HOUR] = any(c.field == "local_hour" for c in (*measure.where, *measure.minus))
         return entry
-
-    def _tiles(self) -> dict[str, int]:
-        """How many tiles each measure keeps: what its longest feature reads."""
-        tiles = {measure.name: 1 for measure in self.measures}
-        for feature in self.policy.features:
-            window = self._window(feature)
-            if isinstance(feature, doc.Trend):
-                window *= 2
-            elif isinstance(feature, doc.ActiveMonths | doc.Regularity):
-                window *= MONTH_DAYS
-            for name in self._read_by(feature):
-                tiles[name] = max(tiles[name], window)
-        return tiles
-
-    def _read_by(self, feature: doc.Feature) -> tuple[str, ...]:
-        match feature:
-            case doc.Average():
-                return (feature.sum, feature.count)
-            case doc.Ratio():
-                return (feature.numerator, feature.denominator)
-            case doc.Share():
-                return (feature.part, feature.whole)
-            case doc.ShareAbove():
-                return (derived_part(feature, self.by_name[feature.measure]).name, feature.measure)
-            case doc.Total() | doc.DaysSince() | doc.Trend() | doc.ActiveMonths() | doc.Regularity() | doc.Distinct():
-                return (feature.measure,)
-            case _:
-                return ()
-
-    @staticmethod
-    def _window(feature: doc.Feature) -> int:
-        if isinstance(feature, doc.ActiveMonths | doc.Regularity):
-            return feature.window_months
-        return getattr(feature, "window_days", None) or getattr(feature, "window_hours", None) or 0
 
     def _value(self, measure: doc.Measure) -> tuple[int, int]:
         """``Me.VALUE`` and ``Me.CLOSED_SET``."""
@@ -385,11 +350,11 @@ class _Compiler:
     def _feature(self, feature: doc.Feature) -> list[int]:
         entry = [0] * FEATURE
         entry[Fe.KIND] = FeatureKind["SHARE" if feature.kind == "share_above" else feature.kind.upper()]
-        entry[Fe.WINDOW] = self._window(feature)
+        entry[Fe.WINDOW] = window_tiles(feature)
         entry[Fe.SCALE] = getattr(feature, "scale", 1)
         entry[Fe.PARTIAL_MISSING] = getattr(feature, "when_partial", "as_is") == "missing"
         entry[Fe.B] = -1
-        read = [self.measure_place[name] for name in self._read_by(feature)]
+        read = [self.measure_place[name] for name in measures_read(feature)]
         if read:
             entry[Fe.A] = read[0]
             entry[Fe.B] = read[1] if len(read) == 2 else -1

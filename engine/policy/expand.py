@@ -52,12 +52,18 @@ def measures_read(feature: doc.Feature) -> tuple[str, ...]:
             return ()
 
 
+def window_tiles(feature: doc.Feature) -> int:
+    """The feature's window as it is written: tiles, or months of the monthly kinds; 0 without a window."""
+    if isinstance(feature, doc.ActiveMonths | doc.Regularity):
+        return feature.window_months
+    return getattr(feature, "window_days", None) or getattr(feature, "window_hours", None) or 0
+
+
 def tiles_read(feature: doc.Feature) -> int:
     """How many tiles back a feature looks, the head included; 0 if it looks at none."""
     if isinstance(feature, doc.ActiveMonths | doc.Regularity):
         return feature.window_months * MONTH_DAYS
-    window: int = getattr(feature, "window_days", None) or getattr(feature, "window_hours", None) or 0
-    return 2 * window if isinstance(feature, doc.Trend) else window
+    return 2 * window_tiles(feature) if isinstance(feature, doc.Trend) else window_tiles(feature)
 
 
 def tiles_kept(policy: doc.Policy) -> dict[str, int]:
