@@ -1,0 +1,1 @@
+"""Programs around the engine: demo, bench, synthetic customers, reference consumer."""

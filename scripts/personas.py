@@ -1,0 +1,335 @@
+"""Synthetic customers: seeded lives of people and shops, as the records that their banks and lenders would publish.
+
+A life is a generator of ``Item`` in order of occurred_at. It plays the customer and, as far as the customer's own records need it, the core
+banking system: draws become loans of monthly instalments, each instalment gets one repayment record per payment and, when nothing came, one
+at the end of its due day; a profile snapshot is taken every month. The same seed gives the same life on every machine.
+
+Amounts are in fen. Nobody here is real, and nothing reads the limits that the engine decides: a life is the same under every policy, which
+is what makes two policies comparable on it.
+"""
+
+from __future__ import annotations
+
+import heapq
+from collections.abc import Callable, Iterable, Iterator
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta, timezone
+from random import Random
+from typing import Any, Final
+
+DAY_MS: Final = 86_400_000
+HOUR_MS: Final = 3_600_000
+CHINA: Final = timezone(timedelta(hours=8))
+
+EVERYDAY: Final = ("groceries", "dining", "transport", "utilities", "telecom", "health", "clothing", "household", "leisure")
+STOCK: Final = ("raw_materials", "wholesale", "logistics", "equipment")
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Item:
+    """One record to publish: when it happened, on which topic, and its value as the contract wants it."""
+
+    at_ms: int
+    order: str  # makes items of one instant comparable: topic and event id
+    topic: str = field(compare=False)
+    value: dict[str, Any] = field(compare=False)
+
+
+def instant(at_ms: int) -> str:
+    """RFC 3339 in China's time."""
+    return datetime.fromtimestamp(at_ms / 1000, CHINA).isoformat(timespec="milliseconds")
+
+
+def date_of(at_ms: int) -> str:
+    """Calendar date in China."""
+    return datetime.fromtimestamp(at_ms / 1000, CHINA).date().isoformat()
+
+
+@dataclass
+class Customer:
+    """One customer's account book: what is owed, what is held, and the records of it so far."""
+
+    account_id: str
+    rng: Random
+    start_ms: int
+    days: int
+    segment: str = "individual"
+    owed: int = 0
+    saved: int = 0
+    serial: int = 0
+    items: list[Item] = field(default_factory=list)
+
+    def at(self, day: float, hour: float = 12.0) -> int:
+        """Some minutes around an hour of a day of this life (0 = its first day)."""
+        return self.start_ms + int((day * 24 + hour) * HOUR_MS) + self.rng.randrange(20 * 60_000)
+
+    def record(self, topic: str, at_ms: int, **value: Any) -> dict[str, Any]:
+        """Add a record with the fields that every event has."""
+        self.serial += 1
+        event_id = f"{self.account_id}-{self.serial}"
+        full = {"event_id": event_id, "account_id": self.account_id, "occurred_at": instant(at_ms), "currency": "CNY", **value}
+        self.items.append(Item(at_ms, f"{topic}/{self.serial:08d}", topic, full))
+        return full
+
+    def purchase(self, at_ms: int, amount: int, category: str, merchant: str, funded_by: str = "own", channel: str = "app") -> None:
+        """Buy something."""
+        if funded_by == "credit":
+            self.owed += amount
+        self.record(
+            "purchases", at_ms, amount_minor=amount, category=category, channel=channel, merchant_id=merchant, funded_by=funded_by
+        )
+
+    def transfer(self, at_ms: int, amount: int, direction: str, counterparty: str, purpose: str) -> None:
+        """Move money in or out."""
+        self.record("transfers", at_ms, amount_minor=amount, direction=direction, counterparty_id=counterparty, purpose=purpose)
+
+    def repay(self, at_ms: int, loan: str, due_ms: int, due: int, amount: int) -> None:
+        """Pay (part of) an instalment; 0 is the core's note at the end of a due day on which nothing came."""
+        self.owed = max(0, self.owed - amount)
+        self.record(
+            "repayments", at_ms, loan_id=loan, due_at=instant(due_ms), amount_due_minor=due, amount_minor=amount
+        )
+
+    def borrow(self, day: float, amount: int, months: int, pays: Callable[[Random, int], list[tuple[float, float]]], hour: float = 11) -> None:
+        """Draw on the line and live with the instalments; ``pays(rng, n)`` gives (days after due, share of the due) of instalment n."""
+        loan = f"{self.account_id}-L{self.serial}"
+        self.owed += amount
+        self.transfer(self.at(day, hour), amount, "in", "lender", "draw")
+        due = amount * (100 + 2 * months) // (100 * months)
+        for n in range(1, months + 1):
+            due_day = int(day) + 30 * n
+            due_ms = self.start_ms + due_day * DAY_MS + 20 * HOUR_MS
+            if due_day >= self.days:
+                break
+            payments = pays(self.rng, n)
+            for after, share in payments:
+                if due_day + after < self.days:
+                    self.repay(self.at(due_day + after, 10), loan, due_ms, due, int(due * share))
+            if not any(after <= 0 for after, _ in payments):
+                self.repay(self.start_ms + due_day * DAY_MS + 24 * HOUR_MS - 60_000, loan, due_ms, due, 0)
+
+    def profile(self, day: int, **figures: Any) -> None:
+        """A snapshot of what the core and the CRM know."""
+        at_ms = self.start_ms + day * DAY_MS
+        base: dict[str, Any] = {
+            "as_of": instant(at_ms),
+            "segment": self.segment,
+            "status": "active",
+            "jurisdiction": "CN",
+            "opened_on": date_of(self.start_ms - 400 * DAY_MS),
+            "applied_at": instant(self.start_ms),
+            "identity_verified_until": date_of(self.start_ms + 1500 * DAY_MS),
+            "consent_at": date_of(self.start_ms - DAY_MS),
+            "exposure_minor": self.owed,
+        }
+        self.record("account-profiles", at_ms + 1, **(base | figures))
+
+    def shop(self, day: int, per_day: float, low: int, high: int, merchants: int = 25, categories: tuple[str, ...] = EVERYDAY) -> None:
+        """Everyday purchases of a day."""
+        count = int(per_day) + (self.rng.random() < per_day % 1)
+        for _ in range(count):
+            merchant = f"m{self.rng.randrange(merchants)}"
+            self.purchase(self.at(day, self.rng.uniform(8, 21)), self.rng.randrange(low, high), self.rng.choice(categories), merchant)
+
+
+def promptly(rng: Random, _n: int) -> list[tuple[float, float]]:
+    """Pays each instalment in full on its day or a day before."""
+    return [(-float(rng.randrange(2)), 1.0)]
+
+
+def person(monthly: int, /, **more: Any) -> dict[str, Any]:
+    """Profile figures of a person with a documented monthly income."""
+    figures: dict[str, Any] = {
+        "employment": "job",
+        "debt_service_monthly_minor": monthly // 10,
+        "external_limits_minor": 0,
+        "external_debt_minor": 0,
+        "credit_record": {"months": 60, "completeness_percent": 90, "delinquencies_24m": 0, "persistent_debt_months": 0},
+    }
+    return figures | more
+
+
+def steady_payer(c: Customer) -> None:
+    """A clerk: a salary on the same day each month, everyday purchases, a small loan now and then, always paid on time."""
+    income = c.rng.randrange(900_000, 1_500_000)
+    for day in range(c.days):
+        if day % 30 == 0:
+            c.profile(day, **person(income, income={"monthly_minor": income, "proof": "documented", "as_of": instant(c.at(day))}))
+        if day % 30 == 9:
+            c.transfer(c.at(day, 9), income, "in", "employer", "salary")
+            c.transfer(c.at(day, 20), income // 5, "out", "fund", "wealth")
+        if day % 60 == 12:
+            c.borrow(day, income // 3, 2, promptly)
+        c.shop(day, 1.2, 1_500, 30_000)
+
+
+def growing_shop(c: Customer) -> None:
+    """A shop whose customers become more each month; borrows for stock, pays on time."""
+    c.segment = "enterprise"
+    for day in range(c.days):
+        takings = 3 + day / 20
+        if day % 30 == 0:
+            revenue = int(takings * 60_000 * 365)
+            c.profile(
+                day,
+                business={
+                    "revenue_yearly_minor": revenue,
+                    "bank_flow_monthly_minor": revenue // 13,
+                    "ecosystem_activity_monthly": int(takings * 30),
+                },
+                external_debt_minor=revenue // 20,
+                credit_record={"months": 48, "completeness_percent": 95, "delinquencies_24m": 0},
+                related=[{"party_id": f"{c.account_id}-owner", "role": "principal", "eligible": True, "days_past_due": 0}],
+                attributes={"tax_grade": 4},
+            )
+        for _ in range(int(takings) + (c.rng.random() < takings % 1)):
+            c.transfer(c.at(day, c.rng.uniform(9, 21)), c.rng.randrange(20_000, 120_000), "in", f"b{c.rng.randrange(60)}", "other")
+        if day % 3 == 0:
+            c.purchase(c.at(day, 7), int(takings * 90_000), c.rng.choice(STOCK), f"s{c.rng.randrange(12)}")
+        if day % 60 == 15:
+            c.borrow(day, int(takings * 400_000), 3, promptly)
+
+
+def over_borrower(c: Customer) -> None:
+    """Lives on loans: borrows here to pay there, at night too, and is near the limit all the time; pays late in the end."""
+    income = 600_000
+
+    def pays(rng: Random, n: int) -> list[tuple[float, float]]:
+        return [(0.0, 1.0)] if n == 1 else [(float(rng.randrange(5, 12)), 0.6), (float(rng.randrange(14, 25)), 0.4)]
+
+    for day in range(c.days):
+        burden = 15 + day // 6
+        if day % 30 == 0:
+            c.profile(
+                day,
+                **person(
+                    income,
+                    income={"monthly_minor": income, "proof": "stated", "as_of": instant(c.at(day))},
+                    debt_service_monthly_minor=income * min(burden, 90) // 100,
+                    external_debt_minor=income * burden // 10,
+                    external_limits_minor=income * burden // 20,
+                    credit_record={"months": 30, "completeness_percent": 80, "delinquencies_24m": day // 60},
+                ),
+            )
+        if day % 30 == 9:
+            c.transfer(c.at(day, 9), income - c.rng.randrange(200_000), "in", "employer", "salary")
+        if day % 12 == 5:
+            c.transfer(c.at(day, 22.5), 300_000 + day * 2_000, "in", f"lender{c.rng.randrange(6)}", "loan")
+        if day % 20 == 10:
+            c.borrow(day, 250_000, 3, pays, hour=23.5)
+        if day > 30 and day % 4 == 0:
+            c.purchase(c.at(day, 22), c.rng.randrange(20_000, 120_000), "lottery", "m-lottery", "credit")
+        c.shop(day, 1.0, 2_000, 60_000, merchants=10)
+
+
+def late_payer(c: Customer) -> None:
+    """Loses a job for two months, falls behind, then pays everything and is on time again."""
+    income = 1_000_000
+    lost, found = c.days // 3, c.days // 3 + 70
+
+    for day in range(c.days):
+        if day % 30 == 0:
+            c.profile(day, **person(income, income={"monthly_minor": income, "proof": "documented", "as_of": instant(c.at(day))}))
+        if day % 30 == 9 and not lost <= day < found:
+            c.transfer(c.at(day, 9), income, "in", "employer", "salary")
+        c.shop(day, 0.4 if lost <= day < found else 1.3, 1_500, 25_000)
+        if day % 45 == 5 and not lost - 20 <= day < found + 20:
+            due_first = day + 30
+
+            def pays(rng: Random, n: int, first: int = due_first) -> list[tuple[float, float]]:
+                due_day = first + 30 * (n - 1)
+                return [(float(found - due_day + rng.randrange(3)), 1.0)] if lost <= due_day < found else [(0.0, 1.0)]
+
+            c.borrow(day, 400_000, 3, pays)
+
+
+def hijacked(c: Customer) -> None:
+    """A quiet good customer whose account is emptied in one night, two thirds into the story."""
+    income = 1_200_000
+    night = c.days * 2 // 3
+    for day in range(c.days):
+        taken = day >= night
+        if day % 30 == 0 or day == night:
+            changed = {"device_changed_at": date_of(c.at(night, 0)), "contact_changed_at": date_of(c.at(night, 0))} if taken else {}
+            c.profile(
+                day, **person(income, income={"monthly_minor": income, "proof": "documented", "as_of": instant(c.at(day))}, **changed)
+            )
+        if taken and day > night:
+            continue
+        if day % 30 == 9:
+            c.transfer(c.at(day, 9), income, "in", "employer", "salary")
+        if day % 3 == 0:
+            c.shop(day, 1.0, 2_000, 20_000)
+    for burst in range(14):
+        at_ms = c.start_ms + night * DAY_MS + 2 * HOUR_MS + burst * 4 * 60_000
+        c.transfer(at_ms, 350_000, "in", "lender", "draw")
+        c.owed += 350_000
+        c.transfer(at_ms + 60_000, 349_000, "out", f"mule{burst}", "person")
+
+
+def student(c: Customer) -> None:
+    """No income and no job: may use the account, is granted nothing."""
+    for day in range(c.days):
+        if day % 30 == 0:
+            c.profile(day, employment="student", credit_record={"months": 2, "completeness_percent": 20})
+            c.transfer(c.at(day, 10), 200_000, "in", "parents", "person")
+        c.shop(day, 0.8, 800, 6_000, merchants=8, categories=("groceries", "dining", "education", "telecom"))
+
+
+def dormant(c: Customer) -> None:
+    """Was active for a month, then is not seen any more; the CRM says dormant."""
+    income = 700_000
+    for day in range(c.days):
+        if day % 90 == 0:
+            status = "active" if day < 90 else "dormant"
+            c.profile(
+                day, status=status, **person(income, income={"monthly_minor": income, "proof": "stated", "as_of": instant(c.at(day))})
+            )
+        if day < 30:
+            c.shop(day, 0.7, 1_500, 15_000, merchants=6)
+
+
+PERSONAS: Final[dict[str, Callable[[Customer], None]]] = {
+    "steady_payer": steady_payer,
+    "growing_shop": growing_shop,
+    "over_borrower": over_borrower,
+    "late_payer": late_payer,
+    "hijacked": hijacked,
+    "student": student,
+    "dormant": dormant,
+}
+SHARES: Final = {
+    "steady_payer": 40,
+    "growing_shop": 16,
+    "over_borrower": 12,
+    "late_payer": 12,
+    "hijacked": 4,
+    "student": 8,
+    "dormant": 8,
+}
+
+
+def life(persona: str, account_id: str, seed: int, start_ms: int, days: int) -> list[Item]:
+    """The whole life of one customer, in order of occurred_at. ``start_ms`` should be a midnight in China."""
+    customer = Customer(account_id, Random(f"{seed}/{account_id}"), start_ms, days)
+    PERSONAS[persona](customer)
+    return sorted(customer.items)
+
+
+def persona_of(number: int, seed: int) -> str:
+    """The persona of the n-th customer of a population."""
+    return Random(f"{seed}/persona/{number}").choices(list(SHARES), list(SHARES.values()))[0]
+
+
+def population(accounts: int, seed: int, start_ms: int, days: int) -> Iterator[Item]:
+    """The lives of ``accounts`` customers, merged by time."""
+    lives: Iterable[list[Item]] = (
+        life(persona_of(n, seed), f"{persona_of(n, seed)}-{n:06d}", seed, start_ms, days) for n in range(accounts)
+    )
+    return heapq.merge(*lives)
+
+
+def midnight_before(now: datetime, days: int) -> int:
+    """Epoch ms of the midnight in China that lies ``days`` days before ``now``'s day."""
+    today = now.astimezone(CHINA).replace(hour=0, minute=0, second=0, microsecond=0)
+    return int((today - timedelta(days=days)).astimezone(UTC).timestamp() * 1000)
