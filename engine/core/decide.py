@@ -244,7 +244,7 @@ def evaluate(t: Ints, row: Ints, d: Ints, first: int, n: int, bucket: int) -> in
     out = d[first]
     bins_at = d.shape[1] - t[Ru.CHARACTERISTICS_MAX]
     caps, values, bins = out[CAPS_AT:VALUES_AT], out[VALUES_AT:bins_at], out[bins_at:]
-    warming_up = compute_features(t, row, values)
+    warming_up = compute_features(t, segment, row, values)
     score = score_of(t, segment, values, bins)
     band = band_of(t, segment, score, standing_band(t, segment, row) if is_open else -1)
     exposure = exposure_of(row)

@@ -7,7 +7,7 @@ import numpy as np
 from engine.core.jit import compiled
 from engine.core.layout import DAY_MS, HOUR_MS, MISSING, Col, Ev
 from engine.core.tables import CONDITION, INSTALMENT_SOURCE, MEASURE, Co, Fact, Ints, Me, MeasureKind, Ru
-from engine.core.windows import cell_of, day_of, saturate
+from engine.core.windows import add_to_tile, day_of, join_tile, saturate
 
 
 @compiled
@@ -30,30 +30,33 @@ def contribute(t: Ints, row: Ints, measure: int, facts: Ints, at_ms: int, clock:
         facts[Fact.LOCAL_HOUR] = (at_ms + t[measure + Me.OFFSET]) % DAY_MS // HOUR_MS
     if not holds(t, t[measure + Me.WHERE], t[measure + Me.WHERE_END], facts):
         return
-    cell = cell_of(t, measure, at_ms, clock)
-    if cell < 0:
-        return
-    kind = t[measure + Me.KIND]
+    kind, cell = t[measure + Me.KIND], t[measure + Me.BASE]
     if kind == MeasureKind.COUNT:
         if sign > 0 or full:
-            row[cell] = saturate(row[cell] + sign)
-    elif kind == MeasureKind.SUM or kind == MeasureKind.BALANCE:
-        amount = facts[t[measure + Me.VALUE]]
-        if amount == MISSING:
-            return
-        minus, minus_end = t[measure + Me.MINUS], t[measure + Me.MINUS_END]
-        if minus < minus_end and holds(t, minus, minus_end, facts):
-            amount = -amount
-        row[cell] = saturate(row[cell] + sign * amount)
-    elif sign > 0:
-        if kind == MeasureKind.MAX:
-            amount = facts[t[measure + Me.VALUE]]
-            if amount != MISSING:
-                row[cell] = max(row[cell], saturate(amount))
-        elif kind == MeasureKind.LAST_SEEN:
+            add_to_tile(t, measure, row, at_ms, clock, sign)
+        return
+    if kind == MeasureKind.LAST_SEEN:
+        if sign > 0:
             row[cell] = max(row[cell], at_ms)
-        elif word_bit >= 0:
-            row[cell] |= np.int64(1) << word_bit
+        return
+    if kind == MeasureKind.DISTINCT:
+        if sign > 0 and word_bit >= 0:
+            join_tile(t, measure, row, at_ms, clock, np.int64(1) << word_bit)
+        return
+    amount = facts[t[measure + Me.VALUE]]
+    if amount == MISSING:
+        return
+    if kind == MeasureKind.MAX:
+        if sign > 0:
+            join_tile(t, measure, row, at_ms, clock, saturate(amount))
+        return
+    minus, minus_end = t[measure + Me.MINUS], t[measure + Me.MINUS_END]
+    if minus < minus_end and holds(t, minus, minus_end, facts):
+        sign = -sign
+    if kind == MeasureKind.SUM:
+        add_to_tile(t, measure, row, at_ms, clock, sign * amount)
+    else:
+        row[cell] = saturate(row[cell] + sign * amount)
 
 
 @compiled

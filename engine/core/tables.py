@@ -37,6 +37,16 @@ class Me(IntEnum):
     COLUMN = 12  # number for ever, see `policy promote`
     CLOSED_SET = 13  # distinct: place of 64 bit numbers by word code (-1: outside the set); -1 for an open set
     LOCAL_HOUR = 14  # 1 if a condition asks for it
+    WINDOWS = 15  # the windows over its tiles that features read
+    WINDOWS_END = 16
+
+
+class Wi(IntEnum):
+    """A window over a measure's tiles, and the cell of the row that holds its value."""
+
+    NEWEST = 0  # how many tiles before the head its newest one lies
+    TILES = 1
+    CELL = 2
 
 
 class MeasureKind(IntEnum):
@@ -83,33 +93,34 @@ class Co(IntEnum):
 
 
 class FeatureKind(IntEnum):
-    """Kinds of feature; ``share_above`` is a SHARE whose part is a derived measure."""
+    """Kinds of feature. ``average`` is a RATIO of scale 1, ``share_above`` a SHARE whose part is a derived measure, ``trend`` a RATIO of two
+    windows of one measure."""
 
     TOTAL = 0
-    AVERAGE = 1
+    BALANCE = 1
     RATIO = 2
     SHARE = 3
     DAYS_SINCE = 4
-    TREND = 5
-    ACTIVE_MONTHS = 6
-    REGULARITY = 7
-    DISTINCT = 8
-    UTILISATION = 9
-    DAYS_PAST_DUE = 10
-    PROFILE = 11
-    COMPLETENESS = 12
-    TENURE = 13
+    ACTIVE_MONTHS = 5
+    REGULARITY = 6
+    DISTINCT = 7
+    UTILISATION = 8  # from here on: what reads the profile, the instalments or the standing
+    DAYS_PAST_DUE = 9
+    PROFILE = 10
+    COMPLETENESS = 11
+    TENURE = 12
 
 
 class Fe(IntEnum):
     """A feature."""
 
     KIND = 0
-    A = 1  # place of a measure, or column of the row (profile figures), or place of the first listed column
-    B = 2  # second measure or column; end of the listed columns; 1 for an estimated distinct; -1 without
-    WINDOW = 3  # tiles; months for ACTIVE_MONTHS and REGULARITY
-    SCALE = 4
-    PARTIAL_MISSING = 5  # 1: a partial window is missing
+    A = 1  # cell of the row: of the (first) window, balance, last seen or profile figure; place of the first listed column
+    B = 2  # second cell; of monthly kinds the number of cells from A on; end of the listed columns; 1 for an estimated distinct; -1 without
+    SCALE = 3
+    PARTIAL_MEASURE = 4  # where a partial window is to be missing: a measure, -1 otherwise
+    PARTIAL_SECOND = 5  # and the second one, -1 without
+    PARTIAL_TILES = 6  # and how far back the feature looks
 
 
 class El(IntEnum):
@@ -120,9 +131,9 @@ class El(IntEnum):
     AGE = 2  # 1: test today - value
     LOW = 3
     HIGH = 4
-    MASK = 5  # words: the accepted codes as a mask
-    IS_WORD = 7
-    PASS_UNKNOWN = 6
+    IS_WORD = 5  # 1: test the code's bit in MASK
+    MASK = 6
+    PASS_UNKNOWN = 7
 
 
 class Se(IntEnum):
@@ -136,19 +147,21 @@ class Se(IntEnum):
     BANDS_END = 5
     ELIGIBILITY = 6
     ELIGIBILITY_END = 7
-    PRODUCT_CAP = 8
-    LEGAL_CAP = 9
-    INCOME_PERCENT = 10  # 0: no income cap
-    INCOME_UNKNOWN = 11
-    RELATED_CAP = 12  # MISSING: none
-    ROUND_TO = 13
-    STEP_UP = 14  # MISSING: none
-    STEP_DOWN = 15
-    MINIMUM_CHANGE = 16
-    UP_DAYS = 17
-    DOWN_DAYS = 18
-    INITIAL_LIMIT = 19  # MISSING: none
-    INITIAL_BAND = 20  # band_code
+    FEATURES = 8  # numbers of the features that scorecard and eligibility read
+    FEATURES_END = 9
+    PRODUCT_CAP = 10
+    LEGAL_CAP = 11
+    INCOME_PERCENT = 12  # 0: no income cap
+    INCOME_UNKNOWN = 13
+    RELATED_CAP = 14  # MISSING: none
+    ROUND_TO = 15
+    STEP_UP = 16  # MISSING: none
+    STEP_DOWN = 17
+    MINIMUM_CHANGE = 18
+    UP_DAYS = 19
+    DOWN_DAYS = 20
+    INITIAL_LIMIT = 21  # MISSING: none
+    INITIAL_BAND = 22  # band_code
 
 
 class Ca(IntEnum):
@@ -204,6 +217,7 @@ class Ru(IntEnum):
 
 HEAD = len(Ru)
 MEASURE = len(Me)
+WINDOW = len(Wi)
 CONDITION = len(Co)
 FEATURE = len(Fe)
 REQUIREMENT = len(El)
@@ -217,7 +231,8 @@ BAND = len(Ba)
 class RowLayout:
     """Shape of an account's row under one policy (the fixed part stands in ``layout``).
 
-    ``attributes`` and each measure's (column, width_ms, offset_ms, tiles, base) tell the codec what the cells mean; ``width`` is the row's length.
+    ``attributes`` and each measure's (column, width_ms, offset_ms, tiles, base) tell the codec what the cells mean. ``width`` is the
+    row's length: behind the tiles stand the window values, which no store holds (``windows.rebuild``).
     """
 
     attributes: tuple[str, ...]

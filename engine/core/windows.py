@@ -1,16 +1,20 @@
-"""Tiles and windows: tumbling tiles of an hour or a day, read as sawtooth windows.
+"""Tiles and windows: tumbling tiles of an hour or a day, read as sawtooth windows in constant time.
 
 Theory of operation. A measure cuts time into tiles of fixed width on its own UTC offset, ``tile(t) = floor((t + offset) / width)``, and
 an account keeps the measure's newest ``TILES`` tiles in a ring: tile k stands in cell ``BASE + k mod TILES``. The head is the tile of the
 account's clock; the ring holds the tiles head - TILES + 1 .. head and nothing else, because ``advance`` empties the cells that the head
-passes. A window of n tiles is head - n + 1 .. head: exact at the head, one tile of slack at its tail (the sawtooth).
+passes. A window covers the tiles head - newest - n + 1 .. head - newest: exact at the head, one tile of slack at its tail (the sawtooth).
+
+The value of every window that a feature reads is kept beside the tiles: a contribution is added to the windows that cover its tile, and when
+the head moves a tile on, what enters is added and what leaves is taken off. A maximum or a set of bits cannot be taken off; when something
+leaves those, the window is read anew. Window values are derived: the store does not hold them, ``rebuild`` makes them from the tiles.
 """
 
 from __future__ import annotations
 
 from engine.core.jit import compiled
 from engine.core.layout import AMOUNT_MAX, DAY_MS
-from engine.core.tables import MEASURE, Ints, Me, Ru
+from engine.core.tables import MEASURE, WINDOW, Ints, Me, MeasureKind, Ru, Wi
 
 
 @compiled
@@ -32,65 +36,129 @@ def saturate(value: int) -> int:
 
 
 @compiled
-def advance(t: Ints, row: Ints, old_clock: int, new_clock: int) -> None:
-    """Empty the cells of the tiles that begin between the two clocks, for every windowed measure."""
+def is_sum(kind: int) -> bool:
+    """Whether a measure's tiles add up (count, sum), so that what leaves a window can be taken off."""
+    return kind == MeasureKind.COUNT or kind == MeasureKind.SUM
+
+
+@compiled
+def read_anew(t: Ints, measure: int, window: int, row: Ints, head: int) -> None:
+    """Compute one window's value from its tiles."""
+    tiles, base, kind = t[measure + Me.TILES], t[measure + Me.BASE], t[measure + Me.KIND]
+    newest = head - t[window + Wi.NEWEST]
+    value = 0
+    for tile in range(newest - t[window + Wi.TILES] + 1, newest + 1):
+        cell = row[base + tile % tiles]
+        if is_sum(kind):
+            value += cell
+        elif kind == MeasureKind.MAX:
+            value = max(value, cell)
+        else:
+            value |= cell
+    row[t[window + Wi.CELL]] = value
+
+
+@compiled
+def rebuild(t: Ints, row: Ints, clock: int) -> None:
+    """Compute every window's value from the tiles, for a row that comes from the store."""
     for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
-        width = t[measure + Me.WIDTH]
-        if width == 0:
+        for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
+            read_anew(t, measure, window, row, tile_of(clock, t[measure + Me.OFFSET], t[measure + Me.WIDTH]))
+
+
+@compiled
+def slide_sums(t: Ints, measure: int, row: Ints, place: int) -> None:
+    """The head moves on to the tile at ``place`` of the ring: what enters and leaves the windows of a count or sum."""
+    tiles, base = t[measure + Me.TILES], t[measure + Me.BASE]
+    for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
+        newest = t[window + Wi.NEWEST]
+        leaves = place - newest - t[window + Wi.TILES]
+        change = -row[base + (leaves if leaves >= 0 else leaves + tiles)]
+        if newest > 0:
+            enters = place - newest
+            change += row[base + (enters if enters >= 0 else enters + tiles)]
+        row[t[window + Wi.CELL]] += change
+
+
+@compiled
+def pass_tiles(t: Ints, measure: int, row: Ints, old_head: int, new_head: int) -> None:
+    """Move one measure's head on: windows slide, the cells of the new tiles are emptied."""
+    tiles, base = t[measure + Me.TILES], t[measure + Me.BASE]
+    if new_head - old_head >= tiles:
+        for cell in range(base, base + tiles):
+            row[cell] = 0
+        for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
+            row[t[window + Wi.CELL]] = 0
+        return
+    slides = is_sum(t[measure + Me.KIND])
+    place = old_head % tiles
+    for _ in range(new_head - old_head):
+        place = place + 1 if place + 1 < tiles else 0
+        if slides:
+            slide_sums(t, measure, row, place)
+        row[base + place] = 0
+    if not slides:
+        for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
+            if row[t[window + Wi.CELL]] != 0:
+                read_anew(t, measure, window, row, new_head)
+
+
+@compiled
+def advance(t: Ints, row: Ints, old_clock: int, new_clock: int) -> None:
+    """Move every windowed measure's head from the tile of one clock to that of a later one."""
+    width, offset, old_head, new_head = 0, 0, 0, 0
+    for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
+        if t[measure + Me.WIDTH] == 0:
             continue
-        offset, tiles, base = t[measure + Me.OFFSET], t[measure + Me.TILES], t[measure + Me.BASE]
-        old_head = tile_of(old_clock, offset, width)
-        new_head = tile_of(new_clock, offset, width)
-        for k in range(max(old_head, new_head - tiles) + 1, new_head + 1):
-            row[base + k % tiles] = 0
+        # Division is dear and neighbours mostly share width and offset.
+        if t[measure + Me.WIDTH] != width or t[measure + Me.OFFSET] != offset:
+            width, offset = t[measure + Me.WIDTH], t[measure + Me.OFFSET]
+            old_head, new_head = tile_of(old_clock, offset, width), tile_of(new_clock, offset, width)
+        if new_head > old_head:
+            pass_tiles(t, measure, row, old_head, new_head)
 
 
 @compiled
-def cell_of(t: Ints, measure: int, at_ms: int, clock: int) -> int:
-    """The cell for an instant not after ``clock``, or -1 if its tile is no longer kept."""
-    width, tiles = t[measure + Me.WIDTH], t[measure + Me.TILES]
-    if width == 0:
-        return t[measure + Me.BASE]  # type: ignore[no-any-return]
-    tile = tile_of(at_ms, t[measure + Me.OFFSET], width)
-    if tile <= tile_of(clock, t[measure + Me.OFFSET], width) - tiles:
-        return -1
-    return t[measure + Me.BASE] + tile % tiles  # type: ignore[no-any-return]
+def tile_age(t: Ints, measure: int, at_ms: int, clock: int) -> int:
+    """How many tiles before the head an instant lies (0 = in the head)."""
+    offset, width = t[measure + Me.OFFSET], t[measure + Me.WIDTH]
+    return tile_of(clock, offset, width) - tile_of(at_ms, offset, width)
 
 
 @compiled
-def window_sum(t: Ints, measure: int, row: Ints, clock: int, newest: int, tiles: int) -> int:
-    """Sum of ``tiles`` tiles ending ``newest`` tiles before the head, clamped to 0 .. 2^53 - 1."""
-    head = tile_of(clock, t[measure + Me.OFFSET], t[measure + Me.WIDTH]) - newest
-    base, ring = t[measure + Me.BASE], t[measure + Me.TILES]
-    total = 0
-    at = (head - tiles + 1) % ring
-    for _ in range(tiles):
-        total += row[base + at]
-        at += 1
-        if at == ring:
-            at = 0
-    return max(0, min(AMOUNT_MAX, total))
+def add_to_tile(t: Ints, measure: int, row: Ints, at_ms: int, clock: int, amount: int) -> None:
+    """Add to the tile of an instant and to the windows that cover it; nothing if the tile is no longer kept."""
+    age = tile_age(t, measure, at_ms, clock)
+    tiles = t[measure + Me.TILES]
+    if age >= tiles:
+        return
+    cell = t[measure + Me.BASE] + tile_of(at_ms, t[measure + Me.OFFSET], t[measure + Me.WIDTH]) % tiles
+    before = row[cell]
+    row[cell] = saturate(before + amount)
+    for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
+        if 0 <= age - t[window + Wi.NEWEST] < t[window + Wi.TILES]:
+            row[t[window + Wi.CELL]] += row[cell] - before
 
 
 @compiled
-def window_max(t: Ints, measure: int, row: Ints, clock: int, tiles: int) -> int:
-    """Largest of the newest ``tiles`` tiles, never below 0."""
-    head = tile_of(clock, t[measure + Me.OFFSET], t[measure + Me.WIDTH])
-    base, ring = t[measure + Me.BASE], t[measure + Me.TILES]
-    largest = 0
-    for k in range(head - tiles + 1, head + 1):
-        largest = max(largest, row[base + k % ring])
-    return largest
+def join_tile(t: Ints, measure: int, row: Ints, at_ms: int, clock: int, value: int) -> None:
+    """Join a value into the tile of an instant, and into the windows that cover it: the larger one, or the union of bits."""
+    age = tile_age(t, measure, at_ms, clock)
+    tiles = t[measure + Me.TILES]
+    if age >= tiles:
+        return
+    largest = t[measure + Me.KIND] == MeasureKind.MAX
+    cell = t[measure + Me.BASE] + tile_of(at_ms, t[measure + Me.OFFSET], t[measure + Me.WIDTH]) % tiles
+    row[cell] = max(row[cell], value) if largest else row[cell] | value
+    for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
+        if 0 <= age - t[window + Wi.NEWEST] < t[window + Wi.TILES]:
+            at = t[window + Wi.CELL]
+            row[at] = max(row[at], value) if largest else row[at] | value
 
 
 @compiled
-def window_bits(t: Ints, measure: int, row: Ints, clock: int, tiles: int) -> int:
-    """Number of bits set in the OR of the newest ``tiles`` masks."""
-    head = tile_of(clock, t[measure + Me.OFFSET], t[measure + Me.WIDTH])
-    base, ring = t[measure + Me.BASE], t[measure + Me.TILES]
-    mask = 0
-    for k in range(head - tiles + 1, head + 1):
-        mask |= row[base + k % ring]
+def bits_set(mask: int) -> int:
+    """Number of bits set in a 64-bit mask."""
     bits = 0
     for i in range(64):
         bits += (mask >> i) & 1
@@ -99,6 +167,6 @@ def window_bits(t: Ints, measure: int, row: Ints, clock: int, tiles: int) -> int
 
 @compiled
 def window_start(t: Ints, measure: int, clock: int, tiles: int) -> int:
-    """The instant at which a window of ``tiles`` tiles begins."""
+    """The instant at which the newest ``tiles`` tiles begin."""
     width, offset = t[measure + Me.WIDTH], t[measure + Me.OFFSET]
     return (tile_of(clock, offset, width) - tiles + 1) * width - offset  # type: ignore[no-any-return]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, cast
@@ -56,12 +56,13 @@ from engine.core.tables import (
     Se,
 )
 from engine.policy import document as doc
-from engine.policy.expand import expanded_measures, measures_read, tiles_kept, window_tiles
+from engine.policy.expand import expanded_measures, measures_read, tiles_kept, tiles_read, windows_read
 from engine.policy.promote import policy_hash
 
 LOWEST: Final = -(2**62)
 HORIZON_DAYS_MIN: Final = 30
 
+KINDS: Final = {"average": FeatureKind.RATIO, "trend": FeatureKind.RATIO, "share_above": FeatureKind.SHARE}
 FREE_WORDS: Final = ("category", "channel", "product", "merchant_id", "counterparty_id")
 CONTRACT_WORDS: Final[dict[str, tuple[str, ...]]] = {
     "funded_by": tuple(member.name.lower() for member in Funding),
@@ -192,10 +193,12 @@ class _Compiler:
         self.words = self._vocabulary()
         self.program: list[int] = [0] * HEAD
         self.measure_place: dict[str, int] = {}
+        self.window_cell: dict[tuple[str, int, int], int] = {}
 
     def compile(self) -> CompiledPolicy:
         self._rules()
         layout = self._measures()
+        self.window_cell = self._windows(layout)
         self._table(Ru.FEATURES, Ru.FEATURES_END, [self._feature(feature) for feature in self.policy.features])
         self._segments()
         self.program[Ru.SKETCH] = self._place(linear_counting_table())
@@ -207,6 +210,7 @@ class _Compiler:
             too_far_ahead_ms=self.policy.too_far_ahead_seconds * 1000,
             horizon_ms=max(int((layout.measures[:, Me.WIDTH] * layout.measures[:, Me.TILES]).max()), HORIZON_DAYS_MIN * DAY_MS),
         )
+        layout = replace(layout, width=layout.width + len(self.window_cell))
         return CompiledPolicy(self.policy, policy_hash(self.policy), np.array(self.program, np.int64), layout, rules)
 
     def _place(self, cells: Iterable[int]) -> int:
@@ -347,25 +351,45 @@ class _Compiler:
 
     # Features
 
+    def _windows(self, layout: RowLayout) -> dict[tuple[str, int, int], int]:
+        """Place the windows that features read behind their measures; the cell of each (measure, newest, tiles)."""
+        cells: dict[tuple[str, int, int], int] = {}
+        for window in dict.fromkeys(window for feature in self.policy.features for window in windows_read(feature)):
+            cells[window] = layout.width + len(cells)
+        for name, place in self.measure_place.items():
+            entries = [(newest, tiles, cell) for (measure, newest, tiles), cell in cells.items() if measure == name]
+            self.program[place + Me.WINDOWS] = len(self.program)
+            for entry in entries:
+                self._place(entry)
+            self.program[place + Me.WINDOWS_END] = len(self.program)
+        return cells
+
     def _feature(self, feature: doc.Feature) -> list[int]:
         entry = [0] * FEATURE
-        entry[Fe.KIND] = FeatureKind["SHARE" if feature.kind == "share_above" else feature.kind.upper()]
-        entry[Fe.WINDOW] = window_tiles(feature)
+        entry[Fe.KIND] = KINDS.get(feature.kind) or FeatureKind[feature.kind.upper()]
         entry[Fe.SCALE] = getattr(feature, "scale", 1)
-        entry[Fe.PARTIAL_MISSING] = getattr(feature, "when_partial", "as_is") == "missing"
         entry[Fe.B] = -1
-        read = [self.measure_place[name] for name in measures_read(feature)]
-        if read:
-            entry[Fe.A] = read[0]
-            entry[Fe.B] = read[1] if len(read) == 2 else -1
-        if isinstance(feature, doc.Distinct):
-            entry[Fe.B] = self.by_name[feature.measure].closed_set is None
-        elif isinstance(feature, doc.ProfileValue):
-            entry[Fe.A] = self._column(feature.figure)
-            entry[Fe.B] = -1 if feature.per is None else self._column(feature.per)
-        elif isinstance(feature, doc.Completeness):
-            entry[Fe.A] = self._place(self._column(figure) for figure in feature.figures)
-            entry[Fe.B] = len(self.program)
+        measures = [self.measure_place[name] for name in measures_read(feature)]
+        partial = measures if getattr(feature, "when_partial", "as_is") == "missing" and tiles_read(feature) > 0 else []
+        entry[Fe.PARTIAL_MEASURE], entry[Fe.PARTIAL_SECOND] = (*partial, -1, -1)[:2]
+        entry[Fe.PARTIAL_TILES] = tiles_read(feature)
+        cells = [self.window_cell[window] for window in windows_read(feature)]
+        match feature:
+            case doc.ActiveMonths() | doc.Regularity():
+                entry[Fe.A], entry[Fe.B] = cells[0], len(cells)
+            case doc.Distinct():
+                entry[Fe.A], entry[Fe.B] = cells[0], self.by_name[feature.measure].closed_set is None
+            case doc.ProfileValue():
+                entry[Fe.A] = self._column(feature.figure)
+                entry[Fe.B] = -1 if feature.per is None else self._column(feature.per)
+            case doc.Completeness():
+                entry[Fe.A] = self._place(self._column(figure) for figure in feature.figures)
+                entry[Fe.B] = len(self.program)
+            case doc.DaysSince() | doc.Total() if not cells:
+                entry[Fe.A] = self.program[measures[0] + Me.BASE]
+                entry[Fe.KIND] = FeatureKind.DAYS_SINCE if isinstance(feature, doc.DaysSince) else FeatureKind.BALANCE
+            case _ if cells:
+                entry[Fe.A], entry[Fe.B] = (*cells, -1)[:2]
         return entry
 
     # Segments
@@ -393,6 +417,8 @@ class _Compiler:
                 self._place((LOWEST if b.at_least is None else b.at_least, b.points))
             cards.append((self.feature_number[characteristic.feature], first, len(self.program), characteristic.missing))
         self._table(Se.CARD, Se.CARD_END, cards, entry)
+        read = dict.fromkeys([c.feature for c in segment.scorecard] + [r.feature for r in segment.eligibility if r.feature is not None])
+        self._table(Se.FEATURES, Se.FEATURES_END, [(self.feature_number[name],) for name in read], entry)
         bands = [
             (band_code(b.name), LOWEST if b.lower is None else b.lower, b.up_margin, b.down_margin, b.limit_minor) for b in segment.bands
         ]

@@ -52,18 +52,21 @@ def measures_read(feature: doc.Feature) -> tuple[str, ...]:
             return ()
 
 
-def window_tiles(feature: doc.Feature) -> int:
-    """The feature's window as it is written: tiles, or months of the monthly kinds; 0 without a window."""
+def windows_read(feature: doc.Feature) -> tuple[tuple[str, int, int], ...]:
+    """The windows a feature reads as (measure, tiles before the head, tiles): the part, sum, numerator or newest window first."""
     if isinstance(feature, doc.ActiveMonths | doc.Regularity):
-        return feature.window_months
-    return getattr(feature, "window_days", None) or getattr(feature, "window_hours", None) or 0
+        return tuple((feature.measure, MONTH_DAYS * month, MONTH_DAYS) for month in range(feature.window_months))
+    tiles: int = getattr(feature, "window_days", None) or getattr(feature, "window_hours", None) or 0
+    if tiles == 0:
+        return ()
+    if isinstance(feature, doc.Trend):
+        return ((feature.measure, 0, tiles), (feature.measure, tiles, tiles))
+    return tuple((name, 0, tiles) for name in measures_read(feature))
 
 
 def tiles_read(feature: doc.Feature) -> int:
     """How many tiles back a feature looks, the head included; 0 if it looks at none."""
-    if isinstance(feature, doc.ActiveMonths | doc.Regularity):
-        return feature.window_months * MONTH_DAYS
-    return 2 * window_tiles(feature) if isinstance(feature, doc.Trend) else window_tiles(feature)
+    return max((newest + tiles for _, newest, tiles in windows_read(feature)), default=0)
 
 
 def tiles_kept(policy: doc.Policy) -> dict[str, int]:
