@@ -4,8 +4,8 @@ Theory of operation. ``run`` takes the events in merged order. One event moves i
 become past due), does its work on the row, and is then judged: features, score, band, target, guards, decision. Everything is int64 in
 matrices; no Python object, no allocation per event, no clock, no I/O, so the same batch gives the same rows and decisions on every machine.
 
-Emissions of one event, in this order: the command's freeze or unfreeze; ``close``; what arrears block or release; grant, increase or
-decrease; what the legal cap blocks or releases; the answer to the command. ``EMISSIONS_MAX`` bounds them, and ``run`` stops before an
+Emissions of one event, in this order: the command's freeze or unfreeze and its answer; ``close``; what arrears block or release; grant,
+increase or decrease; what the legal cap blocks or releases. ``EMISSIONS_MAX`` bounds them, and ``run`` stops before an
 event for which the decision matrix might not have room: the caller takes the decisions out and calls again.
 """
 
@@ -76,10 +76,9 @@ def move_clock(t: Ints, row: Ints, occurred_at: int, clock: int, facts: Ints) ->
     if old == MISSING:
         row[Col.FIRST_AT] = occurred_at
         return
-    if now > old:
-        advance(t, row, old, now)
-        settle(t, row, now, facts)
-        observe_arrears(t, row, now)
+    advance(t, row, old, now)
+    settle(t, row, now, facts)
+    observe_arrears(t, row, now)
 
 
 @compiled
@@ -125,21 +124,6 @@ def start_standing(t: Ints, row: Ints) -> None:
 
 
 @compiled
-def refusal(row: Ints, kind: int, block: int) -> int:
-    """Why a command cannot be done (Refused), NONE if it can."""
-    if kind == Command.OTHER:
-        return Refused.NOT_SUPPORTED
-    if row[Col.STANDING] != Standing.OPEN:
-        return Refused.NOT_OPEN
-    is_set = (row[Col.BLOCKS] >> block) & 1 == 1
-    if kind == Command.FREEZE and is_set:
-        return Refused.ALREADY_IN_FORCE
-    if kind == Command.UNFREEZE and not is_set:
-        return Refused.NOT_IN_FORCE
-    return Refused.NONE
-
-
-@compiled
 def open_decision(d: Ints, n: int, row: Ints, kind: int, cause: int) -> None:
     """Begin decision ``n``: the standing before it, and the kind."""
     out = d[n]
@@ -176,6 +160,34 @@ def set_block(d: Ints, n: int, row: Ints, block: int, wanted: bool) -> int:
 
 
 @compiled
+def refusal(row: Ints, kind: int, block: int, evaluated: bool) -> int:
+    """Why a command cannot be done (Refused), NONE if it can."""
+    if not evaluated:
+        return Refused.NO_PROFILE
+    if kind == Command.OTHER:
+        return Refused.NOT_SUPPORTED
+    if row[Col.STANDING] != Standing.OPEN:
+        return Refused.NOT_OPEN
+    is_set = (row[Col.BLOCKS] >> block) & 1 == 1
+    if kind == Command.FREEZE and is_set:
+        return Refused.ALREADY_IN_FORCE
+    if kind == Command.UNFREEZE and not is_set:
+        return Refused.NOT_IN_FORCE
+    return Refused.NONE
+
+
+@compiled
+def obey(row: Ints, kind: int, block: int, evaluated: bool, d: Ints, n: int) -> int:
+    """Do a command and answer it. Returns the number of decisions."""
+    refused = refusal(row, kind, block, evaluated)
+    if refused == Refused.NONE:
+        n = set_block(d, n, row, block, kind == Command.FREEZE)
+    open_decision(d, n, row, Kind.COMMAND_ACCEPTED if refused == Refused.NONE else Kind.COMMAND_REFUSED, refused)
+    close_decision(d, n, row)
+    return n + 1
+
+
+@compiled
 def close_line(t: Ints, d: Ints, n: int, row: Ints) -> int:
     """End an open line. Returns the number of decisions."""
     if row[Col.STANDING] != Standing.OPEN:
@@ -184,6 +196,7 @@ def close_line(t: Ints, d: Ints, n: int, row: Ints) -> int:
     row[Col.STANDING] = Standing.CLOSED
     row[Col.LIMIT] = 0
     row[Col.BAND] = MISSING
+    row[Col.BLOCKS] &= ~((1 << Block.PAST_DUE) | (1 << Block.OVER_CAP))
     row[Col.CLOSED_DAY] = day_of(t, row[Col.CLOCK])
     row[Col.SEQUENCE] += 1
     close_decision(d, n, row)
@@ -291,27 +304,18 @@ def take_event(t: Ints, row: Ints, events: Ints, i: int, profiles: Ints, facts: 
     if topic == Topic.PROFILE:
         take_profile(t, row, profiles[profile_row])
     start_standing(t, row)
+    evaluated = row[FIGURES_AT + Fig.AS_OF] != MISSING or t[Ru.NEEDS_PROFILE] == 0
     n = first
-    refused = Refused.NONE
     if topic == Topic.COMMAND:
-        kind, block = events[Ev.COMMAND_KIND, i], events[Ev.CAUSE, i]
-        refused = refusal(row, kind, block)
-        if refused == Refused.NONE:
-            n = set_block(d, n, row, block, kind == Command.FREEZE)
+        n = obey(row, events[Ev.COMMAND_KIND, i], events[Ev.CAUSE, i], evaluated, d, n)
     elif topic != Topic.PROFILE:
         measure_event(t, row, events, i, facts)
         if topic == Topic.REPAYMENT:
             repay(t, row, events, i, facts)
         remember_movement(row, events, i)
     bucket = observe_arrears(t, row, row[Col.CLOCK])
-    evaluated = row[FIGURES_AT + Fig.AS_OF] != MISSING or t[Ru.NEEDS_PROFILE] == 0
     if evaluated:
         n = evaluate(t, row, d, first, n, bucket)
-    if topic == Topic.COMMAND:
-        answer = Kind.COMMAND_ACCEPTED if refused == Refused.NONE else Kind.COMMAND_REFUSED
-        open_decision(d, n, row, answer, refused)
-        close_decision(d, n, row)
-        n += 1
     d[first, Out.EVALUATED] = evaluated
     share_trace(d, first, n)
     return (Verdict.ACCEPTED if evaluated else Verdict.NO_PROFILE), n

@@ -93,8 +93,8 @@ def standing_feature(t: Ints, row: Ints, feature: int) -> int:
 
 @compiled
 def compute_features(t: Ints, segment: int, row: Ints, values: Ints) -> bool:
-    """Fill ``values`` (F,) with what the segment reads, MISSING elsewhere; True if a partial window made a feature missing (the account
-    is warming up)."""
+    """Fill ``values`` (F,) with what the segment reads, MISSING elsewhere; True if a partial window made a feature of the scorecard missing
+    (the account is warming up)."""
     for f in range(values.shape[0]):
         values[f] = MISSING
     warming_up = False
@@ -102,7 +102,7 @@ def compute_features(t: Ints, segment: int, row: Ints, values: Ints) -> bool:
         f = t[listed]
         feature = t[Ru.FEATURES] + f * FEATURE
         if is_partial_and_missing(t, row, feature):
-            warming_up = True
+            warming_up = warming_up or listed < t[segment + Se.SCORED_END]
         elif t[feature + Fe.KIND] < FeatureKind.UTILISATION:
             values[f] = windowed_feature(t, row, feature)
         else:

@@ -147,8 +147,9 @@ class Se(IntEnum):
     BANDS_END = 5
     ELIGIBILITY = 6
     ELIGIBILITY_END = 7
-    FEATURES = 8  # numbers of the features that scorecard and eligibility read
+    FEATURES = 8  # numbers of the features that the scorecard reads, then of those that only eligibility reads
     FEATURES_END = 9
+    SCORED_END = 23  # the end of the former
     PRODUCT_CAP = 10
     LEGAL_CAP = 11
     INCOME_PERCENT = 12  # 0: no income cap

@@ -120,17 +120,17 @@ def advance(t: Ints, row: Ints, old_clock: int, new_clock: int) -> None:
 
 @compiled
 def tile_age(t: Ints, measure: int, at_ms: int, clock: int) -> int:
-    """How many tiles before the head an instant lies (0 = in the head)."""
+    """How many tiles before the head an instant lies (0: in the head; negative: a reversal of what is yet to come)."""
     offset, width = t[measure + Me.OFFSET], t[measure + Me.WIDTH]
     return tile_of(clock, offset, width) - tile_of(at_ms, offset, width)
 
 
 @compiled
 def add_to_tile(t: Ints, measure: int, row: Ints, at_ms: int, clock: int, amount: int) -> None:
-    """Add to the tile of an instant and to the windows that cover it; nothing if the tile is no longer kept."""
+    """Add to the tile of an instant and to the windows that cover it; nothing if the tile is not kept."""
     age = tile_age(t, measure, at_ms, clock)
     tiles = t[measure + Me.TILES]
-    if age >= tiles:
+    if age < 0 or age >= tiles:
         return
     cell = t[measure + Me.BASE] + tile_of(at_ms, t[measure + Me.OFFSET], t[measure + Me.WIDTH]) % tiles
     before = row[cell]
@@ -145,7 +145,7 @@ def join_tile(t: Ints, measure: int, row: Ints, at_ms: int, clock: int, value: i
     """Join a value into the tile of an instant, and into the windows that cover it: the larger one, or the union of bits."""
     age = tile_age(t, measure, at_ms, clock)
     tiles = t[measure + Me.TILES]
-    if age >= tiles:
+    if age < 0 or age >= tiles:
         return
     largest = t[measure + Me.KIND] == MeasureKind.MAX
     cell = t[measure + Me.BASE] + tile_of(at_ms, t[measure + Me.OFFSET], t[measure + Me.WIDTH]) % tiles

@@ -419,6 +419,7 @@ class _Compiler:
         self._table(Se.CARD, Se.CARD_END, cards, entry)
         read = dict.fromkeys([c.feature for c in segment.scorecard] + [r.feature for r in segment.eligibility if r.feature is not None])
         self._table(Se.FEATURES, Se.FEATURES_END, [(self.feature_number[name],) for name in read], entry)
+        entry[Se.SCORED_END] = entry[Se.FEATURES] + len(segment.scorecard)
         bands = [
             (band_code(b.name), LOWEST if b.lower is None else b.lower, b.up_margin, b.down_margin, b.limit_minor) for b in segment.bands
         ]
