@@ -1,0 +1,1 @@
+"""Tests: the oracle and what is compared with it."""

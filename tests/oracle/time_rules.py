@@ -1,0 +1,54 @@
+"""Days, tiles and the two rules that turn a record away by its time (docs/policy.md §1, §3)."""
+
+from __future__ import annotations
+
+from datetime import datetime
+from typing import Literal
+
+from engine.policy import document as doc
+from tests.oracle.records import Command, Profile, Record
+
+HOUR_MS = 3_600_000
+DAY_MS = 86_400_000
+MINUTE_MS = 60_000
+
+
+def day_of(policy: doc.Policy, at: int) -> int:
+    """The policy day of an instant."""
+    return (at + policy.utc_offset_minutes * MINUTE_MS) // DAY_MS
+
+
+def midnight(policy: doc.Policy, day: int) -> int:
+    """The instant at which a policy day begins."""
+    return day * DAY_MS - policy.utc_offset_minutes * MINUTE_MS
+
+
+def epoch_ms(text: str) -> int:
+    """An RFC 3339 instant in ms."""
+    moment = datetime.fromisoformat(text)
+    return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
+
+
+def window_tiles(feature: doc.Feature) -> int:
+    """How many tiles a feature's window has, a trend's counted once; 0 without a window."""
+    if isinstance(feature, doc.ActiveMonths | doc.Regularity):
+        return 30 * feature.window_months
+    return getattr(feature, "window_days", None) or getattr(feature, "window_hours", None) or 0
+
+
+def horizon_ms(policy: doc.Policy) -> int:
+    """The longest window of the policy, a trend's counted twice, at least 30 days."""
+    longest = 30 * DAY_MS
+    for feature in policy.features:
+        width = HOUR_MS if getattr(feature, "window_hours", None) else DAY_MS
+        longest = max(longest, window_tiles(feature) * width * (2 if isinstance(feature, doc.Trend) else 1))
+    return longest
+
+
+def dead_letter(policy: doc.Policy, record: Record) -> Literal["in_the_future", "too_old"] | None:
+    """Why a record is turned away by its time, if it is."""
+    if record.occurred_at > record.record_time + policy.too_far_ahead_seconds * 1000:
+        return "in_the_future"
+    if not isinstance(record, Profile | Command) and record.occurred_at < record.record_time - horizon_ms(policy):
+        return "too_old"
+    return None
