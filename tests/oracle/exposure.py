@@ -5,6 +5,7 @@ from __future__ import annotations
 from tests.oracle.records import Posting, Profile, Purchase, Repayment, Transfer
 
 MOVEMENTS_MAX = 32
+EXPOSURE_MAX = 2**53 - 1
 
 
 class Exposure:
@@ -41,7 +42,7 @@ class Exposure:
         if self.profile is None or self.profile.exposure_minor is None:
             return None
         moved = self.movements + ([self.older] if self.older else [])
-        return max(self.profile.exposure_minor + sum(amount for _, amount in moved), 0)
+        return min(max(self.profile.exposure_minor + sum(amount for _, amount in moved), 0), EXPOSURE_MAX)
 
 
 def _change(record: Posting) -> int:

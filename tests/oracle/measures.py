@@ -14,7 +14,7 @@ WordBit = Callable[[str], int]
 
 
 class Meter:
-    """One measure of one account; with ``amount_from`` only its events from that amount on (a ``share_above``'s part)."""
+    """One measure of one account; with ``amount_from`` only its events from that amount on (for ``share_above``)."""
 
     def __init__(self, policy: doc.Policy, measure: doc.Measure, word_bit: WordBit, amount_from: int = 0) -> None:
         self.measure = measure

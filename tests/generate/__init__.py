@@ -1,0 +1,51 @@
+"""Random policies over the whole language, and random logs for them.
+
+Two modes. The *small* one is made of Hypothesis strategies that shrink: ``policies()``, ``logs(policy)``, ``cases()``.
+The *seeded* one is large and quick: ``seeded_policy(seed)``, ``seeded_log(policy, seed, n)``; it prints its seeds,
+which pytest shows when a test fails.
+"""
+
+from __future__ import annotations
+
+from random import Random
+
+from hypothesis import strategies as st
+
+from engine.policy.document import Policy
+from tests.generate.logs import random_log
+from tests.generate.policies import random_policy
+from tests.oracle.records import Record
+
+__all__ = ["cases", "logs", "policies", "seeded_log", "seeded_policy"]
+
+SMALL_FEATURES = 4
+SMALL_RECORDS = 25
+
+
+def policies() -> st.SearchStrategy[Policy]:
+    """Small valid policies that shrink."""
+    return st.builds(random_policy, st.randoms(use_true_random=False), st.integers(1, SMALL_FEATURES))
+
+
+def logs(policy: Policy) -> st.SearchStrategy[list[Record]]:
+    """Short logs of one to three accounts that shrink."""
+    randoms = st.randoms(use_true_random=False)
+    return st.builds(random_log, st.just(policy), randoms, st.integers(1, SMALL_RECORDS))
+
+
+def cases() -> st.SearchStrategy[tuple[Policy, list[Record]]]:
+    """A small policy and a short log for it."""
+    return policies().flatmap(lambda policy: st.tuples(st.just(policy), logs(policy)))
+
+
+def seeded_policy(seed: int) -> Policy:
+    """A large policy, the same for the same seed."""
+    print(f"seeded_policy({seed})")  # noqa: T201
+    random = Random(f"policy {seed}")
+    return random_policy(random, random.randint(6, 24))
+
+
+def seeded_log(policy: Policy, seed: int, n: int) -> list[Record]:
+    """A log of ``n`` records, the same for the same policy and seed."""
+    print(f"seeded_log(policy, {seed}, {n})")  # noqa: T201
+    return random_log(policy, Random(f"log {seed}"), n)
