@@ -19,6 +19,7 @@ from engine.policy.errors import Path, Place, Problem
 
 NODES_MAX: Final = 100_000
 DEPTH_MAX: Final = 30
+DIGITS_MAX: Final = 1000  # Python does not read numbers of any length
 
 _TAG: Final = "tag:yaml.org,2002:"
 _STANDARD_TAGS: Final = frozenset(_TAG + name for name in ("map", "seq", "str", "int", "float", "bool", "null", "timestamp", "merge"))
@@ -139,7 +140,7 @@ def _scalar(node: Node) -> object:
         return text
     if text in _CONSTANTS:
         return _CONSTANTS[text]
-    if _WHOLE.fullmatch(text) and len(text) <= 40:
+    if _WHOLE.fullmatch(text) and len(text) <= DIGITS_MAX:
         return int(text)
     if tag == _TAG + "float" and _FRACTION.fullmatch(text):
         return float(text)

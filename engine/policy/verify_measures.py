@@ -1,0 +1,158 @@
+"""Measures: does the event have the fields, does every test fit its field, are the words known, are the columns distinct?"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from datetime import datetime
+from typing import Final
+
+from engine.policy.document import Condition, Measure, Policy
+from engine.policy.errors import Path, Problem, did_you_mean, listed, spelled
+from engine.policy.expand import UNWINDOWED
+from engine.policy.fields import EVENT_FIELDS, NUMBER_FIELDS, WORD_FIELDS, contract_words
+
+_ADDED: Final = ("sum", "max", "balance")
+_A_KIND: Final = {
+    "count": "a count",
+    "sum": "a sum",
+    "max": "a maximum",
+    "distinct": "a distinct measure",
+    "balance": "a balance",
+    "last_seen": "a last_seen",
+}
+_AN_EVENT: Final = {"repayment": "a repayment", "purchase": "a purchase", "transfer": "a transfer", "instalment": "an instalment"}
+_TESTS: Final = {"in": "is_in", "not_in": "not_in", "at_least": "at_least", "at_most": "at_most", "from": "from_hour", "to": "to_hour"}
+
+
+def measure_problems(policy: Policy) -> Iterator[Problem]:
+    """What is wrong with the measures, each by itself and all together."""
+    yield from repeated_names([measure.name for measure in policy.measures], ("measures",))
+    for i, measure in enumerate(policy.measures):
+        path: Path = ("measures", i)
+        yield from _of_problems(measure, path)
+        yield from _closed_set_problems(measure, path)
+        yield from _kind_problems(measure, path)
+        for name, conditions in (("where", measure.where), ("minus", measure.minus)):
+            for j, condition in enumerate(conditions):
+                yield from _condition_problems(measure, condition, (*path, name, j))
+    yield from _column_problems(policy)
+
+
+def repeated_names(names: Sequence[str], path: Path, key: str = "name") -> Iterator[Problem]:
+    """A problem for every name that was given before in the same list."""
+    first: dict[str, int] = {}
+    for i, name in enumerate(names):
+        if first.setdefault(name, i) != i:
+            yield Problem((*path, i, key), f"{name!r} is taken by {spelled((*path, first[name]))}")
+
+
+def a_kind(kind: str) -> str:
+    """A measure's kind with its article."""
+    return _A_KIND[kind]
+
+
+def unknown_words(field: str, words: Sequence[str], path: Path) -> Iterator[Problem]:
+    """Words that the contract does not know for the field."""
+    known = contract_words(field)
+    for i, word in enumerate(words):
+        if known is not None and word not in known:
+            yield Problem((*path, i), f"{word!r} is no word of {field}", did_you_mean(word, known) or f"known: {listed(known, 'and')}")
+
+
+def _field_problem(measure: Measure, field: str, path: Path) -> Iterator[Problem]:
+    known = EVENT_FIELDS[measure.event]
+    if field not in known:
+        yield Problem(path, f"{_AN_EVENT[measure.event]} has no {field}", did_you_mean(field, known) or f"it has {listed(known, 'and')}")
+
+
+def _of_problems(measure: Measure, path: Path) -> Iterator[Problem]:
+    kind, of = measure.kind, measure.of
+    if kind == "distinct" and of is None:
+        yield Problem((*path, "of"), "is missing: a distinct measure counts the words of a field", "for example of: merchant_id")
+    elif of is None:
+        return
+    elif kind not in (*_ADDED, "distinct"):
+        yield Problem((*path, "of"), f"{a_kind(kind)} has no 'of'", "leave it out")
+    elif kind == "distinct" and of not in WORD_FIELDS:
+        yield Problem((*path, "of"), f"a distinct measure counts words, and {of} is a number")
+    elif kind in _ADDED and of not in NUMBER_FIELDS:
+        yield Problem((*path, "of"), f"{a_kind(kind)} needs a number, and {of} is a word", "left out, it is amount_minor")
+    else:
+        yield from _field_problem(measure, of, (*path, "of"))
+
+
+def _closed_set_problems(measure: Measure, path: Path) -> Iterator[Problem]:
+    if measure.closed_set is None:
+        return
+    if measure.kind != "distinct":
+        yield Problem((*path, "closed_set"), f"{a_kind(measure.kind)} has no closed_set", "only a distinct measure has")
+        return
+    for word, times in Counter(measure.closed_set).items():
+        if times > 1:
+            place = len(measure.closed_set) - 1 - measure.closed_set[::-1].index(word)
+            yield Problem((*path, "closed_set", place), f"{word!r} stands in the set {times} times")
+    if measure.of is not None:
+        yield from unknown_words(measure.of, measure.closed_set, (*path, "closed_set"))
+
+
+def _kind_problems(measure: Measure, path: Path) -> Iterator[Problem]:
+    if measure.minus and measure.kind not in ("sum", "balance"):
+        yield Problem((*path, "minus"), f"{a_kind(measure.kind)} never goes down", "only a sum or a balance has 'minus'")
+    if measure.tile == "hour" and measure.kind in UNWINDOWED:
+        yield Problem((*path, "tile"), f"{a_kind(measure.kind)} is kept for ever and has no tiles", "leave it out")
+    if measure.added_at is not None and not _is_instant(measure.added_at):
+        yield Problem((*path, "added_at"), "must be an instant with UTC offset, such as 2026-03-01T00:00:00Z", "`policy promote` writes it")
+
+
+def _is_instant(text: str) -> bool:
+    try:
+        return datetime.fromisoformat(text).tzinfo is not None
+    except ValueError:
+        return False
+
+
+def _condition_problems(measure: Measure, condition: Condition, path: Path) -> Iterator[Problem]:
+    field = condition.field
+    given = [name for name, attribute in _TESTS.items() if getattr(condition, attribute) is not None]
+    if field == "local_hour":
+        allowed, needs = ("from", "to"), "from and to"
+    elif field in WORD_FIELDS:
+        allowed, needs = ("in", "not_in"), "in or not_in"
+    else:
+        allowed, needs = ("at_least", "at_most"), "at_least or at_most"
+    if field != "local_hour":
+        yield from _field_problem(measure, field, (*path, "field"))
+    strange = [name for name in given if name not in allowed]
+    for name in strange:
+        yield Problem((*path, name), f"{field} is tested by {needs}, not by {name}")
+    fitting = [name for name in given if name in allowed]
+    if field == "local_hour" and len(fitting) == 1:
+        yield Problem(path, f"local_hour needs both from and to, and has only {fitting[0]}")
+    elif not fitting and not strange:
+        yield Problem(path, f"{field} is not tested: it needs {needs}")
+    elif len(fitting) == 2 and field in WORD_FIELDS:
+        yield Problem((*path, "not_in"), "a condition has in or not_in, not both", "write two conditions")
+    if condition.at_least is not None and condition.at_most is not None and condition.at_least > condition.at_most:
+        yield Problem((*path, "at_least"), f"at_least {condition.at_least} is above at_most {condition.at_most}: no event passes")
+    if field in WORD_FIELDS:
+        yield from unknown_words(field, condition.is_in or (), (*path, "in"))
+        yield from unknown_words(field, condition.not_in or (), (*path, "not_in"))
+
+
+def _column_problems(policy: Policy) -> Iterator[Problem]:
+    holders: dict[int, int] = {}
+    for i, measure in enumerate(policy.measures):
+        if measure.column is None:
+            continue
+        holder = holders.setdefault(measure.column, i)
+        if holder != i:
+            taken = spelled(("measures", holder))
+            yield Problem(("measures", i, "column"), f"column {measure.column} is taken by {taken}", "`policy promote` gives columns")
+    if holders and len(holders) < len(policy.measures):
+        missing = next((i for i, measure in enumerate(policy.measures) if measure.column is None), None)
+        if missing is not None:
+            hint = "leave all columns out: `policy promote` gives them, the same as before where a measure is the same"
+            yield Problem(("measures", missing, "column"), "is missing, though other measures have one", hint)
+    if holders and policy.next_column is not None and policy.next_column <= max(holders):
+        yield Problem(("next_column",), f"must be above {max(holders)}, the highest column", "`policy promote` writes it")

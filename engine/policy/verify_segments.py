@@ -1,0 +1,182 @@
+"""Segments: eligibility, scorecard, bands, limits and the standing an account begins with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from itertools import pairwise
+from typing import Final
+
+from engine.policy.document import Band, Eligibility, Limits, Policy, Segment
+from engine.policy.errors import Path, Problem, did_you_mean
+from engine.policy.fields import figure_type
+from engine.policy.verify_features import figure_problem
+from engine.policy.verify_measures import repeated_names, unknown_words
+
+_TESTS: Final = ("at_least", "at_most", "in", "min_age_days", "max_age_days")
+_TESTS_OF: Final[Mapping[str, tuple[str, ...]]] = {
+    "word": ("in",),
+    "date": ("min_age_days", "max_age_days"),
+    "number": ("at_least", "at_most"),
+}
+
+
+def segment_problems(policy: Policy) -> Iterator[Problem]:
+    """What is wrong with the segments, each by itself and all together."""
+    yield from repeated_names([segment.name for segment in policy.segments], ("segments",))
+    by_name = {segment.name: i for i, segment in enumerate(policy.segments)}
+    default = by_name.get(policy.default_segment)
+    if default is None:
+        yield Problem(
+            ("default_segment",), f"there is no segment {policy.default_segment!r}", f"say default_segment: {policy.segments[0].name}"
+        )
+    elif not policy.needs_profile and policy.segments[default].initial_standing is None:
+        why = "is missing: without a profile nobody applies, so the default segment must say where an account begins"
+        yield Problem(("segments", default, "initial_standing"), why)
+    features = [feature.name for feature in policy.features]
+    for i, segment in enumerate(policy.segments):
+        path: Path = ("segments", i)
+        yield from repeated_names([requirement.code for requirement in segment.eligibility], (*path, "eligibility"), "code")
+        for j, requirement in enumerate(segment.eligibility):
+            yield from _requirement_problems(requirement, features, (*path, "eligibility", j))
+        yield from _scorecard_problems(segment, features, (*path, "scorecard"))
+        yield from _band_problems(segment.bands, (*path, "bands"))
+        yield from _limit_problems(segment, path)
+        yield from _initial_problems(segment, (*path, "initial_standing"))
+
+
+def _requirement_problems(requirement: Eligibility, features: list[str], path: Path) -> Iterator[Problem]:
+    figure, feature = requirement.figure, requirement.feature
+    if (figure is None) == (feature is None):
+        has = "neither" if figure is None else "both"
+        yield Problem(path, f"a requirement is about a figure or a feature, and this one has {has}")
+        return
+    if figure is None:
+        if feature not in features:
+            yield Problem((*path, "feature"), f"there is no feature {feature!r}", did_you_mean(feature or "", features))
+        kind, about = "number", "a feature"
+    else:
+        yield from figure_problem(figure, (*path, "figure"))
+        known = figure_type(figure)
+        if known is None:
+            return
+        kind, about = known, f"the {known} {figure}"
+        yield from unknown_words(figure, requirement.is_in or (), (*path, "in"))
+    given = {name: value for name, value in _tests(requirement).items() if value is not None}
+    needs = " or ".join(_TESTS_OF[kind])
+    for name in given:
+        if name not in _TESTS_OF[kind]:
+            yield Problem((*path, name), f"{about} is tested by {needs}, not by {name}")
+    if not given:
+        yield Problem(path, f"nothing is required: {about} is tested by {needs}")
+    for low, high in (("at_least", "at_most"), ("min_age_days", "max_age_days")):
+        least, most = given.get(low), given.get(high)
+        if isinstance(least, int) and isinstance(most, int) and least > most:
+            yield Problem((*path, low), f"{low} {least} is above {high} {most}: nobody passes")
+
+
+def _tests(requirement: Eligibility) -> dict[str, object]:
+    return {name: getattr(requirement, "is_in" if name == "in" else name) for name in _TESTS}
+
+
+def _scorecard_problems(segment: Segment, features: list[str], path: Path) -> Iterator[Problem]:
+    yield from repeated_names([characteristic.feature for characteristic in segment.scorecard], path, "feature")
+    for i, characteristic in enumerate(segment.scorecard):
+        if characteristic.feature not in features:
+            hint = did_you_mean(characteristic.feature, features)
+            yield Problem((*path, i, "feature"), f"there is no feature {characteristic.feature!r}", hint)
+        bins = characteristic.bins
+        if bins[0].at_least is not None:
+            yield Problem((*path, i, "bins", 0, "at_least"), "the first bin has no at_least: it takes all that is below the second")
+        for j, (before, after) in enumerate(pairwise(bins), 1):
+            if after.at_least is None:
+                yield Problem((*path, i, "bins", j), "only the first bin has no at_least")
+            elif before.at_least is not None and after.at_least <= before.at_least:
+                message = f"{after.at_least} is not above {before.at_least}: bins must ascend"
+                yield Problem((*path, i, "bins", j, "at_least"), message)
+
+
+def _band_problems(bands: tuple[Band, ...], path: Path) -> Iterator[Problem]:
+    yield from repeated_names([band.name for band in bands], path)
+    lowest = bands[0]
+    if lowest.lower is not None:
+        yield Problem((*path, 0, "lower"), "the lowest band has no lower: it takes every score below the second")
+    for margin in ("up_margin", "down_margin"):
+        if getattr(lowest, margin):
+            yield Problem((*path, 0, margin), "the lowest band has no bound, so no margin either", "leave it out")
+    for i, (below, band) in enumerate(pairwise(bands), 1):
+        yield from _neighbour_problems(below, band, (*path, i))
+
+
+def _neighbour_problems(below: Band, band: Band, path: Path) -> Iterator[Problem]:
+    """A band and the next lower one: who rises must be able to enter either, and who falls out of the upper one must land in the lower."""
+    if band.limit_minor < below.limit_minor:
+        message = f"{band.limit_minor} is below the limit of the band before, {below.limit_minor}: a better score never lowers a limit"
+        yield Problem((*path, "limit_minor"), message)
+    if band.lower is None:
+        yield Problem((*path, "lower"), "is missing: only the lowest band has none")
+    elif below.lower is None:
+        return
+    elif band.lower <= below.lower:
+        yield Problem((*path, "lower"), f"{band.lower} is not above {below.lower}: bands must ascend")
+    else:
+        leaves, enters, enters_below = band.lower - band.down_margin, band.lower + band.up_margin, below.lower + below.up_margin
+        if leaves <= below.lower:
+            message = (
+                f"an account leaves {band.name!r} below {leaves} only, so never falls into {below.name!r}, which begins at {below.lower}"
+            )
+            yield Problem((*path, "down_margin"), message, f"at most {band.lower - below.lower - 1}")
+        if enters <= enters_below:
+            message = f"who rises enters {band.name!r} at {enters}, not later than {below.name!r} at {enters_below}"
+            yield Problem((*path, "up_margin"), message, f"at least {enters_below - band.lower + 1}, or a smaller one below")
+
+
+def _limit_problems(segment: Segment, path: Path) -> Iterator[Problem]:
+    limits = segment.limits
+    for name, amount, where in _amounts(segment, path):
+        if amount % limits.round_to_minor:
+            down = amount // limits.round_to_minor * limits.round_to_minor
+            hint = f"{down} or {down + limits.round_to_minor}"
+            yield Problem(where, f"{name} must be a multiple of round_to_minor, {limits.round_to_minor}", hint)
+    here = (*path, "limits")
+    for key in ("step_up_minor", "step_down_minor"):
+        step = getattr(limits, key)
+        if step is not None and step < limits.minimum_change_minor:
+            message = f"{step} is below minimum_change_minor, {limits.minimum_change_minor}: no step would ever be taken"
+            yield Problem((*here, key), message)
+    for i, (below, band) in enumerate(pairwise(segment.bands), 1):
+        change = band.limit_minor - below.limit_minor
+        if 0 < change < limits.minimum_change_minor:
+            message = (
+                f"{change} above {below.name!r} is less than minimum_change_minor, {limits.minimum_change_minor}: it would never happen"
+            )
+            yield Problem((*path, "bands", i, "limit_minor"), message)
+
+
+def _amounts(segment: Segment, path: Path) -> Iterator[tuple[str, int, Path]]:
+    """Every amount that may become a limit, or by which one moves: rounding must leave it as it is."""
+    limits: Limits = segment.limits
+    for i, band in enumerate(segment.bands):
+        yield "a band's limit", band.limit_minor, (*path, "bands", i, "limit_minor")
+    for key in ("product_cap_minor", "legal_cap_minor"):
+        yield "a cap", getattr(limits, key), (*path, "limits", key)
+    if limits.income_cap is not None:
+        yield "a cap", limits.income_cap.unknown_income_minor, (*path, "limits", "income_cap", "unknown_income_minor")
+    for key in ("step_up_minor", "step_down_minor"):
+        if getattr(limits, key) is not None:
+            yield "a step", getattr(limits, key), (*path, "limits", key)
+    if limits.minimum_change_minor > 1:
+        yield "the minimum change", limits.minimum_change_minor, (*path, "limits", "minimum_change_minor")
+    if segment.initial_standing is not None:
+        yield "the initial limit", segment.initial_standing.limit_minor, (*path, "initial_standing", "limit_minor")
+
+
+def _initial_problems(segment: Segment, path: Path) -> Iterator[Problem]:
+    initial = segment.initial_standing
+    if initial is None:
+        return
+    names = [band.name for band in segment.bands]
+    if initial.band not in names:
+        yield Problem((*path, "band"), f"there is no band {initial.band!r}", did_you_mean(initial.band, names))
+    cap = min(segment.limits.product_cap_minor, segment.limits.legal_cap_minor)
+    if initial.limit_minor > cap:
+        yield Problem((*path, "limit_minor"), f"the initial limit is above the cap of {cap}")
