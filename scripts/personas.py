@@ -75,9 +75,7 @@ class Customer:
         """Buy something."""
         if funded_by == "credit":
             self.owed += amount
-        self.record(
-            "purchases", at_ms, amount_minor=amount, category=category, channel=channel, merchant_id=merchant, funded_by=funded_by
-        )
+        self.record("purchases", at_ms, amount_minor=amount, category=category, channel=channel, merchant_id=merchant, funded_by=funded_by)
 
     def transfer(self, at_ms: int, amount: int, direction: str, counterparty: str, purpose: str) -> None:
         """Move money in or out."""
@@ -86,11 +84,11 @@ class Customer:
     def repay(self, at_ms: int, loan: str, due_ms: int, due: int, amount: int) -> None:
         """Pay (part of) an instalment; 0 is the core's note at the end of a due day on which nothing came."""
         self.owed = max(0, self.owed - amount)
-        self.record(
-            "repayments", at_ms, loan_id=loan, due_at=instant(due_ms), amount_due_minor=due, amount_minor=amount
-        )
+        self.record("repayments", at_ms, loan_id=loan, due_at=instant(due_ms), amount_due_minor=due, amount_minor=amount)
 
-    def borrow(self, day: float, amount: int, months: int, pays: Callable[[Random, int], list[tuple[float, float]]], hour: float = 11) -> None:
+    def borrow(
+        self, day: float, amount: int, months: int, pays: Callable[[Random, int], list[tuple[float, float]]], hour: float = 11
+    ) -> None:
         """Draw on the line and live with the instalments; ``pays(rng, n)`` gives (days after due, share of the due) of instalment n."""
         loan = f"{self.account_id}-L{self.serial}"
         self.owed += amount

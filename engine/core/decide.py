@@ -69,7 +69,7 @@ def remember(row: Ints, fingerprint: int) -> None:
 
 @compiled
 def move_clock(t: Ints, row: Ints, occurred_at: int, clock: int, facts: Ints) -> None:
-    """now = max(now, occurred_at, shard clock), and what follows from it."""
+    """Now = max(now, occurred_at, shard clock), and what follows from it."""
     old = row[Col.CLOCK]
     now = max(old, occurred_at, clock)
     row[Col.CLOCK] = now
@@ -87,7 +87,7 @@ def segment_of(t: Ints, row: Ints) -> int:
     number = row[FIGURES_AT + Fig.SEGMENT]
     if number == MISSING or t[t[Ru.SEGMENTS] + number * SEGMENT + Se.DEFINED] == 0:
         number = t[Ru.DEFAULT_SEGMENT]
-    return t[Ru.SEGMENTS] + number * SEGMENT  # type: ignore[no-any-return]
+    return t[Ru.SEGMENTS] + number * SEGMENT
 
 
 @compiled
@@ -263,7 +263,7 @@ def evaluate(t: Ints, row: Ints, d: Ints, first: int, n: int, bucket: int) -> in
     exposure = exposure_of(row)
     target, bound = target_limit(t, segment, row, band, bucket, exposure, caps)
     forced = is_open and is_forced(t, segment, row, bucket)
-    guard = Guard.CLOSED
+    guard: int = Guard.CLOSED
     if is_over(row):
         n = close_line(t, d, n, row)
     else:

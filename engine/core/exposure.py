@@ -25,11 +25,11 @@ def movement_of(events: Ints, i: int) -> int:
     """What event ``i`` adds to the exposure, before any reversal; 0 if nothing."""
     topic = events[Ev.TOPIC, i]
     if topic == Topic.REPAYMENT:
-        return -events[Ev.AMOUNT, i]  # type: ignore[no-any-return]
+        return -events[Ev.AMOUNT, i]
     if topic == Topic.TRANSFER and events[Ev.PURPOSE, i] == Purpose.DRAW:
-        return events[Ev.AMOUNT, i]  # type: ignore[no-any-return]
+        return events[Ev.AMOUNT, i]
     if topic == Topic.PURCHASE and events[Ev.FUNDED_BY, i] == Funding.CREDIT:
-        return events[Ev.AMOUNT, i]  # type: ignore[no-any-return]
+        return events[Ev.AMOUNT, i]
     return 0
 
 

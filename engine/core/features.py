@@ -58,7 +58,7 @@ def windowed_feature(t: Ints, row: Ints, feature: int) -> int:
     if kind == FeatureKind.TOTAL:
         return clamped(row[a])
     if kind == FeatureKind.BALANCE:
-        return row[a]  # type: ignore[no-any-return]
+        return row[a]
     if kind == FeatureKind.DAYS_SINCE:
         return MISSING if row[a] == MISSING else day_of(t, row[Col.CLOCK]) - day_of(t, row[a])
     if kind == FeatureKind.DISTINCT:

@@ -34,7 +34,7 @@ def _cache_directory() -> Path:
 # Measured: the kernel's loops wrap around rings, so vectorising them costs a fifth of its speed and half of its time to compile.
 for _name, _value in (("NUMBA_OPT", "2"), ("NUMBA_LOOP_VECTORIZE", "0"), ("NUMBA_CACHE_DIR", str(_cache_directory()))):
     os.environ.setdefault(_name, _value)
-config.reload_config()
+config.reload_config()  # type: ignore[no-untyped-call]
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -43,4 +43,4 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     No Python objects inside, and no allocation: without numba's runtime (``_nrt``) arrays are views that nobody counts references of,
     which is most of what a small function on arrays would otherwise do.
     """
-    return numba.njit(cache=True, error_model="numpy", _nrt=False)(function)  # type: ignore[no-any-return]
+    return numba.njit(cache=True, error_model="numpy", _nrt=False)(function)  # type: ignore[call-overload]

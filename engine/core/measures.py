@@ -64,7 +64,7 @@ def word_bit_of(t: Ints, measure: int, facts: Ints, events: Ints, i: int) -> int
     """The bit that a distinct measure sets for event ``i``; -1 for no word, or one outside a closed set."""
     value, closed = t[measure + Me.VALUE], t[measure + Me.CLOSED_SET]
     if closed >= 0:
-        return t[closed + facts[value]]  # type: ignore[no-any-return]
+        return t[closed + facts[value]]
     word = events[value, i]
     return -1 if word == MISSING else word & 63
 

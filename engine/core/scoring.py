@@ -25,7 +25,7 @@ def score_of(t: Ints, segment: int, values: Ints, bins: Ints) -> int:
             bins[place] = (b - first) // BIN
             score += t[b + Bi.POINTS]
         place += 1
-    return score  # type: ignore[no-any-return]
+    return score
 
 
 @compiled

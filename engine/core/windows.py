@@ -169,4 +169,4 @@ def bits_set(mask: int) -> int:
 def window_start(t: Ints, measure: int, clock: int, tiles: int) -> int:
     """The instant at which the newest ``tiles`` tiles begin."""
     width, offset = t[measure + Me.WIDTH], t[measure + Me.OFFSET]
-    return (tile_of(clock, offset, width) - tiles + 1) * width - offset  # type: ignore[no-any-return]
+    return (tile_of(clock, offset, width) - tiles + 1) * width - offset

@@ -40,12 +40,12 @@ def cases() -> st.SearchStrategy[tuple[Policy, list[Record]]]:
 
 def seeded_policy(seed: int) -> Policy:
     """A large policy, the same for the same seed."""
-    print(f"seeded_policy({seed})")  # noqa: T201
+    print(f"seeded_policy({seed})")
     random = Random(f"policy {seed}")
     return random_policy(random, random.randint(6, 24))
 
 
 def seeded_log(policy: Policy, seed: int, n: int) -> list[Record]:
     """A log of ``n`` records, the same for the same policy and seed."""
-    print(f"seeded_log(policy, {seed}, {n})")  # noqa: T201
+    print(f"seeded_log(policy, {seed}, {n})")
     return random_log(policy, Random(f"log {seed}"), n)

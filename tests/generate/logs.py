@@ -164,15 +164,11 @@ class _Writer:
                 return None
 
     def purchase(self, customer: _Customer) -> Purchase:
-        words: dict[str, Any] = {
-            name: self.word(name) for name in ("product", "category", "channel", "merchant_id", "funded_by")
-        }
+        words: dict[str, Any] = {name: self.word(name) for name in ("product", "category", "channel", "merchant_id", "funded_by")}
         return Purchase(**self.common(customer), amount_minor=self.amount(), **words)
 
     def transfer(self, customer: _Customer) -> Transfer:
-        words: dict[str, Any] = {
-            name: self.word(name) for name in ("product", "direction", "counterparty_id", "purpose")
-        }
+        words: dict[str, Any] = {name: self.word(name) for name in ("product", "direction", "counterparty_id", "purpose")}
         return Transfer(**self.common(customer), amount_minor=self.amount(), **words)
 
     def repayment(self, customer: _Customer) -> Repayment:
@@ -284,9 +280,7 @@ class _Writer:
     def granted(self, today: int) -> Granted:
         segment = self.random.choice(self.policy.segments)
         band = self.random.choice(segment.bands)
-        limit = self.random.choice(
-            (0, band.limit_minor, segment.bands[-1].limit_minor, 3 * segment.bands[-1].limit_minor)
-        )
+        limit = self.random.choice((0, band.limit_minor, segment.bands[-1].limit_minor, 3 * segment.bands[-1].limit_minor))
         name = "band_of_old" if self.chance(20) else band.name
         return Granted(limit, name, today - self.random.choice((0, 5, 100)))
 

@@ -294,7 +294,5 @@ class _Writer:
                     return {**requirement, "figure": figure, "at_least": low + (high - low) // 4}
                 return {**requirement, "figure": figure, "at_most": high - (high - low) // 4}
             case _:
-                side, days = self.random.choice(
-                    (("min_age_days", -5), ("min_age_days", 3), ("max_age_days", 0), ("max_age_days", 60))
-                )
+                side, days = self.random.choice((("min_age_days", -5), ("min_age_days", 3), ("max_age_days", 0), ("max_age_days", 60)))
                 return {**requirement, "figure": self.random.choice(DATES), side: days}

@@ -153,9 +153,7 @@ def judge_target(account: OracleAccount, trace: Trace) -> Trace:
     standing_band = standing_place(segment, line.band, line.limit) if is_open else None
     band = segment.bands[target_place(segment, trace.score, standing_band)]
     standing = line.limit if is_open else None
-    target = target_of(
-        policy, segment, band, account.profile, standing=standing, exposure=trace.exposure, bucket=trace.bucket
-    )
+    target = target_of(policy, segment, band, account.profile, standing=standing, exposure=trace.exposure, bucket=trace.bucket)
     values = {feature.name: value for feature, value in zip(policy.features, trace.values, strict=True)}
     judged = replace(
         trace,

@@ -45,10 +45,7 @@ def is_missing_as_partial(feature: doc.Feature, view: View) -> bool:
 
 def meters_of(feature: doc.Feature, view: View) -> list[Meter]:
     """The meters that a feature reads."""
-    named = [
-        getattr(feature, role, None)
-        for role in ("measure", "sum", "count", "numerator", "denominator", "part", "whole")
-    ]
+    named = [getattr(feature, role, None) for role in ("measure", "sum", "count", "numerator", "denominator", "part", "whole")]
     parts = [view.parts[feature.name]] if feature.name in view.parts else []
     return [view.meters[name] for name in named if isinstance(name, str)] + parts
 

@@ -135,9 +135,7 @@ def caps_of(segment: doc.Segment, band: doc.Band, profile: Profile | None, *, re
     return caps
 
 
-def first_failure(
-    segment: doc.Segment, profile: Profile | None, values: Mapping[str, int | None], today: int
-) -> str | None:
+def first_failure(segment: doc.Segment, profile: Profile | None, values: Mapping[str, int | None], today: int) -> str | None:
     """Code of the first requirement that fails, None if the account is eligible."""
     for requirement in segment.eligibility:
         value: int | str | None

@@ -13,10 +13,7 @@ OUTCOMES = ("on_time", "late", "partial", "missed")
 
 def instalment_story(**arrears: Any) -> Story:
     """A story in which the outcomes of instalments are counted by day, over 90 days."""
-    measures = [
-        {"name": o, "event": "instalment", "kind": "count", "where": [{"field": "outcome", "in": [o]}]}
-        for o in OUTCOMES
-    ]
+    measures = [{"name": o, "event": "instalment", "kind": "count", "where": [{"field": "outcome", "in": [o]}]} for o in OUTCOMES]
     features = [{"name": o, "kind": "total", "measure": o, "window_days": 90} for o in OUTCOMES]
     return Story(needs_profile=False, measures=measures, features=features, arrears=arrears)
 

@@ -31,9 +31,7 @@ def test_days_begin_at_the_local_midnight_of_the_measure() -> None:
 def test_a_late_event_goes_into_its_own_tile_and_beyond_the_window_counts_for_ever_only() -> None:
     measures = [PURCHASES, {"name": "b", "event": "purchase", "kind": "balance"}]
     windowed = {"name": "f", "kind": "total", "measure": "n", "window_days": 3}
-    story = Story(
-        needs_profile=False, measures=measures, features=[windowed, {"name": "b", "kind": "total", "measure": "b"}]
-    )
+    story = Story(needs_profile=False, measures=measures, features=[windowed, {"name": "b", "kind": "total", "measure": "b"}])
     story.purchase(at(10), 5)
     story.purchase(at(8), 5)
     story.purchase(at(7), 5)
@@ -95,9 +93,7 @@ def test_an_absent_word_is_in_no_list_and_passes_every_exclusion() -> None:
 
 def test_hours_wrap_over_midnight_and_equal_ends_mean_every_hour() -> None:
     hours = ((23, 6), (6, 23), (5, 5))
-    measures = [
-        {**PURCHASES, "name": f"h{a}_{b}", "where": [{"field": "local_hour", "from": a, "to": b}]} for a, b in hours
-    ]
+    measures = [{**PURCHASES, "name": f"h{a}_{b}", "where": [{"field": "local_hour", "from": a, "to": b}]} for a, b in hours]
     features = [{"name": m["name"], "kind": "total", "measure": m["name"], "window_days": 1} for m in measures]
     story = Story(needs_profile=False, measures=measures, features=features)
     for hour in (5.9, 6, 22.9, 23):
@@ -216,15 +212,11 @@ def test_a_window_is_partial_until_its_first_tile_begins_at_or_after_the_first_r
     assert story.value("f") is None
     story.purchase(at(3))  # days 1-3
     assert story.value("f") == 2
-    added = Story(
-        needs_profile=False, measures=[{**PURCHASES, "added_at": "2024-10-06T01:00:00+01:00"}], features=[total]
-    )
+    added = Story(needs_profile=False, measures=[{**PURCHASES, "added_at": "2024-10-06T01:00:00+01:00"}], features=[total])
     added.purchase(at(-90))
     added.purchase(at(4))  # 2024-10-04 is day 0: the window is 6 to 8 October
     assert added.value("f") == 1
-    late = Story(
-        needs_profile=False, measures=[{**PURCHASES, "added_at": "2024-10-06T00:00:00.001Z"}], features=[total]
-    )
+    late = Story(needs_profile=False, measures=[{**PURCHASES, "added_at": "2024-10-06T00:00:00.001Z"}], features=[total])
     late.purchase(at(-90))
     late.purchase(at(4))
     assert late.value("f") is None

@@ -51,7 +51,7 @@ def test_derived_measures_count_as_measures() -> None:
     assert mistakes(completed(text.replace("measure: m1,", "measure: m0,"))) == []
 
 
-def bound(model: type[BaseModel], field: str, kind: type[Le] | type[MaxLen]) -> int:
+def bound(model: type[BaseModel], field: str, kind: type[Le | MaxLen]) -> int:
     """The largest value or number of items that a field allows."""
     found = next(constraint for constraint in model.model_fields[field].metadata if isinstance(constraint, kind))
     return int(cast(Any, found.le if isinstance(found, Le) else found.max_length))

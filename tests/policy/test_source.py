@@ -13,6 +13,12 @@ from engine.policy.promote import canonical_bytes
 from engine.policy.source import BYTES_MAX, from_plain, load_policy, parse_policy
 from tests.policy.texts import completed, mistakes, mistakes_in_part, policy_of
 
+FIELDS = (
+    "amount_minor, amount_due_minor, days_late, category, channel, product, funded_by, direction, purpose, merchant_id, "
+    "counterparty_id, outcome or local_hour"
+)
+KEYS = "name, text, adverse_text, window_days, window_hours, when_partial, kind and measure"
+
 DOCUMENTS = {
     "an empty file": ("", "1:1: a policy is a mapping of keys to values, and this is empty"),
     "only comments": ("# nothing\n", "1:1: a policy is a mapping of keys to values, and this is empty"),
@@ -102,8 +108,7 @@ PARTS: dict[str, tuple[str, list[str]]] = {
     "an unknown field": (
         "measures: [{name: m, event: instalment, kind: count, where: [{field: outcom, in: [late]}]}]",
         [
-            "1:70: measures[0].where[0].field: must be amount_minor, amount_due_minor, days_late, category, channel, product, funded_by, "
-            "direction, purpose, merchant_id, counterparty_id, outcome or local_hour, not 'outcom' (did you mean 'outcome'?)"
+            f"1:70: measures[0].where[0].field: must be {FIELDS}, not 'outcom' (did you mean 'outcome'?)",
         ],
     ),
     "a word for a list of words": (
@@ -167,7 +172,7 @@ currency: CNY
 needs_profile: yes
 measures:
   - {name: m, event: purchase, kind: count, where: [{field: merchant, in: [a]}]}
-  - {name: n, event: purchase, kind: sum, where: [{field: direction, in: [in]}]}
+  - {name: n, event: instalment, kind: sum, where: [{field: direction, in: [in]}]}
   - {name: n, event: purchase, kind: count}
 features:
   - {name: f, kind: total, measure: m, window_days: 30, colour: red}
@@ -191,13 +196,10 @@ segments:
         "1:9: policy: must be a name: a small letter first, then small letters, digits and _, at most 48 in all, not 'Small'",
         "3:1: version: this key stands twice, first in line 2",
         "5:16: needs_profile: must be true or false, not 'yes'",
-        "7:61: measures[0].where[0].field: must be amount_minor, amount_due_minor, days_late, category, channel, product, funded_by, "
-        "direction, purpose, merchant_id, counterparty_id, outcome or local_hour, not 'merchant' (did you mean 'merchant_id'?)",
-        "8:59: measures[1].where[0].field: a purchase has no direction (it has amount_minor, category, channel, product, funded_by and "
-        "merchant_id)",
+        f"7:61: measures[0].where[0].field: must be {FIELDS}, not 'merchant' (did you mean 'merchant_id'?)",
+        "8:61: measures[1].where[0].field: an instalment has no direction (it has amount_minor, amount_due_minor, days_late and outcome)",
         "9:12: measures[2].name: 'n' is taken by measures[1]",
-        "11:57: features[0].colour: unknown key (known here: name, text, adverse_text, window_days, window_hours, when_partial, kind and "
-        "measure)",
+        f"11:57: features[0].colour: unknown key (known here: {KEYS})",
         "12:5: features[1].window_days: is missing: 'n' is kept by the day",
         "13:37: features[2].measure: there is no measure 'o'",
         "16:5: segments[0].base_points: is missing",
@@ -281,7 +283,8 @@ def test_json() -> None:
         "limit-control: verson: unknown key (did you mean 'version'?)",
         "limit-control: segments[0].bands[0].lower: the lowest band has no lower: it takes every score below the second",
     }
-    for value in (None, [], "policy", 5):
+    nothing: tuple[object, ...] = (None, [], "policy", 5)
+    for value in nothing:
         with pytest.raises(PolicyErrors, match="limit-control: must be a mapping"):
             from_plain(value, "limit-control")
 

@@ -1,0 +1,1 @@
+"""The wire: frozen pydantic models of every topic. They hold no behaviour."""

@@ -1,0 +1,142 @@
+"""The policies that come with the engine, and what any mutilation of them is told."""
+
+from __future__ import annotations
+
+from collections import Counter
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, get_args
+
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from engine.policy import document as doc
+from engine.policy.errors import PolicyErrors
+from engine.policy.expand import expanded_measures, measures_read, tiles_kept
+from engine.policy.promote import promote
+from engine.policy.source import from_plain, load_policy, parse_policy
+from engine.policy.verify import verify
+
+POLICIES = Path(__file__).parents[2] / "policies"
+DEFAULT = POLICIES / "default.yaml"
+NOW = datetime(2026, 3, 1, tzinfo=UTC)
+
+
+@pytest.fixture(scope="module")
+def policy() -> doc.Policy:
+    return load_policy(DEFAULT)
+
+
+@pytest.mark.parametrize("file", sorted(POLICIES.glob("*.yaml")), ids=lambda file: file.stem)
+def test_every_policy_can_be_promoted(file: Path) -> None:
+    promoted = promote(load_policy(file), None, NOW)
+    assert promoted.policy == file.stem
+    assert verify(promoted) == []
+
+
+def test_minimal_is_minimal() -> None:
+    assert len((POLICIES / "minimal.yaml").read_text("utf-8").splitlines()) <= 15
+    assert load_policy(POLICIES / "minimal.yaml").needs_profile is False
+
+
+def test_default_has_every_kind_at_least_twice(policy: doc.Policy) -> None:
+    measures = Counter(measure.kind for measure in policy.measures)
+    assert all(measures[kind] >= 2 for kind in get_args(doc.Measure.model_fields["kind"].annotation))
+    kinds = {get_args(model.model_fields["kind"].annotation)[0] for model in get_args(get_args(doc.Feature)[0])}
+    features = Counter(feature.kind for feature in policy.features)
+    assert len(kinds) == 15
+    assert all(features[kind] >= 2 for kind in kinds)
+    tiles = Counter(measure.tile for measure in policy.measures)
+    assert min(tiles["hour"], tiles["day"]) >= 2
+    assert any(condition.field == "local_hour" for measure in policy.measures for condition in measure.where)
+    assert any(measure.closed_set for measure in policy.measures)
+
+
+def test_default_uses_what_it_defines(policy: doc.Policy) -> None:
+    scored = {c.feature for segment in policy.segments for c in segment.scorecard}
+    required = {r.feature for segment in policy.segments for r in segment.eligibility}
+    assert {feature.name for feature in policy.features} == scored | (required - {None})
+    assert len(scored) >= 25
+    read = {name for feature in policy.features for name in measures_read(feature)}
+    assert {measure.name for measure in expanded_measures(policy)} == read
+    assert sum(tiles_kept(policy).values()) < 3000, "an account's row should stay small"
+
+
+def test_default_serves_persons_and_businesses(policy: doc.Policy) -> None:
+    assert (policy.currency, policy.utc_offset_minutes, policy.needs_profile) == ("CNY", 480, True)
+    highest = {segment.name: segment.bands[-1].limit_minor for segment in policy.segments}
+    assert highest == {"individual": 20_000_000, "enterprise": 100_000_000}
+    for segment in policy.segments:
+        assert 5 <= len(segment.bands) <= 6
+        assert segment.bands[0].limit_minor == 0
+        assert all(band.up_margin and band.down_margin for band in segment.bands[1:])
+        assert len(segment.scorecard) >= 25
+        best = segment.base_points + sum(max(b.points for b in c.bins) for c in segment.scorecard)
+        highest_band = segment.bands[-1]
+        assert highest_band.lower is not None
+        assert best > highest_band.lower + highest_band.up_margin + 100, "the best band is within reach"
+        unknown = segment.base_points + sum(c.missing for c in segment.scorecard)
+        assert segment.bands[1].lower is not None
+        assert unknown < segment.bands[1].lower, "nothing known is nothing granted"
+
+
+def test_default_speaks_to_customers(policy: doc.Policy) -> None:
+    """Every reason can be told in both languages, in words of its own."""
+    texts = [feature.adverse_text for feature in policy.features] + [feature.text for feature in policy.features]
+    texts += [requirement.text for segment in policy.segments for requirement in segment.eligibility]
+    assert all(set(text) == {"zh", "en"} for text in texts)
+    for language in get_args(doc.Total.model_fields["text"].annotation)[0].__args__:
+        adverse = [feature.adverse_text[language] for feature in policy.features]
+        assert len(set(adverse)) == len(adverse)
+        assert not [text for text in adverse if "_" in text or text.endswith((".", "。"))]
+
+
+# Whatever is broken, the answer is a list of mistakes
+
+SMALL = (POLICIES / "minimal.yaml").read_bytes()
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+def test_a_torn_file_is_told(data: st.DataObject) -> None:
+    start = data.draw(st.integers(0, len(SMALL)))
+    end = data.draw(st.integers(start, min(len(SMALL), start + 30)))
+    raw = SMALL[:start] + data.draw(st.binary(max_size=3) | st.sampled_from([b"\t", b"- ", b": ", b"'", b"[", b"&a ", b"*a"])) + SMALL[end:]
+    try:
+        parse_policy(raw, "x.yaml")
+    except PolicyErrors as found:
+        assert found.errors
+        assert all(error.line and error.column and error.message for error in found.errors)
+
+
+@settings(max_examples=150, deadline=None)
+@given(st.data())
+@example(None)
+def test_any_value_in_any_place_is_told(data: st.DataObject | None) -> None:
+    plain = load_policy(DEFAULT).model_dump(mode="json", by_alias=True, exclude_none=True)
+    for _ in range(3 if data is not None else 0):
+        assert data is not None
+        _mutilate(plain, data)
+    try:
+        assert verify(from_plain(plain, "x")) == []
+    except PolicyErrors as found:
+        assert data is not None
+        assert found.errors
+        assert len({str(error) for error in found.errors}) == len(found.errors)
+
+
+def _mutilate(plain: Any, data: st.DataObject) -> None:
+    """Replace or remove a value somewhere inside."""
+    while True:
+        places = list(plain) if isinstance(plain, dict) else list(range(len(plain)))
+        place = data.draw(st.sampled_from(places))
+        inner = plain[place]
+        if isinstance(inner, dict | list) and inner and data.draw(st.integers(0, 4)):
+            plain = inner
+            continue
+        if data.draw(st.booleans()):
+            del plain[place]
+        else:
+            plain[place] = data.draw(st.sampled_from([None, True, -1, 10**30, 0.5, "", "x" * 100, "in", [], {}, [[]], {"kind": 5}]))
+        return
