@@ -1,0 +1,75 @@
+"""Topic ``limit-advisories``: what is said without a change of the standing."""
+
+from __future__ import annotations
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from schemas.changes import Advice, Cause, PolicyRef, Reason
+from schemas.common import Output
+
+
+class _Advisory(Output):
+    event_id: str
+    account_id: str
+    occurred_at: str
+    cause: Cause
+    policy: PolicyRef
+
+
+class CommandResult(_Advisory):
+    """The answer to a command. ``reason`` says why it was refused; ``sequence`` is the account's last change after it."""
+
+    kind: Literal["command_result"]
+    command_id: str
+    result: Literal["accepted", "refused"]
+    reason: str | None
+    sequence: int
+
+
+class OverBorrowing(_Advisory):
+    """The customer borrows more than is good for them."""
+
+    kind: Literal["over_borrowing"]
+    reasons: tuple[Reason, ...]
+
+
+class SuspectedTakeover(_Advisory):
+    """For the risk desk: somebody else may be using the account."""
+
+    kind: Literal["suspected_takeover"]
+    reasons: tuple[Reason, ...]
+
+
+class IncreaseWithheld(_Advisory):
+    """The score asks for more, and a guard says no."""
+
+    kind: Literal["increase_withheld"]
+    guard: str
+    target_limit_minor: int
+    until: str | None
+    reasons: tuple[Reason, ...]
+
+
+class WhatWouldRaise(_Advisory):
+    """What the customer could do."""
+
+    kind: Literal["what_would_raise"]
+    advice: tuple[Advice, ...]
+
+
+class StandingMismatch(_Advisory):
+    """Core banking has applied something else for too long."""
+
+    kind: Literal["standing_mismatch"]
+    sequence: int
+    limit_minor: int
+    applied_sequence: int
+    applied_limit_minor: int
+
+
+Advisory = Annotated[
+    CommandResult | OverBorrowing | SuspectedTakeover | IncreaseWithheld | WhatWouldRaise | StandingMismatch,
+    Field(discriminator="kind"),
+]

@@ -1,0 +1,37 @@
+"""CloudEvents on Kafka: the names of the binary binding's headers and the envelope of structured mode."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+from pydantic import BaseModel, ConfigDict
+
+from schemas.common import Identifier, Word
+
+SPEC_VERSION: Final = "1.0"
+ID: Final = "ce_id"
+SOURCE: Final = "ce_source"
+SPEC: Final = "ce_specversion"
+TYPE: Final = "ce_type"
+TIME: Final = "ce_time"
+SUBJECT: Final = "ce_subject"
+DATA_SCHEMA: Final = "ce_dataschema"
+PARTITION_KEY: Final = "ce_partitionkey"
+CAUSATION_ID: Final = "ce_causationid"
+CONTENT_TYPE: Final = "content-type"
+STRUCTURED: Final = "application/cloudevents"
+JSON: Final = "application/json"
+
+TYPE_PREFIX: Final = "org.credit-limit-engine"
+
+
+class Structured(BaseModel):
+    """The envelope of structured mode; attributes that the engine does not need are allowed, as the specification wants."""
+
+    model_config = ConfigDict(extra="allow", strict=True, frozen=True)
+
+    specversion: Word
+    id: Identifier
+    source: Word
+    type: Word
+    data: dict[str, Any]

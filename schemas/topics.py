@@ -1,0 +1,54 @@
+"""The topics: their names, what is in them, how they are kept.
+
+All have the same number of partitions, and partition p of each belongs to shard p: a record's key is its account, and keys are placed by
+Kafka's own partitioner (murmur2).
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final, Literal
+
+from schemas.advisories import Advisory
+from schemas.changes import LimitChange
+from schemas.commands import Command
+from schemas.control import Control
+from schemas.profiles import Profile
+from schemas.purchases import Purchase
+from schemas.repayments import Repayment
+from schemas.transfers import Transfer
+
+FOREVER: Final = -1
+JOURNAL_BYTES_MAX: Final = 8 * 1024 * 1024
+INPUT_BYTES_MAX: Final = 1024 * 1024
+_DAY_MS: Final = 86_400_000
+
+
+@dataclass(frozen=True, slots=True)
+class TopicSpec:
+    """A topic: ``model`` of its values (None: not JSON of ours), ``retention_ms`` by default, ``cleanup`` and the largest message."""
+
+    name: str
+    direction: Literal["in", "out", "internal"]
+    model: Any
+    cleanup: Literal["delete", "compact"] = "delete"
+    retention_ms: int = FOREVER
+    bytes_max: int = INPUT_BYTES_MAX
+
+
+CONTROL: Final = TopicSpec("limit-control", "in", Control)
+PROFILES: Final = TopicSpec("account-profiles", "in", Profile, cleanup="compact")
+COMMANDS: Final = TopicSpec("limit-commands", "in", Command, retention_ms=5 * 365 * _DAY_MS)
+REPAYMENTS: Final = TopicSpec("repayments", "in", Repayment, retention_ms=30 * _DAY_MS)
+TRANSFERS: Final = TopicSpec("transfers", "in", Transfer, retention_ms=30 * _DAY_MS)
+PURCHASES: Final = TopicSpec("purchases", "in", Purchase, retention_ms=30 * _DAY_MS)
+
+CHANGES: Final = TopicSpec("limit-changes", "out", LimitChange, retention_ms=5 * 365 * _DAY_MS)
+ADVISORIES: Final = TopicSpec("limit-advisories", "out", Advisory, retention_ms=90 * _DAY_MS)
+DEAD_LETTERS: Final = TopicSpec("dead-letters", "out", None, retention_ms=90 * _DAY_MS, bytes_max=INPUT_BYTES_MAX + 64 * 1024)
+JOURNAL: Final = TopicSpec("limit-journal", "internal", None, retention_ms=30 * _DAY_MS, bytes_max=JOURNAL_BYTES_MAX + 64 * 1024)
+
+# In the order in which records of one record time are taken: what is in force, what is known, what is asked for, what happened.
+INPUTS: Final = (CONTROL, PROFILES, COMMANDS, REPAYMENTS, TRANSFERS, PURCHASES)
+OUTPUTS: Final = (CHANGES, ADVISORIES, DEAD_LETTERS)
+TOPICS: Final = (*INPUTS, *OUTPUTS, JOURNAL)
