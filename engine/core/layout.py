@@ -139,6 +139,25 @@ class Status(IntEnum):
     CLOSED = 7
 
 
+class Employment(IntEnum):
+    """Employment of the profile."""
+
+    JOB = 1
+    SELF_EMPLOYED = 2
+    STUDENT = 3
+    RETIRED = 4
+    UNEMPLOYED = 5
+    OTHER = 6
+
+
+class IncomeProof(IntEnum):
+    """How the profile's income is proven."""
+
+    DOCUMENTED = 1
+    STATED = 2
+    ESTIMATED = 3
+
+
 class Segment(IntEnum):
     """Clienteles."""
 

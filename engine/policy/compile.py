@@ -24,14 +24,9 @@ from engine.core.layout import (
     HOUR_MS,
     MISSING,
     VALUES_AT,
-    Direction,
     Ev,
     Fig,
-    Funding,
-    Outcome,
-    Purpose,
     Segment,
-    Status,
     Topic,
 )
 from engine.core.tables import (
@@ -57,6 +52,7 @@ from engine.core.tables import (
 )
 from engine.policy import document as doc
 from engine.policy.expand import expanded_measures, measures_read, tiles_kept, tiles_read, windows_read
+from engine.policy.fields import contract_words
 from engine.policy.promote import policy_hash
 
 LOWEST: Final = -(2**62)
@@ -64,13 +60,6 @@ HORIZON_DAYS_MIN: Final = 30
 
 KINDS: Final = {"average": FeatureKind.RATIO, "trend": FeatureKind.RATIO, "share_above": FeatureKind.SHARE}
 FREE_WORDS: Final = ("category", "channel", "product", "merchant_id", "counterparty_id")
-CONTRACT_WORDS: Final[dict[str, tuple[str, ...]]] = {
-    "funded_by": tuple(member.name.lower() for member in Funding),
-    "direction": tuple(member.name.lower() for member in Direction),
-    "purpose": tuple(member.name.lower() for member in Purpose),
-    "outcome": tuple(member.name.lower() for member in Outcome),
-    "status": tuple(member.name.lower() for member in Status),
-}
 WORD_FACTS: Final = {
     "category": Fact.CATEGORY,
     "channel": Fact.CHANNEL,
@@ -124,7 +113,6 @@ FIGURE_COLUMNS: Final = {
     "related_days_past_due": Fig.RELATED_DAYS_PAST_DUE,
     "related_exposure_minor": Fig.RELATED_EXPOSURE,
 }
-WORD_FIGURES: Final = ("status", "employment", "income_proof", "jurisdiction")
 
 
 def linear_counting_table() -> Ints:
@@ -258,7 +246,7 @@ class _Compiler:
         return self._known_words(field).index(word) + 1
 
     def _known_words(self, field: str) -> tuple[str, ...]:
-        return CONTRACT_WORDS[field] if field in CONTRACT_WORDS else self.words[field]
+        return contract_words(field) or self.words[field]
 
     def _column(self, figure: str) -> int:
         if figure.startswith("attributes."):

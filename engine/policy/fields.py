@@ -5,7 +5,7 @@ from __future__ import annotations
 from enum import IntEnum
 from typing import Final, Literal, get_args
 
-from engine.core.layout import Direction, Funding, Outcome, Purpose, Status
+from engine.core.layout import Direction, Employment, Funding, IncomeProof, Outcome, Purpose, Status
 from engine.policy.document import NumberField, ProfileFigure, WordField
 
 NUMBER_FIELDS: Final[tuple[str, ...]] = get_args(NumberField)
@@ -47,6 +47,8 @@ _CONTRACT_WORDS: Final = {
     "purpose": _words(Purpose),
     "outcome": _words(Outcome),
     "status": _words(Status),
+    "employment": _words(Employment),
+    "income_proof": _words(IncomeProof),
 }
 
 

@@ -5,10 +5,11 @@ A store holds a prefix of the shard's journal. ``apply`` is idempotent and needs
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
+from engine.state import keys
 from engine.state.record import JournalRecord
 
 
@@ -21,7 +22,7 @@ class Loaded:
 
 
 class ShardStore(Protocol):
-    """The state of one shard."""
+    """The state of one shard. Any method of a remote store may raise OSError: the store is away, nothing is known about the call."""
 
     async def shard_fields(self) -> dict[str, bytes]:
         """Every field of the shard hash (see ``keys``); empty for a shard that has never applied anything."""
@@ -35,3 +36,24 @@ class ShardStore(Protocol):
 
     def accounts(self, bucket: int) -> AsyncIterator[tuple[bytes, bytes]]:
         """The (account id, encoded state) pairs of one of the 256 buckets, in ascending order of id."""
+
+
+def applied_of(fields: Mapping[str, bytes]) -> int:
+    """The applied sequence that a shard hash tells; 0 before the first record."""
+    return int(fields.get(keys.SEQUENCE, b"0"))
+
+
+def fields_of(record: JournalRecord, journal_offset: int) -> dict[str, bytes]:
+    """What a record writes to the shard hash."""
+    fields = {
+        keys.FORMAT: b"%d" % keys.STATE_FORMAT,
+        keys.SEQUENCE: b"%d" % record.sequence,
+        keys.JOURNAL_OFFSET: b"%d" % journal_offset,
+        keys.TICK_MS: b"%d" % record.tick_ms,
+        keys.ENGINE: record.engine_version.encode(),
+    }
+    for cut in record.cuts:
+        fields[keys.next_offset(cut.topic)] = b"%d" % cut.next
+        fields[keys.topic_clock(cut.topic)] = b"%d" % cut.clock_ms
+    fields.update(record.fields)
+    return fields

@@ -61,7 +61,7 @@ NUMBERS: Final[dict[str, tuple[int, int]]] = {
 }
 FIGURE_WORDS: Final[dict[str, tuple[str, ...]]] = {
     "employment": ("job", "student", "retired"),
-    "income_proof": ("payslip", "stated"),
+    "income_proof": ("documented", "stated"),
     "jurisdiction": ("CN", "HK", "SG"),
     "status": ("active", "dormant", "forbearance", "insolvent", "deceased", "written_off", "closed"),
 }

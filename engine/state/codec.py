@@ -1,0 +1,354 @@
+"""An account's row as bytes: MessagePack that any language can read, compiled.
+
+Theory of operation. A value is an array of eight: format number; the fixed columns; the profile figures; the movements; the instalments; the
+recent fingerprints; the attributes by name; the tiles by column. Nil stands for MISSING. Of a measure only the tiles that are not empty are
+written, under its column number, as ``[age, cell, gap, cell, gap, cell ...]``: the age of the newest one in tiles before the account's clock,
+then how many tiles older the next one is. A balance or last-seen is ``[0, cell]``. So a value does not depend on the shape of the policy's
+rows: a new version reads the columns that it knows, and what it does not know is gone at the account's next write.
+
+Window values are not stored; ``engine.core.windows.rebuild`` makes them again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.core.jit import compiled
+from engine.core.layout import (
+    ATTRIBUTES_AT,
+    FIGURES,
+    FIGURES_AT,
+    FINGERPRINTS_AT,
+    FINGERPRINTS_MAX,
+    FIXED_COLUMNS,
+    INSTALMENT_FIELDS,
+    INSTALMENTS_AT,
+    INSTALMENTS_MAX,
+    MISSING,
+    MOVEMENTS_AT,
+    MOVEMENTS_MAX,
+    Col,
+)
+from engine.core.tables import Ints, Me, MeasureKind, RowLayout
+from engine.core.windows import tile_of
+
+FORMAT: Final = 1
+PARTS: Final = 8
+BUFFER_BYTES: Final = 1 << 20
+CELL_BYTES_MAX: Final = 9
+
+Bytes = npt.NDArray[np.uint8]
+
+
+class StateFormatError(Exception):
+    """An encoded state that this engine cannot read."""
+
+
+# Writing
+
+
+@compiled
+def put_bytes(out: Bytes, at: int, value: int, count: int) -> int:
+    """Write the low ``count`` bytes of a value, most significant first."""
+    for i in range(count):
+        out[at + i] = (value >> (8 * (count - 1 - i))) & 0xFF
+    return at + count
+
+
+@compiled
+def put_integer(out: Bytes, at: int, value: int) -> int:
+    """Write an integer in its shortest form, nil for MISSING. Returns the place behind it."""
+    if value == MISSING:
+        out[at] = 0xC0
+        return at + 1
+    if -32 <= value < 128:
+        out[at] = value & 0xFF
+        return at + 1
+    if value >= 0:
+        width = 0 if value < 1 << 8 else 1 if value < 1 << 16 else 2 if value < 1 << 32 else 3
+        out[at] = 0xCC + width
+    else:
+        width = 0 if value >= -(1 << 7) else 1 if value >= -(1 << 15) else 2 if value >= -(1 << 31) else 3
+        out[at] = 0xD0 + width
+    return put_bytes(out, at + 1, value, 1 << width)
+
+
+@compiled
+def put_length(out: Bytes, at: int, length: int, short: int, long: int) -> int:
+    """Write the head of an array (short 0x90, long 0xdc) or map (0x80, 0xde)."""
+    if length < 16:
+        out[at] = short | length
+        return at + 1
+    out[at] = long
+    return put_bytes(out, at + 1, length, 2)
+
+
+@compiled
+def put_cells(out: Bytes, at: int, row: Ints, first: int, count: int) -> int:
+    """Write cells of a row as an array."""
+    at = put_length(out, at, count, 0x90, 0xDC)
+    for i in range(first, first + count):
+        at = put_integer(out, at, row[i])
+    return at
+
+
+@compiled
+def put_attributes(out: Bytes, at: int, row: Ints, names: Bytes, name_bounds: Ints) -> int:
+    """Write the known attributes as a map by name."""
+    known = 0
+    for a in range(name_bounds.shape[0] - 1):
+        known += row[ATTRIBUTES_AT + a] != MISSING
+    at = put_length(out, at, known, 0x80, 0xDE)
+    for a in range(name_bounds.shape[0] - 1):
+        if row[ATTRIBUTES_AT + a] != MISSING:
+            for i in range(name_bounds[a], name_bounds[a + 1]):
+                out[at] = names[i]
+                at += 1
+            at = put_integer(out, at, row[ATTRIBUTES_AT + a])
+    return at
+
+
+@compiled
+def tiles_used(row: Ints, measure: Ints) -> int:
+    """How many tiles of a measure are not empty."""
+    if measure[Me.WIDTH] == 0:
+        return row[measure[Me.BASE]] != (MISSING if measure[Me.KIND] == MeasureKind.LAST_SEEN else 0)
+    used = 0
+    for cell in range(measure[Me.BASE], measure[Me.BASE] + measure[Me.TILES]):
+        used += row[cell] != 0
+    return used
+
+
+@compiled
+def put_tiles(out: Bytes, at: int, row: Ints, measure: Ints, used: int) -> int:
+    """Write a measure's tiles that are not empty, newest first."""
+    at = put_length(out, at, 2 * used, 0x90, 0xDC)
+    base, tiles = measure[Me.BASE], measure[Me.TILES]
+    if measure[Me.WIDTH] == 0:
+        out[at] = 0
+        return put_integer(out, at + 1, row[base])
+    place = tile_of(row[Col.CLOCK], measure[Me.OFFSET], measure[Me.WIDTH]) % tiles
+    before = 0
+    for age in range(tiles):
+        if row[base + place] != 0:
+            at = put_integer(out, at, age - before)
+            at = put_integer(out, at, row[base + place])
+            before = age
+        place = place - 1 if place > 0 else tiles - 1
+    return at
+
+
+@compiled
+def put_row(out: Bytes, at: int, row: Ints, measures: Ints, names: Bytes, name_bounds: Ints) -> int:
+    """Write one row. Returns the place behind it."""
+    out[at] = 0x90 | PARTS
+    out[at + 1] = FORMAT
+    at = put_cells(out, at + 2, row, 0, FIXED_COLUMNS)
+    at = put_cells(out, at, row, FIGURES_AT, FIGURES)
+    at = put_cells(out, at, row, MOVEMENTS_AT, 2 * row[Col.MOVEMENTS])
+    at = put_cells(out, at, row, INSTALMENTS_AT, INSTALMENT_FIELDS * row[Col.INSTALMENTS])
+    at = put_cells(out, at, row, FINGERPRINTS_AT, min(row[Col.FINGERPRINTS], FINGERPRINTS_MAX))
+    at = put_attributes(out, at, row, names, name_bounds)
+    filled = 0
+    for m in range(measures.shape[0]):
+        filled += tiles_used(row, measures[m]) > 0
+    at = put_length(out, at, filled, 0x80, 0xDE)
+    for m in range(measures.shape[0]):
+        used = tiles_used(row, measures[m])
+        if used > 0:
+            at = put_integer(out, at, measures[m, Me.COLUMN])
+            at = put_tiles(out, at, row, measures[m], used)
+    return at
+
+
+@compiled
+def put_rows(
+    out: Bytes, rows: Ints, slots: Ints, first: int, row_bytes_max: int, measures: Ints, names: Bytes, bounds: Ints, ends: Ints
+) -> int:
+    """Write rows ``slots[first:]`` one behind the other until ``out`` might overflow; ``ends[i]`` is the place behind row i. Returns the first
+    place of ``slots`` that was not written."""
+    at = 0
+    for i in range(first, slots.shape[0]):
+        if at + row_bytes_max > out.shape[0]:
+            return i
+        at = put_row(out, at, rows[slots[i]], measures, names, bounds)
+        ends[i] = at
+    return slots.shape[0]
+
+
+# Reading
+
+
+@compiled
+def get_integer(data: Bytes, at: int) -> tuple[int, int]:
+    """Read an integer or nil (MISSING) and the place behind it; place -1 if it is neither."""
+    head = np.int64(data[at])
+    if head < 0x80:
+        return head, at + 1
+    if head >= 0xE0:
+        return head - 256, at + 1
+    if head == 0xC0:
+        return MISSING, at + 1
+    if not (0xCC <= head <= 0xCF or 0xD0 <= head <= 0xD3):
+        return 0, -1
+    width = 1 << ((head - 0xCC) & 3)
+    value = np.int64(0)
+    for i in range(width):
+        value = (value << 8) | np.int64(data[at + 1 + i])
+    if head >= 0xD0 and width < 8 and value >> (8 * width - 1) == 1:
+        value -= np.int64(1) << (8 * width)
+    return value, at + 1 + width
+
+
+@compiled
+def get_length(data: Bytes, at: int, short: int, long: int) -> tuple[int, int]:
+    """Read the head of an array or map: its length and the place behind it; place -1 if it is none."""
+    head = np.int64(data[at])
+    if head & 0xF0 == short:
+        return head & 0x0F, at + 1
+    if head == long:
+        return (np.int64(data[at + 1]) << 8) | np.int64(data[at + 2]), at + 3
+    return 0, -1
+
+
+@compiled
+def get_cells(data: Bytes, at: int, row: Ints, first: int, most: int) -> int:
+    """Read an array of at most ``most`` integers into a row. Returns the place behind it, -1 if it is none."""
+    length, at = get_length(data, at, 0x90, 0xDC)
+    if at < 0 or length > most:
+        return -1
+    for i in range(first, first + length):
+        value, at = get_integer(data, at)
+        if at < 0:
+            return -1
+        row[i] = value
+    return at
+
+
+@compiled
+def name_at(data: Bytes, at: int, length: int, names: Bytes, bounds: Ints) -> int:
+    """Number of the attribute whose encoded name is the ``length`` bytes at ``at``; -1 if the policy does not read it."""
+    for a in range(bounds.shape[0] - 1):
+        if bounds[a + 1] - bounds[a] == length:
+            same = True
+            for i in range(length):
+                same = same and data[at + i] == names[bounds[a] + i]
+            if same:
+                return a
+    return -1
+
+
+@compiled
+def get_attributes(data: Bytes, at: int, row: Ints, names: Bytes, bounds: Ints) -> int:
+    """Read the attributes that the policy knows. Returns the place behind them, -1 if they are malformed."""
+    length, at = get_length(data, at, 0x80, 0xDE)
+    for _ in range(length if at >= 0 else 0):
+        head = np.int64(data[at])
+        size = 1 + (head & 0x1F) if head & 0xE0 == 0xA0 else 2 + np.int64(data[at + 1]) if head == 0xD9 else 0
+        if size == 0:
+            return -1
+        attribute = name_at(data, at, size, names, bounds)
+        value, at = get_integer(data, at + size)
+        if at < 0:
+            return -1
+        if attribute >= 0:
+            row[ATTRIBUTES_AT + attribute] = value
+    return at
+
+
+@compiled
+def get_tiles(data: Bytes, at: int, row: Ints, measures: Ints, m: int) -> int:
+    """Read one measure's tiles; ``m`` -1 skips them. Returns the place behind them, -1 if they are malformed."""
+    length, at = get_length(data, at, 0x90, 0xDC)
+    place = 0
+    if m >= 0 and measures[m, Me.WIDTH] > 0:
+        place = tile_of(row[Col.CLOCK], measures[m, Me.OFFSET], measures[m, Me.WIDTH])
+    age = np.int64(0)
+    for _ in range(length // 2 if at >= 0 else 0):
+        gap, at = get_integer(data, at)
+        if at < 0 or gap < 0:
+            return -1
+        value, at = get_integer(data, at)
+        if at < 0:
+            return -1
+        age += gap
+        if m >= 0 and age < measures[m, Me.TILES]:
+            row[measures[m, Me.BASE] + (place - age) % measures[m, Me.TILES]] = value
+    return at
+
+
+@compiled
+def get_row(data: Bytes, at: int, end: int, row: Ints, measures: Ints, names: Bytes, bounds: Ints) -> bool:
+    """Read one value into a blank row; ``data`` must go on for some bytes behind ``end``. False if it is malformed."""
+    if data[at] != 0x90 | PARTS or data[at + 1] != FORMAT:
+        return False
+    at = get_cells(data, at + 2, row, 0, FIXED_COLUMNS)
+    at = get_cells(data, at, row, FIGURES_AT, FIGURES) if 0 <= at < end else -1
+    at = get_cells(data, at, row, MOVEMENTS_AT, 2 * MOVEMENTS_MAX) if 0 <= at < end else -1
+    at = get_cells(data, at, row, INSTALMENTS_AT, INSTALMENT_FIELDS * INSTALMENTS_MAX) if 0 <= at < end else -1
+    at = get_cells(data, at, row, FINGERPRINTS_AT, FINGERPRINTS_MAX) if 0 <= at < end else -1
+    at = get_attributes(data, at, row, names, bounds) if 0 <= at < end else -1
+    columns, at = get_length(data, at, 0x80, 0xDE) if 0 <= at < end else (0, -1)
+    guess = 0
+    for _ in range(columns):
+        column, at = get_integer(data, at) if 0 <= at < end else (0, -1)
+        if at < 0:
+            return False
+        found = -1
+        for step in range(measures.shape[0]):
+            m = (guess + step) % measures.shape[0]
+            if measures[m, Me.COLUMN] == column:
+                found, guess = m, m + 1
+                break
+        at = get_tiles(data, at, row, measures, found)
+    return at == end
+
+
+class RowCodec:
+    """Encodes and decodes the rows of one layout."""
+
+    def __init__(self, layout: RowLayout) -> None:
+        self._measures = np.ascontiguousarray(layout.measures)
+        encoded = [_name(name) for name in layout.attributes]
+        self._names = np.frombuffer(b"".join(encoded) or b"\0", np.uint8)
+        self._bounds = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
+        self._row_bytes_max = CELL_BYTES_MAX * (layout.width + len(layout.measures)) + len(self._names) + 4 * len(layout.measures) + 64
+        self._out = np.empty(max(BUFFER_BYTES, self._row_bytes_max), np.uint8)
+
+    def encode(self, rows: Ints, slots: Ints) -> list[bytes]:
+        """The values of ``rows[slots]``, in that order."""
+        values: list[bytes] = []
+        ends = np.zeros(len(slots), np.int64)
+        first = 0
+        while first < len(slots):
+            stop = put_rows(self._out, rows, slots, first, self._row_bytes_max, self._measures, self._names, self._bounds, ends)
+            buffer = self._out[: ends[stop - 1]].tobytes()
+            begin = 0
+            for end in ends[first:stop].tolist():
+                values.append(buffer[begin:end])
+                begin = end
+            first = stop
+        return values
+
+    def decode(self, accounts: Sequence[bytes], values: Sequence[bytes], rows: Ints, slots: Ints) -> None:
+        """Read ``values`` into the blank ``rows[slots]``. Raises StateFormatError naming the account."""
+        data = np.frombuffer(b"".join(values) + bytes(16), np.uint8)
+        at = 0
+        for account, value, slot in zip(accounts, values, slots.tolist(), strict=True):
+            end = at + len(value)
+            if not get_row(data, at, end, rows[slot], self._measures, self._names, self._bounds):
+                held = value[1] if len(value) > 1 else None
+                raise StateFormatError(
+                    f"the state of account {account.decode(errors='replace')} has format {held}; this engine reads {FORMAT}: "
+                    + ("run a newer engine" if held is not None and held > FORMAT else "the value is damaged, restore it from the journal")
+                )
+            at = end
+
+
+def _name(name: str) -> bytes:
+    raw = name.encode()
+    return bytes([0xA0 | len(raw)]) + raw if len(raw) < 32 else bytes([0xD9, len(raw)]) + raw

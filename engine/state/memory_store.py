@@ -1,0 +1,40 @@
+"""A shard's store in memory: for the offline commands and for tests. It keeps the same contract as Redis."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Sequence
+
+from engine.state.keys import BUCKETS, bucket_of
+from engine.state.record import JournalRecord
+from engine.state.store import Loaded, applied_of, fields_of
+
+
+class MemoryStore:
+    """One shard's state in dictionaries."""
+
+    def __init__(self) -> None:
+        self._fields: dict[str, bytes] = {}
+        self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(BUCKETS)]
+
+    async def shard_fields(self) -> dict[str, bytes]:
+        """See ``ShardStore``."""
+        return dict(self._fields)
+
+    async def load(self, accounts: Sequence[bytes]) -> Loaded:
+        """See ``ShardStore``."""
+        return Loaded(applied_of(self._fields), [self._buckets[bucket_of(account)].get(account) for account in accounts])
+
+    async def apply(self, record: JournalRecord, journal_offset: int) -> int:
+        """See ``ShardStore``."""
+        applied = applied_of(self._fields)
+        if applied != record.sequence - 1:
+            return applied
+        for account, value in record.accounts:
+            self._buckets[bucket_of(account)][account] = value
+        self._fields.update(fields_of(record, journal_offset))
+        return record.sequence
+
+    async def accounts(self, bucket: int) -> AsyncIterator[tuple[bytes, bytes]]:
+        """See ``ShardStore``."""
+        for item in sorted(self._buckets[bucket].items()):
+            yield item

@@ -1,0 +1,119 @@
+"""A shard's store in Redis: two scripts, one connection, no retries.
+
+A call that got no answer may or may not have happened, and only the shard knows what to do then (``PROTOCOL`` steps 5 and 8); so nothing here
+tries again, except when the server has forgotten a script (``NOSCRIPT``), which is an answer. Whatever keeps Redis from serving is raised as
+``StoreAway``, an OSError.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import AsyncIterator, Awaitable, Sequence
+from importlib.resources import files
+from itertools import groupby
+from typing import Any, Final
+
+from redis.asyncio import BlockingConnectionPool, Redis
+from redis.asyncio.retry import Retry
+from redis.backoff import NoBackoff
+from redis.exceptions import NoScriptError, RedisError
+
+from engine.state.keys import ShardKeys, bucket_of
+from engine.state.record import JournalRecord
+from engine.state.store import Loaded, fields_of
+
+TIMEOUT_S: Final = 5.0
+
+
+class StoreAway(OSError):
+    """Redis cannot serve now: away, loading, out of memory, or silent."""
+
+
+class _Script:
+    def __init__(self, name: str) -> None:
+        self.text = files("engine.state").joinpath(name).read_text()
+        self.digest = hashlib.sha1(self.text.encode(), usedforsecurity=False).hexdigest()
+
+
+APPLY: Final = _Script("apply.lua")
+LOAD: Final = _Script("load.lua")
+
+
+def connect(url: str, connections: int = 1) -> Redis:
+    """A client that neither retries nor shares a connection between two calls at once."""
+    pool = BlockingConnectionPool.from_url(
+        url,
+        max_connections=connections,
+        timeout=None,
+        socket_timeout=TIMEOUT_S,
+        socket_connect_timeout=TIMEOUT_S,
+        retry=Retry(NoBackoff(), 0),
+        retry_on_error=[],
+    )
+    return Redis(connection_pool=pool)
+
+
+class RedisStore:
+    """The state of one shard in Redis."""
+
+    def __init__(self, redis: Redis, application: str, shard: int) -> None:
+        self._redis = redis
+        self._keys = ShardKeys(application, shard)
+
+    async def shard_fields(self) -> dict[str, bytes]:
+        """See ``ShardStore``."""
+        held = await self._call(self._redis.hgetall(self._keys.shard))
+        return {name.decode(): value for name, value in held.items()}
+
+    async def load(self, accounts: Sequence[bytes]) -> Loaded:
+        """See ``ShardStore``."""
+        order = sorted(range(len(accounts)), key=lambda i: bucket_of(accounts[i]))
+        names, arguments = [self._keys.shard], []
+        for bucket, places in groupby(order, key=lambda i: bucket_of(accounts[i])):
+            wanted = [accounts[i] for i in places]
+            names.append(self._keys.accounts(bucket))
+            arguments += [b"%d" % len(wanted), *wanted]
+        applied, *found = await self._run(LOAD, names, arguments)
+        values: list[bytes | None] = [None] * len(accounts)
+        for place, value in zip(order, found, strict=True):
+            values[place] = value
+        return Loaded(applied, values)
+
+    async def apply(self, record: JournalRecord, journal_offset: int) -> int:
+        """See ``ShardStore``."""
+        shard = [part for name, value in fields_of(record, journal_offset).items() for part in (name.encode(), value)]
+        names, arguments = [self._keys.shard], [b"%d" % record.sequence, b"%d" % len(shard), *shard]
+        by_bucket = sorted(record.accounts, key=lambda pair: bucket_of(pair[0]))
+        for bucket, pairs in groupby(by_bucket, key=lambda pair: bucket_of(pair[0])):
+            flat = [part for pair in pairs for part in pair]
+            names.append(self._keys.accounts(bucket))
+            arguments += [b"%d" % len(flat), *flat]
+        return int(await self._run(APPLY, names, arguments))
+
+    async def accounts(self, bucket: int) -> AsyncIterator[tuple[bytes, bytes]]:
+        """See ``ShardStore``."""
+        held = await self._call(self._redis.hgetall(self._keys.accounts(bucket)))
+        for item in sorted(held.items()):
+            yield item
+
+    async def _run(self, script: _Script, names: list[bytes], arguments: list[bytes]) -> Any:
+        """Run a script; one that the server has forgotten is sent whole."""
+        try:
+            return await self._call(self._redis.evalsha(script.digest, len(names), *names, *arguments))
+        except NoScriptError:
+            return await self._call(self._redis.eval(script.text, len(names), *names, *arguments))
+
+    async def _call(self, call: Awaitable[Any]) -> Any:
+        try:
+            return await call
+        except NoScriptError:
+            raise
+        except (RedisError, OSError) as error:
+            raise StoreAway(f"Redis: {error or type(error).__name__}") from error
+
+
+async def eviction_problem(redis: Redis) -> str | None:
+    """Why this Redis may not hold limits: it may evict them. None if it may not, or does not tell."""
+    memory = await redis.info("memory")
+    policy = memory.get("maxmemory_policy", "noeviction")
+    return None if policy == "noeviction" else f"maxmemory-policy is {policy}: keys may be evicted"

@@ -1,0 +1,119 @@
+"""The contract of a shard's store, for every store there is."""
+
+from __future__ import annotations
+
+import uuid
+
+import pytest
+
+from engine.local.redis_server import RedisServer
+from engine.state.keys import BUCKETS, bucket_of
+from engine.state.memory_store import MemoryStore
+from engine.state.record import InputCut, JournalRecord
+from engine.state.redis_store import RedisStore, StoreAway, connect, eviction_problem
+from engine.state.store import ShardStore
+
+
+def record(sequence: int, accounts: dict[bytes, bytes], **fields: bytes) -> JournalRecord:
+    return JournalRecord(
+        shard=3,
+        sequence=sequence,
+        engine_version="0",
+        policy_hash="",
+        tick_ms=1000 + sequence,
+        events=0,
+        cuts=(InputCut("purchases", 10 * sequence, 10 * sequence + 10, 5),),
+        accounts=tuple(sorted(accounts.items())),
+        fields=tuple(sorted(fields.items())),
+        outputs=(),
+        dead_letters=(),
+        counts=(),
+    )
+
+
+@pytest.fixture(params=["memory", "valkey", "redis_installed"])
+def store(request: pytest.FixtureRequest) -> ShardStore:
+    if request.param == "memory":
+        return MemoryStore()
+    server: RedisServer = request.getfixturevalue(request.param)
+    return RedisStore(connect(server.url), f"test-{uuid.uuid4().hex}", 3)
+
+
+async def test_a_new_shard_is_empty(store: ShardStore) -> None:
+    assert await store.shard_fields() == {}
+    loaded = await store.load([b"a", b"b"])
+    assert (loaded.applied, loaded.values) == (0, [None, None])
+
+
+async def test_records_apply_in_sequence_and_once(store: ShardStore) -> None:
+    assert await store.apply(record(2, {b"a": b"too early"}), 1) == 0
+    assert await store.apply(record(1, {b"a": b"1"}), 0) == 1
+    assert await store.apply(record(1, {b"a": b"again"}), 0) == 1
+    assert await store.apply(record(2, {b"a": b"2", b"b": b"2"}), 1) == 2
+    assert await store.apply(record(1, {b"a": b"late"}), 0) == 2
+    loaded = await store.load([b"b", b"c", b"a"])
+    assert (loaded.applied, loaded.values) == (2, [b"2", None, b"2"])
+
+
+async def test_the_shard_hash_says_where_to_continue(store: ShardStore) -> None:
+    await store.apply(record(1, {}, policy=b"{}"), 7)
+    await store.apply(record(2, {}), 9)
+    fields = await store.shard_fields()
+    assert fields["sequence"] == b"2"
+    assert fields["journal_offset"] == b"9"
+    assert fields["next:purchases"] == b"30"
+    assert fields["clock:purchases"] == b"5"
+    assert fields["tick_ms"] == b"1002"
+    assert fields["policy"] == b"{}"
+
+
+async def test_thousands_of_accounts_in_one_record(store: ShardStore) -> None:
+    accounts = {f"account-{n}".encode(): bytes([n % 256]) * (n % 700) for n in range(4000)}
+    assert await store.apply(record(1, accounts), 0) == 1
+    asked = [*list(accounts)[::-1], b"unknown"]
+    assert (await store.load(asked)).values == [*(accounts[a] for a in asked[:-1]), None]
+
+
+async def test_accounts_lie_in_their_buckets_in_order(store: ShardStore) -> None:
+    accounts = {f"{n}".encode(): b"%d" % n for n in range(600)}
+    await store.apply(record(1, accounts), 0)
+    found: dict[bytes, bytes] = {}
+    for bucket in range(BUCKETS):
+        items = [item async for item in store.accounts(bucket)]
+        assert items == sorted(items)
+        assert all(bucket_of(account) == bucket for account, _ in items)
+        found.update(items)
+    assert found == accounts
+
+
+async def test_values_are_bytes(store: ShardStore) -> None:
+    value = bytes(range(256))
+    await store.apply(record(1, {value[:64]: value}), 0)
+    assert (await store.load([value[:64]])).values == [value]
+
+
+async def test_scripts_are_sent_again_to_a_server_that_forgot_them(redis_server: RedisServer) -> None:
+    redis = connect(redis_server.url)
+    store = RedisStore(redis, f"test-{uuid.uuid4().hex}", 0)
+    await store.apply(record(1, {b"a": b"1"}), 0)
+    await redis.script_flush()
+    assert await store.apply(record(2, {b"a": b"2"}), 1) == 2
+    await redis.aclose()
+
+
+async def test_a_server_that_is_not_there_is_away() -> None:
+    redis = connect("redis://127.0.0.1:1/0")
+    with pytest.raises(StoreAway, match="Redis"):
+        await RedisStore(redis, "test", 0).load([b"a"])
+    await redis.aclose()
+
+
+async def test_eviction_is_noticed(redis_server: RedisServer) -> None:
+    redis = connect(redis_server.url)
+    assert await eviction_problem(redis) is None
+    await redis.config_set("maxmemory-policy", "allkeys-lru")
+    try:
+        assert "allkeys-lru" in (await eviction_problem(redis) or "")
+    finally:
+        await redis.config_set("maxmemory-policy", "noeviction")
+        await redis.aclose()
