@@ -1,0 +1,149 @@
+"""From a record that the judge accepted to its column: the slow twin of the scanner, and the only reader of profiles and commands."""
+
+from __future__ import annotations
+
+from datetime import UTC, date, datetime, timedelta
+from enum import IntEnum
+from typing import Any, Final
+
+import numpy as np
+
+from engine.core.fingerprint import FingerprintKey, band_code, fingerprint
+from engine.core.layout import (
+    AMOUNT_MAX,
+    DAY_MS,
+    FIGURES,
+    MISSING,
+    Block,
+    Command,
+    Employment,
+    Ev,
+    Fig,
+    IncomeProof,
+    Segment,
+    Status,
+)
+from engine.core.tables import DecodeRules, Ints
+from engine.stream.decode.fields import AMOUNTS, ENUMS, TIMES, WORDS
+from schemas.common import Event
+from schemas.profiles import Profile, RelatedParty
+
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+MILLISECOND: Final = timedelta(milliseconds=1)
+COMMAND_KINDS: Final = {"freeze": Command.FREEZE, "unfreeze": Command.UNFREEZE}
+
+
+def epoch_ms(moment: datetime) -> int:
+    """Epoch milliseconds, finer digits cut off."""
+    return (moment - EPOCH) // MILLISECOND
+
+
+def policy_day(day: date | datetime, utc_offset_ms: int) -> int:
+    """The number of a calendar date, or of the policy day that an instant lies in."""
+    if isinstance(day, datetime):
+        return (epoch_ms(day) + utc_offset_ms) // DAY_MS
+    return (day - EPOCH.date()).days
+
+
+def fill_event(column: Ints, event: Event, rules: DecodeRules, key: FingerprintKey) -> None:
+    """Fill the column of a repayment, purchase or transfer, but for its fingerprint."""
+    for name, time in TIMES.items():
+        if hasattr(event, name):
+            column[time] = epoch_ms(getattr(event, name))
+    for name, amount in AMOUNTS.items():
+        if hasattr(event, name):
+            column[amount] = getattr(event, name)
+    for name, (code, print_) in WORDS.items():
+        word = getattr(event, name, None)
+        if word is not None:
+            known = rules.words[name]
+            column[code] = known.index(word) + 1 if word in known else 0
+            column[print_] = fingerprint(word.encode(), key)
+    for name, (column_of, codes) in ENUMS.items():
+        if hasattr(event, name):
+            column[column_of] = codes[getattr(event, name).upper()]
+    if hasattr(event, "loan_id"):
+        column[Ev.LOAN] = fingerprint(event.loan_id.encode(), key)
+    if event.reverses is not None:
+        column[Ev.REVERSES_AT] = epoch_ms(event.reverses.occurred_at)
+        column[Ev.REVERSES_FULL] = event.reverses.full
+
+
+def fill_command(column: Ints, command: Any) -> None:
+    """Fill the column of a command."""
+    column[Ev.OCCURRED_AT] = epoch_ms(command.issued_at)
+    column[Ev.COMMAND_KIND] = COMMAND_KINDS.get(command.kind, Command.OTHER)
+    column[Ev.CAUSE] = Block[command.cause.upper()] if hasattr(command, "cause") else 0
+
+
+def figures_of(profile: Profile, rules: DecodeRules) -> Ints:
+    """(FIGURES + attributes,) the row of a profile (``layout.Fig``, then the policy's attributes); MISSING where it tells nothing."""
+    row = np.full(FIGURES + len(rules.attributes), MISSING, np.int64)
+    income, credit, business, granted = profile.income, profile.credit_record, profile.business, profile.granted
+    known: dict[Fig, int | None] = {
+        Fig.AS_OF: epoch_ms(profile.as_of),
+        Fig.SEGMENT: Segment[profile.segment.upper()],
+        Fig.STATUS: Status[profile.status.upper()],
+        Fig.EMPLOYMENT: _code(Employment, profile.employment),
+        Fig.INCOME_PROOF: _code(IncomeProof, income.proof if income else None),
+        Fig.JURISDICTION: _word(rules.words["jurisdiction"], profile.jurisdiction),
+        Fig.APPLIED_AT: None if profile.applied_at is None else epoch_ms(profile.applied_at),
+        Fig.REQUESTED_LIMIT: profile.requested_limit_minor,
+        Fig.INCOME_MONTHLY: income.monthly_minor if income else None,
+        Fig.DEBT_SERVICE_MONTHLY: profile.debt_service_monthly_minor,
+        Fig.ASSETS: profile.assets_minor,
+        Fig.EXPOSURE: profile.exposure_minor,
+        Fig.EXTERNAL_DEBT: profile.external_debt_minor,
+        Fig.EXTERNAL_LIMITS: profile.external_limits_minor,
+        Fig.CREDIT_MONTHS: credit.months if credit else None,
+        Fig.CREDIT_COMPLETENESS: credit.completeness_percent if credit else None,
+        Fig.DELINQUENCIES_24M: credit.delinquencies_24m if credit else None,
+        Fig.PERSISTENT_DEBT_MONTHS: credit.persistent_debt_months if credit else None,
+        Fig.REVENUE_YEARLY: business.revenue_yearly_minor if business else None,
+        Fig.BANK_FLOW_MONTHLY: business.bank_flow_monthly_minor if business else None,
+        Fig.ECOSYSTEM_ACTIVITY_MONTHLY: business.ecosystem_activity_monthly if business else None,
+        Fig.PRINCIPAL_ELIGIBLE: _principal_eligible(profile.related),
+        Fig.RELATED_DAYS_PAST_DUE: max((p.days_past_due for p in profile.related if p.days_past_due is not None), default=None),
+        Fig.RELATED_EXPOSURE: _related_exposure(profile.related),
+        Fig.GRANTED_LIMIT: granted.limit_minor if granted else None,
+        Fig.GRANTED_BAND: band_code(granted.band) if granted else None,
+    }
+    days: dict[Fig, date | datetime | None] = {
+        Fig.OPENED_ON: profile.opened_on,
+        Fig.IDENTITY_VERIFIED_UNTIL: profile.identity_verified_until,
+        Fig.INCOME_AS_OF: income.as_of if income else None,
+        Fig.CONSENT_AT: profile.consent_at,
+        Fig.OPTED_OUT_AT: profile.opted_out_at,
+        Fig.DEVICE_CHANGED_AT: profile.device_changed_at,
+        Fig.CONTACT_CHANGED_AT: profile.contact_changed_at,
+        Fig.GRANTED_SINCE: granted.since if granted else None,
+    }
+    known.update({figure: policy_day(day, rules.utc_offset_ms) for figure, day in days.items() if day is not None})
+    for figure, value in known.items():
+        if value is not None:
+            row[figure] = value
+    for place, name in enumerate(rules.attributes, FIGURES):
+        row[place] = profile.attributes.get(name, MISSING)
+    return row
+
+
+def _code(codes: type[IntEnum], word: str | None) -> int | None:
+    return None if word is None else codes[word.upper()]
+
+
+def _word(words: tuple[str, ...], word: str | None) -> int | None:
+    if word is None:
+        return None
+    return words.index(word) + 1 if word in words else 0
+
+
+def _principal_eligible(related: tuple[RelatedParty, ...]) -> int | None:
+    known = [party.eligible for party in related if party.role == "principal"]
+    if False in known:
+        return 0
+    return 1 if known and None not in known else None
+
+
+def _related_exposure(related: tuple[RelatedParty, ...]) -> int | None:
+    known = [p.exposure_minor for p in related if p.role in ("group", "joint") and p.exposure_minor is not None]
+    return min(AMOUNT_MAX, sum(known)) if known else None

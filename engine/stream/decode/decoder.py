@@ -1,0 +1,190 @@
+"""From a chunk of records to columns: the scanner takes what is certainly right, the judge decides on the rest.
+
+A record that cannot be taken becomes a ``Reject``: it will be a dead letter, and its neighbours are unharmed. The reasons are asked in this
+order: too_large, not_json, invalid or unknown_field, key_mismatch, misrouted, currency_mismatch, in_the_future, too_old.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+
+from engine.core.fingerprint import FingerprintKey, event_fingerprint, fingerprint
+from engine.core.layout import FIGURES, Ev, Topic
+from engine.core.tables import DecodeRules, Ints
+from engine.stream.decode.columns import epoch_ms, figures_of, fill_command, fill_event
+from engine.stream.decode.envelope import BARE, Envelope, envelope_of
+from engine.stream.decode.fields import EVENT_MODELS, blank_event, topic_table
+from engine.stream.decode.judge import Refusal, judge, record_id
+from engine.stream.decode.misrouting import partition_of, partitions_of
+from engine.stream.decode.scanner import scan
+from engine.stream.decode.text import Bytes, Words
+from engine.stream.records import Chunk
+from schemas.common import VALUE_BYTES_MAX
+from schemas.dead_letters import Disposition
+from schemas.topics import INPUTS
+
+PADDING: Final = bytes(16)
+
+
+@dataclass(frozen=True, slots=True)
+class Reject:
+    """A record of a chunk that becomes a dead letter."""
+
+    index: int
+    disposition: Disposition
+    message: str
+
+
+@dataclass(frozen=True, slots=True)
+class Decoded:
+    """A chunk as columns: ``columns`` (EVENT_COLUMNS, n) int64 without SLOT and CLOCK, meaningful where ``accepted`` (n,) is true; ``profiles``
+    (p, FIGURES + attributes), to which PROFILE_ROW points; ``rejects`` in order of index."""
+
+    columns: Ints
+    accepted: npt.NDArray[np.bool_]
+    profiles: Ints
+    rejects: list[Reject]
+
+
+def decode_control(chunk: Chunk) -> tuple[list[tuple[int, Any]], list[Reject]]:
+    """The control records of a chunk with their index, and the rejects. Needs no policy."""
+    taken: list[tuple[int, Any]] = []
+    rejects: list[Reject] = []
+    for i, value in enumerate(chunk.values):
+        try:
+            model, _ = judge(Topic.CONTROL, value, _envelope(chunk, i))
+        except Refusal as refusal:
+            rejects.append(Reject(i, refusal.disposition, refusal.message))
+        else:
+            taken.append((i, model))
+    return taken, rejects
+
+
+class Decoder:
+    """Decodes the records of one shard under one policy. ``partition`` of ``partitions`` is where its accounts belong."""
+
+    def __init__(self, rules: DecodeRules, key: FingerprintKey, partition: int, partitions: int) -> None:
+        self._rules = rules
+        self._key = key
+        self._partition = partition
+        self._partitions = partitions
+        self._tables = {topic: topic_table(topic, rules, key) for topic in EVENT_MODELS}
+        self._blanks = {topic: blank_event(topic) for topic in Topic}
+        for topic, blank in self._blanks.items():
+            blank[Ev.FINGERPRINT] = fingerprint(INPUTS[topic].name.encode(), key)
+        self._source_print = lru_cache(maxsize=4096)(lambda source: fingerprint(b"source\x00" + source.encode(), key))
+
+    def decode(self, chunk: Chunk) -> Decoded:
+        """Decode a chunk of any topic but control."""
+        n = len(chunk)
+        columns = np.repeat(self._blanks[chunk.topic][:, None], n, axis=1)
+        columns[Ev.RECORD_TIME] = chunk.times_ms
+        accepted = self._scan(chunk, columns)
+        profiles: list[Ints] = []
+        refusals: dict[int, Refusal] = {}
+        for i in np.flatnonzero(~accepted).tolist():
+            try:
+                self._judge(chunk, i, columns[:, i], profiles)
+                accepted[i] = True
+            except Refusal as refusal:
+                refusals[i] = refusal
+        self._refuse_by_time(chunk.topic, columns, accepted, refusals)
+        width = FIGURES + len(self._rules.attributes)
+        return Decoded(
+            columns,
+            accepted,
+            np.array(profiles, np.int64).reshape(-1, width),
+            [Reject(i, refusal.disposition, refusal.message) for i, refusal in sorted(refusals.items())],
+        )
+
+    def _scan(self, chunk: Chunk, columns: Ints) -> npt.NDArray[np.bool_]:
+        """Let the scanner read what it can; True where it did."""
+        n = len(chunk)
+        table = self._tables.get(chunk.topic)
+        if table is None:
+            return np.zeros(n, np.bool_)
+        keys = [key or b"" for key in chunk.keys]
+        values = [value if value is not None and len(value) <= VALUE_BYTES_MAX else b"" for value in chunk.values]
+        key_data, key_words, key_bounds = joined(keys)
+        partitions = np.zeros(n, np.int64)
+        partitions_of(key_data, key_bounds, self._partitions, partitions)
+        taken = partitions == self._partition
+        ids = [b""] * n
+        if chunk.headers is not None:
+            for i, headers in enumerate(chunk.headers):
+                try:
+                    envelope = envelope_of(headers)
+                except ValueError:
+                    taken[i] = False
+                    continue
+                taken[i] &= not envelope.structured
+                ids[i] = envelope.id
+                if envelope.source is not None:
+                    columns[Ev.FINGERPRINT, i] ^= self._source_print(envelope.source)
+        data, words, bounds = joined(values)
+        _, id_words, id_bounds = joined(ids)
+        scan(data, words, bounds, key_words, key_bounds, id_words, id_bounds, table, self._key.low, self._key.high, columns, taken)
+        return taken
+
+    def _judge(self, chunk: Chunk, i: int, column: Ints, profiles: list[Ints]) -> None:
+        """Fill the column of a record that the scanner left. Raises Refusal."""
+        model, envelope = judge(chunk.topic, chunk.values[i], _envelope(chunk, i))
+        key = chunk.keys[i]
+        if key is None or key != model.account_id.encode():
+            what = "the record has no key" if key is None else "the record's key is not its account_id"
+            raise Refusal("key_mismatch", f"{what}: key every record by its account")
+        owner = partition_of(key, self._partitions)
+        if owner != self._partition:
+            where = f"partition {owner} of {self._partitions} by Kafka's murmur2, not to {self._partition}"
+            raise Refusal("misrouted", f"the key belongs to {where}: produce with partitioner=murmur2_random")
+        currency = getattr(model, "currency", self._rules.currency)
+        if currency != self._rules.currency:
+            raise Refusal("currency_mismatch", f"the record is in {currency}, the policy in {self._rules.currency}")
+        column[:] = self._blanks[chunk.topic]
+        column[Ev.RECORD_TIME] = chunk.times_ms[i]
+        event_id = record_id(chunk.topic, model)
+        column[Ev.FINGERPRINT] = event_fingerprint(INPUTS[chunk.topic].name, envelope.source, event_id, self._key)
+        if chunk.topic is Topic.COMMAND:
+            fill_command(column, model)
+        elif chunk.topic is Topic.PROFILE:
+            column[Ev.OCCURRED_AT] = epoch_ms(model.occurred_at)
+            column[Ev.PROFILE_ROW] = len(profiles)
+            profiles.append(figures_of(model, self._rules))
+        else:
+            fill_event(column, model, self._rules, self._key)
+
+    def _refuse_by_time(self, topic: Topic, columns: Ints, accepted: npt.NDArray[np.bool_], refusals: dict[int, Refusal]) -> None:
+        occurred, recorded = columns[Ev.OCCURRED_AT], columns[Ev.RECORD_TIME]
+        ahead = accepted & (occurred > recorded + self._rules.too_far_ahead_ms)
+        behind = accepted & (occurred < recorded - self._rules.horizon_ms) & (topic in EVENT_MODELS)
+        for i in np.flatnonzero(ahead).tolist():
+            seconds = int(occurred[i] - recorded[i]) / 1000
+            refusals[i] = Refusal("in_the_future", f"occurred_at is {seconds:.0f} s ahead of the record's timestamp")
+        for i in np.flatnonzero(behind).tolist():
+            days = int(recorded[i] - occurred[i]) / 86_400_000
+            refusals[i] = Refusal("too_old", f"occurred_at is {days:.0f} days before the record's timestamp: older than every window")
+        accepted &= ~(ahead | behind)
+
+
+def joined(parts: list[bytes]) -> tuple[Bytes, Words, Ints]:
+    """Parts one behind the other: their bytes, the 64-bit word at each byte (see ``text``), and their bounds (n + 1,)."""
+    raw = b"".join(parts) + PADDING
+    data = np.frombuffer(raw, np.uint8)
+    words = np.ndarray((len(raw) - 7,), np.uint64, raw, strides=(1,))
+    bounds = np.zeros(len(parts) + 1, np.int64)
+    np.cumsum([len(part) for part in parts], out=bounds[1:])
+    return data, words, bounds
+
+
+def _envelope(chunk: Chunk, i: int) -> Envelope:
+    if chunk.headers is None:
+        return BARE
+    try:
+        return envelope_of(chunk.headers[i])
+    except ValueError:
+        raise Refusal("invalid", "ce_source is not UTF-8") from None

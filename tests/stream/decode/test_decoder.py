@@ -1,0 +1,369 @@
+"""The scanner never takes what the judge refuses, reads the same columns, and takes what is ordinary."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from datetime import UTC, datetime
+from random import Random
+from typing import Any, Final
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from engine.core.fingerprint import FingerprintKey
+from engine.core.layout import MISSING, Command, Ev, Fig, Topic
+from engine.policy.compile import compile_policy
+from engine.policy.source import load_policy
+from engine.stream.decode.decoder import Decoded, Decoder, decode_control
+from engine.stream.decode.misrouting import partition_of
+from engine.stream.records import Chunk, Headers
+from schemas.common import VALUE_BYTES_MAX
+from scripts.personas import midnight_before, population
+
+KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
+RULES: Final = compile_policy(load_policy("policies/default.yaml"), KEY).decode
+AT: Final = 1_772_340_000_000
+NOW: Final = "2026-03-01T12:40:00+08:00"
+
+EVENTS: Final[dict[Topic, dict[str, Any]]] = {
+    Topic.REPAYMENT: {
+        "event_id": "e-1",
+        "account_id": "a-1",
+        "occurred_at": NOW,
+        "currency": "CNY",
+        "loan_id": "l-1",
+        "due_at": NOW,
+        "amount_due_minor": 5000,
+        "amount_minor": 5000,
+    },
+    Topic.PURCHASE: {
+        "event_id": "e-2",
+        "account_id": "a-1",
+        "occurred_at": NOW,
+        "currency": "CNY",
+        "amount_minor": 1250,
+        "category": "groceries",
+        "channel": "app",
+        "merchant_id": "m-1",
+        "funded_by": "own",
+    },
+    Topic.TRANSFER: {
+        "event_id": "e-3",
+        "account_id": "a-1",
+        "occurred_at": NOW,
+        "currency": "CNY",
+        "amount_minor": 99,
+        "direction": "in",
+        "counterparty_id": "c-1",
+        "purpose": "salary",
+        "product": "loan",
+        "reverses": {"event_id": "e-0", "occurred_at": NOW, "full": True},
+    },
+    Topic.PROFILE: {
+        "event_id": "p-1",
+        "account_id": "a-1",
+        "occurred_at": NOW,
+        "as_of": NOW,
+        "segment": "individual",
+        "status": "active",
+        "currency": "CNY",
+    },
+    Topic.COMMAND: {
+        "command_id": "c-1",
+        "account_id": "a-1",
+        "issued_at": NOW,
+        "issued_by": "ops-1",
+        "reason": "lost phone",
+        "kind": "freeze",
+        "cause": "customer",
+    },
+}
+SCANNED: Final = [Topic.REPAYMENT, Topic.PURCHASE, Topic.TRANSFER]
+
+
+def raw(value: Any) -> bytes:
+    return json.dumps(value, ensure_ascii=False).encode()
+
+
+def decode(
+    topic: Topic,
+    values: list[bytes | None],
+    *,
+    key: bytes | None = b"a-1",
+    headers: list[Headers] | None = None,
+    partitions: int = 1,
+    partition: int = 0,
+    judged: bool = False,
+) -> Decoded:
+    decoder = Decoder(RULES, KEY, partition, partitions)
+    if judged:
+        decoder._tables = {}
+    n = len(values)
+    return decoder.decode(Chunk(topic, list(range(n)), [AT] * n, [key] * n, values, headers))
+
+
+def taken_by_scanner(topic: Topic, value: bytes) -> bool:
+    chunk = Chunk(topic, [0], [AT], [b"a-1"], [value], None)
+    columns = np.repeat(Decoder(RULES, KEY, 0, 1)._blanks[topic][:, None], 1, axis=1)
+    return bool(Decoder(RULES, KEY, 0, 1)._scan(chunk, columns)[0])
+
+
+def assert_same(fast: Decoded, slow: Decoded) -> None:
+    assert fast.accepted.tolist() == slow.accepted.tolist()
+    assert (fast.columns[:, fast.accepted] == slow.columns[:, slow.accepted]).all()
+    assert fast.rejects == slow.rejects
+
+
+@pytest.mark.parametrize("topic", SCANNED)
+def test_an_ordinary_record_is_scanned(topic: Topic) -> None:
+    assert taken_by_scanner(topic, raw(EVENTS[topic]))
+    assert taken_by_scanner(topic, json.dumps(EVENTS[topic], separators=(",", ":")).encode())
+    assert taken_by_scanner(topic, raw(dict(reversed(EVENTS[topic].items()))))
+
+
+def test_the_customers_of_the_demo_are_scanned_and_read_alike() -> None:
+    items = list(population(30, 3, midnight_before(datetime(2026, 6, 1, tzinfo=UTC), 90), 90))
+    for topic, name in ((Topic.REPAYMENT, "repayments"), (Topic.PURCHASE, "purchases"), (Topic.TRANSFER, "transfers")):
+        mine = [item for item in items if item.topic == name]
+        keys: list[bytes | None] = [item.value["account_id"].encode() for item in mine]
+        chunk = Chunk(topic, list(range(len(mine))), [item.at_ms for item in mine], keys, [raw(item.value) for item in mine], None)
+        fast = Decoder(RULES, KEY, 0, 1)
+        slow = Decoder(RULES, KEY, 0, 1)
+        slow._tables = {}
+        decoded = fast.decode(chunk)
+        assert decoded.accepted.all()
+        assert_same(decoded, slow.decode(chunk))
+        columns = np.repeat(fast._blanks[topic][:, None], len(mine), axis=1)
+        assert fast._scan(chunk, columns).all()
+
+
+WORDS: Final = [
+    "",
+    "x",
+    "groceries",
+    "own",
+    "credit",
+    "in",
+    "out",
+    "salary",
+    "CNY",
+    "USD",
+    NOW,
+    "2026-02-30T00:00:00Z",
+    "é漢😀",
+    "x" * 64,
+    "x" * 65,
+]
+WORDS_AND_TIMES: Final = [
+    *WORDS,
+    "x" * 64,
+    "x" * 65,
+    "2026-03-01T12:40:00.123456789+08:00",
+    "2026-03-01T12:40:60+08:00",
+    "2026-03-01t12:40:00z",
+    "2026-03-01T12:40:00",
+    "2026-03-01 12:40:00Z",
+    "2026-03-01T24:00:00Z",
+    "2026-03-01T12:40:00-00:30",
+    "0001-01-01T00:00:00Z",
+    "a\\u0000b",
+    '\\"',
+]
+scalars = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(-5, 2**53 + 5),
+    st.integers(-(10**20), 10**20),
+    st.floats(allow_nan=True),
+    st.sampled_from(WORDS_AND_TIMES),
+    st.text(max_size=70),
+    st.just([]),
+    st.just({}),
+    st.just({"event_id": "x", "occurred_at": NOW, "full": False}),
+    st.just({"event_id": "x", "occurred_at": NOW}),
+)
+
+
+@st.composite
+def records(draw: Callable[[Any], Any]) -> tuple[Topic, bytes]:
+    """An event with some of its fields changed, dropped, added, repeated or reordered, in some spelling, maybe cut or with a byte changed."""
+    topic = draw(st.sampled_from(SCANNED))
+    fields = list(EVENTS[topic].items())
+    for _ in range(draw(st.integers(0, 3))):
+        place = draw(st.integers(0, len(fields) - 1))
+        match draw(st.sampled_from(["change", "drop", "add", "repeat", "swap", "nested"])):
+            case "change":
+                fields[place] = (fields[place][0], draw(scalars))
+            case "drop" if len(fields) > 1:
+                del fields[place]
+            case "add":
+                fields.insert(place, (draw(st.sampled_from(["note", "product", "reverses", "x" * 20, ""])), draw(scalars)))
+            case "repeat":
+                fields.append(fields[place])
+            case "swap":
+                fields[0], fields[place] = fields[place], fields[0]
+            case "nested":
+                fields.append(("reverses", {"event_id": draw(scalars), "occurred_at": draw(scalars), "full": draw(scalars)}))
+    escape = draw(st.booleans())
+    pad = draw(st.sampled_from(["", " ", "\n\t "]))
+    pairs = (f"{json.dumps(name)}{pad}:{pad}{json.dumps(value, ensure_ascii=escape)}" for name, value in fields)
+    text = "{" + pad + f"{pad},{pad}".join(pairs) + pad + "}" + pad
+    data = text.encode("utf-8", "surrogatepass")
+    match draw(st.sampled_from(["whole", "whole", "whole", "cut", "byte", "twice"])):
+        case "cut":
+            data = data[: draw(st.integers(0, len(data)))]
+        case "byte":
+            place = draw(st.integers(0, len(data) - 1))
+            data = data[:place] + bytes([draw(st.integers(0, 255))]) + data[place + 1 :]
+        case "twice":
+            data = data + data
+    return topic, data
+
+
+@settings(max_examples=1500, deadline=None)
+@given(records())
+def test_scanner_and_judge_agree(record: tuple[Topic, bytes]) -> None:
+    topic, value = record
+    assert_same(decode(topic, [value]), decode(topic, [value], judged=True))
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_they_agree_on_random_damage(seed: int) -> None:
+    random = Random(seed)
+    for topic in SCANNED:
+        values: list[bytes | None] = []
+        for _ in range(1500):
+            data = bytearray(raw(EVENTS[topic]))
+            for _ in range(random.choice((0, 1, 1, 2))):
+                data[random.randrange(len(data))] = random.choice(b'"\\{}[],:0123456789-+.eE\x00\x1f \x80\xc3\xe2\xf0TZtrufalsn')
+            values.append(bytes(data))
+        assert_same(decode(topic, values), decode(topic, values, judged=True))
+
+
+BAD: Final[list[tuple[str, Topic, bytes | None]]] = [
+    ("not_json", Topic.PURCHASE, b"nonsense"),
+    ("not_json", Topic.PURCHASE, b""),
+    ("not_json", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE])[:-4]),
+    ("not_json", Topic.PURCHASE, b"[" * 10_000),
+    ("not_json", Topic.PROFILE, b"\xff\xfe"),
+    ("invalid", Topic.PURCHASE, None),
+    ("invalid", Topic.PROFILE, None),
+    ("invalid", Topic.PURCHASE, b"[]"),
+    ("invalid", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"amount_minor": "12"})),
+    ("invalid", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"amount_minor": 12.0})),
+    ("invalid", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"amount_minor": True})),
+    ("invalid", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"amount_minor": 2**53})),
+    ("invalid", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"amount_minor": 10**400})),
+    ("invalid", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"amount_minor": -1})),
+    ("invalid", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"occurred_at": "2026-03-01T12:40:00"})),
+    ("invalid", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"funded_by": "gift"})),
+    ("invalid", Topic.PURCHASE, b'{"event_id":"a",' + raw(EVENTS[Topic.PURCHASE])[1:]),
+    ("invalid", Topic.COMMAND, raw(EVENTS[Topic.COMMAND] | {"kind": "explode"})),
+    ("unknown_field", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"note": 1})),
+    ("unknown_field", Topic.PROFILE, raw(EVENTS[Topic.PROFILE] | {"name": "Wang"})),
+    ("currency_mismatch", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"currency": "USD"})),
+    ("currency_mismatch", Topic.PROFILE, raw(EVENTS[Topic.PROFILE] | {"currency": "USD"})),
+    ("key_mismatch", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"account_id": "a-2"})),
+    ("key_mismatch", Topic.COMMAND, raw(EVENTS[Topic.COMMAND] | {"account_id": "a-2"})),
+    ("in_the_future", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"occurred_at": "2026-03-01T12:50:00+08:00"})),
+    ("in_the_future", Topic.PROFILE, raw(EVENTS[Topic.PROFILE] | {"occurred_at": "2027-03-01T12:50:00+08:00"})),
+    ("too_old", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"occurred_at": "2020-03-01T12:40:00+08:00"})),
+    ("too_large", Topic.PURCHASE, b" " * (VALUE_BYTES_MAX + 1)),
+    ("too_large", Topic.PROFILE, b"{" + b" " * 1_000_000),
+]
+
+
+@pytest.mark.parametrize(("disposition", "topic", "value"), BAD, ids=[f"{i}-{d}" for i, (d, _, _) in enumerate(BAD)])
+def test_each_mistake_has_its_disposition_and_its_neighbours_are_unharmed(disposition: str, topic: Topic, value: bytes | None) -> None:
+    good = raw(EVENTS[topic])
+    decoded = decode(topic, [good, value, good])
+    assert decoded.accepted.tolist() == [True, False, True]
+    assert [(reject.index, reject.disposition) for reject in decoded.rejects] == [(1, disposition)]
+    assert decoded.rejects[0].message
+    assert (decoded.columns[:, 0] == decode(topic, [good]).columns[:, 0]).all()
+
+
+def test_a_record_without_a_key_says_how_to_key_it() -> None:
+    decoded = decode(Topic.PURCHASE, [raw(EVENTS[Topic.PURCHASE])], key=None)
+    assert decoded.rejects[0].disposition == "key_mismatch"
+    assert "account" in decoded.rejects[0].message
+
+
+@pytest.mark.parametrize("topic", [Topic.PURCHASE, Topic.PROFILE])
+def test_a_record_in_another_accounts_partition_is_misrouted(topic: Topic) -> None:
+    owner = partition_of(b"a-1", 12)
+    assert decode(topic, [raw(EVENTS[topic])], partitions=12, partition=owner).accepted.all()
+    (reject,) = decode(topic, [raw(EVENTS[topic])], partitions=12, partition=(owner + 1) % 12).rejects
+    assert reject.disposition == "misrouted"
+    assert "murmur2_random" in reject.message
+
+
+def test_murmur2_is_kafkas() -> None:
+    # The vectors of org.apache.kafka.common.utils.UtilsTest.testMurmur2.
+    from engine.stream.decode.misrouting import murmur2
+
+    for text, expected in (("21", -973932308), ("foobar", -790332482), ("a-little-bit-long-string", -985981536), ("abc", 479470107)):
+        data = np.frombuffer(text.encode(), np.uint8)
+        assert int(np.uint32(murmur2(data, 0, len(data))).astype(np.int32)) == expected
+
+
+def cloudevent(headers: dict[str, str]) -> list[Headers]:
+    return [tuple((name, value.encode()) for name, value in headers.items())]
+
+
+@pytest.mark.parametrize("topic", SCANNED)
+@pytest.mark.parametrize("judged", [False, True])
+def test_the_three_forms_of_a_record_are_one(topic: Topic, judged: bool) -> None:
+    event = EVENTS[topic]
+    bare = decode(topic, [raw(event)], judged=judged)
+    named = cloudevent({"ce_id": event["event_id"], "ce_source": "/core", "ce_specversion": "1.0", "ce_type": "x"})
+    binary = decode(topic, [raw(event)], headers=named, judged=judged)
+    envelope = {"specversion": "1.0", "id": event["event_id"], "source": "/core", "type": "x", "data": event}
+    structured = decode(topic, [raw(envelope)], headers=cloudevent({"content-type": "application/cloudevents+json"}), judged=judged)
+    assert binary.accepted.all()
+    assert structured.accepted.all()
+    assert (binary.columns == structured.columns).all()
+    differs = np.flatnonzero(bare.columns[:, 0] != binary.columns[:, 0]).tolist()
+    assert differs == [Ev.FINGERPRINT]  # the source is part of an event's identity
+
+
+@pytest.mark.parametrize("topic", [Topic.PURCHASE, Topic.COMMAND])
+def test_a_cloudevents_id_must_be_the_records_own(topic: Topic) -> None:
+    (reject,) = decode(topic, [raw(EVENTS[topic])], headers=cloudevent({"ce_id": "other"})).rejects
+    assert reject.disposition == "invalid"
+    assert "ce_id" in reject.message
+
+
+def test_profiles_and_commands_become_columns() -> None:
+    profile = EVENTS[Topic.PROFILE] | {
+        "opened_on": "1970-01-03",
+        "consent_at": "1970-01-01T20:00:00+00:00",
+        "income": {"monthly_minor": 7, "proof": "stated", "as_of": "1970-01-02"},
+        "related": [
+            {"party_id": "x", "role": "principal", "eligible": True},
+            {"party_id": "y", "role": "group", "exposure_minor": 2**53 - 1, "days_past_due": 3},
+            {"party_id": "z", "role": "joint", "exposure_minor": 9},
+        ],
+        "attributes": {"tax_grade": -3, "unread": 5},
+    }
+    (row,) = decode(Topic.PROFILE, [raw(profile)]).profiles
+    assert row[Fig.OPENED_ON] == 2
+    assert row[Fig.CONSENT_AT] == 1  # 04:00 of the second day in China
+    assert row[Fig.INCOME_MONTHLY] == 7
+    assert row[Fig.PRINCIPAL_ELIGIBLE] == 1
+    assert row[Fig.RELATED_EXPOSURE] == 2**53 - 1
+    assert row[Fig.RELATED_DAYS_PAST_DUE] == 3
+    assert row[Fig.ASSETS] == MISSING
+    assert row[len(Fig)] == -3
+    command = decode(Topic.COMMAND, [raw(EVENTS[Topic.COMMAND])])
+    assert command.columns[Ev.COMMAND_KIND, 0] == Command.FREEZE
+
+
+def test_control_needs_no_policy() -> None:
+    release = {"control_id": "r-1", "issued_at": NOW, "issued_by": "ops", "kind": "release_breaker", "reason": "checked"}
+    taken, rejects = decode_control(Chunk(Topic.CONTROL, [5, 6], [AT, AT], [None, None], [raw(release), b"{"], None))
+    assert [(i, model.kind) for i, model in taken] == [(0, "release_breaker")]
+    assert [(reject.index, reject.disposition) for reject in rejects] == [(1, "not_json")]
