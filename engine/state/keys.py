@@ -18,7 +18,7 @@ TICK_MS: Final = "tick_ms"
 ENGINE: Final = "engine"
 # Fields that a record brings when they change.
 POLICY: Final = "policy"
-POLICY_OFFSET: Final = "policy_offset"
+OUTPUTS: Final = "outputs"
 PARTITIONS: Final = "partitions"
 
 STATE_FORMAT: Final = 1

@@ -42,19 +42,32 @@ class Chunk:
 
 
 @dataclass(frozen=True, slots=True)
+class Delivery:
+    """What a fetch brought of one topic partition: the records between the positions ``first`` (inclusive) and ``next`` (exclusive), and the end
+    of what could have been read at that moment (``stable``, the last stable offset)."""
+
+    chunk: Chunk
+    first: int
+    next: int
+    stable: int
+
+
+@dataclass(frozen=True, slots=True)
 class Batch:
     """What a shard takes at once: a chunk per topic that gives something, and the order in which their records are taken.
 
-    ``order_topic`` (n,) int8 is the Topic of each record in merged order, ``order_index`` (n,) int64 its index in that topic's chunk, and
-    ``clock_ms`` (n,) int64 the shard's clock at it: the running maximum of record time over the merge. A control record is always the first
-    of its batch and alone of its kind in it. ``cuts`` has (topic, first offset, next offset, topic's clock) of each chunk.
+    ``order_topic`` (n,) int64 is the Topic of each record in merged order, ``order_index`` (n,) int64 its index in that topic's chunk, and
+    ``clock_ms`` (n,) int64 the shard's clock at it. A control record makes a batch of its own. ``cuts`` has (first offset, next offset, topic's
+    clock) of each chunk. ``watermark_ms`` is the shard's clock at the end, ``caught_up`` whether nothing more can be read now.
     """
 
     chunks: dict[Topic, Chunk]
-    order_topic: npt.NDArray[np.int8]
+    order_topic: npt.NDArray[np.int64]
     order_index: npt.NDArray[np.int64]
     clock_ms: npt.NDArray[np.int64]
     cuts: dict[Topic, tuple[int, int, int]]
+    watermark_ms: int
+    caught_up: bool
 
     def __len__(self) -> int:
         return len(self.order_index)

@@ -1,0 +1,263 @@
+"""One turn of a shard: from a batch of records to the journal record that says everything it did.
+
+Theory of operation. ``DecisionMachine`` is the shard's memory and judgement, without I/O, clock or randomness: ``prepare`` decodes a batch and
+names the accounts whose state must be loaded, ``admit`` takes their states in, ``execute`` runs the kernel over the merged events, renders
+what was decided and encodes the touched accounts. The same batches, ticks and policy therefore give the same journal records, byte for
+byte: the live shard, the offline ``decide`` and the audit's replay are this one class.
+
+A control record is the first of its batch and alone in it (``engine.stream.alignment``): what the other records mean depends on the policy
+that it puts in force. ``restore`` puts the machine back to what the store says; after any doubt that is the only way on.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any, Final
+
+import numpy as np
+
+from engine import __version__
+from engine.core.decide import run
+from engine.core.fingerprint import FingerprintKey
+from engine.core.layout import EVENT_COLUMNS, FIGURES, Ev, Out, Topic, Verdict
+from engine.core.tables import FACTS, Ints
+from engine.policy.compile import CompiledPolicy, compile_policy
+from engine.policy.document import Policy
+from engine.policy.errors import PolicyErrors
+from engine.policy.promote import canonical_bytes, policy_hash
+from engine.policy.source import from_plain
+from engine.state import keys
+from engine.state.cache import AccountCache
+from engine.state.record import DeadLetterRef, InputCut, JournalRecord, Output
+from engine.state.store import applied_of
+from engine.stream.decode.decoder import Decoded, Decoder, Reject, decode_control
+from engine.stream.records import Batch, Chunk
+from engine.stream.render import Cause, Renderer
+from schemas.topics import INPUTS
+
+DECISIONS_AT_ONCE: Final = 1024
+RECORD_BYTES_TARGET: Final = 4_000_000
+ACCOUNTS_MAX: Final = 4_000
+Origin = Callable[[int], tuple[Topic, int]]
+CAUSE_KINDS: Final = {Topic.PROFILE: "profile", Topic.COMMAND: "command"}
+
+
+@dataclass(frozen=True, slots=True)
+class Prepared:
+    """A decoded batch. ``accounts`` are those of its accepted records, ``missing`` the ones to load before ``execute``; both ascending."""
+
+    batch: Batch
+    decoded: dict[Topic, Decoded]
+    accounts: tuple[bytes, ...]
+    missing: list[bytes]
+    rejects: dict[Topic, list[Reject]]
+    activated: bool
+
+
+class DecisionMachine:
+    """One shard's machine. ``cache_accounts`` bounds its memory; a batch never holds more accounts than ``accounts_per_batch``."""
+
+    def __init__(self, application: str, shard: int, partitions: int, key: FingerprintKey, cache_accounts: int) -> None:
+        self.shard = shard
+        self.policy: CompiledPolicy | None = None  # in force; without one only control records can be taken
+        self._application = application
+        self._partitions = partitions
+        self._key = key
+        self._cache_accounts = cache_accounts
+        self._sequence = 0
+        self._outputs = 0
+        self._decoder: Decoder | None = None
+        self._cache: AccountCache | None = None
+        self._renderer: Renderer | None = None
+        self._account_bytes = 1_000.0  # running mean of an encoded account
+
+    @property
+    def accounts_per_batch(self) -> int:
+        """How many accounts a batch may touch so that its journal record stays near 4 MB."""
+        return max(1, min(ACCOUNTS_MAX, self._cache_accounts, int(RECORD_BYTES_TARGET / self._account_bytes)))
+
+    @property
+    def sequence(self) -> int:
+        """Of the last record made or restored."""
+        return self._sequence
+
+    def restore(self, fields: Mapping[str, bytes]) -> None:
+        """Begin again from the shard hash (``engine.state.keys``); every cached account is forgotten."""
+        self._sequence = applied_of(fields)
+        self._outputs = int(fields.get(keys.OUTPUTS, b"0"))
+        document = fields.get(keys.POLICY)
+        if document is None:
+            self.policy = self._decoder = self._cache = self._renderer = None
+            return
+        policy = Policy.from_plain(json.loads(document))
+        if self.policy is None or self.policy.hash != policy_hash(policy):
+            self._enforce(policy)
+        elif self._cache is not None:
+            self._cache.forget()
+
+    def prepare(self, batch: Batch) -> Prepared:
+        """Decode a batch; a control record in it is in force from here on."""
+        if Topic.CONTROL in batch.chunks:
+            activated, refused = self._take_control(batch.chunks[Topic.CONTROL])
+            return Prepared(batch, {}, (), [], {Topic.CONTROL: refused}, activated)
+        assert self._decoder is not None, "only control records may come before a policy"
+        assert self._cache is not None
+        decoded = {topic: self._decoder.decode(chunk) for topic, chunk in sorted(batch.chunks.items())}
+        found: set[bytes | None] = set()
+        for topic, part in decoded.items():
+            taken = batch.chunks[topic].keys
+            found.update(taken if part.accepted.all() else [taken[i] for i in np.flatnonzero(part.accepted).tolist()])
+        accounts = tuple(sorted(account for account in found if account is not None))
+        rejects = {topic: part.rejects for topic, part in decoded.items()}
+        return Prepared(batch, decoded, accounts, self._cache.missing(accounts), rejects, activated=False)
+
+    def admit(self, accounts: Sequence[bytes], values: Sequence[bytes | None]) -> None:
+        """Take loaded states into the cache; None is an account without history. Raises StateFormatError."""
+        assert self._cache is not None
+        self._cache.admit(accounts, values)
+
+    def execute(self, prepared: Prepared, tick_ms: int) -> JournalRecord:
+        """Decide the batch. Every account of ``prepared.missing`` must have been admitted since ``prepare``."""
+        batch = prepared.batch
+        accounts: tuple[tuple[bytes, bytes], ...] = ()
+        outputs: tuple[Output, ...] = ()
+        counts: dict[str, int] = {}
+        if prepared.decoded:
+            accounts, outputs, verdicts = self._decide(prepared)
+            counts = {verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict}
+        fields = {}
+        if self._sequence == 0:
+            fields[keys.PARTITIONS] = b"%d" % self._partitions
+        if prepared.activated and self.policy is not None:
+            fields[keys.POLICY] = canonical_bytes(self.policy.document)
+        if outputs:
+            self._outputs += len(outputs)
+            fields[keys.OUTPUTS] = b"%d" % self._outputs
+        self._sequence += 1
+        return JournalRecord(
+            shard=self.shard,
+            sequence=self._sequence,
+            engine_version=__version__,
+            policy_hash=self.policy.hash if self.policy is not None else "",
+            tick_ms=tick_ms,
+            events=len(batch),
+            cuts=tuple(InputCut(INPUTS[topic].name, *cut) for topic, cut in sorted(batch.cuts.items())),
+            accounts=accounts,
+            fields=tuple(sorted(fields.items())),
+            outputs=outputs,
+            dead_letters=tuple(
+                DeadLetterRef(INPUTS[topic].name, batch.chunks[topic].offsets[reject.index], reject.disposition, reject.message)
+                for topic, rejects in sorted(prepared.rejects.items())
+                for reject in rejects
+            ),
+            counts=tuple(sorted(counts.items())),
+        )
+
+    # Control
+
+    def _enforce(self, policy: Policy) -> None:
+        """Put a policy in force. The cached rows have the old policy's shape, so they go."""
+        self.policy = compile_policy(policy, self._key)
+        self._decoder = Decoder(self.policy.decode, self._key, self.shard, self._partitions)
+        self._cache = AccountCache(self.policy, self._cache_accounts)
+        self._renderer = Renderer(self.policy, self._application, self.shard)
+
+    def _take_control(self, chunk: Chunk) -> tuple[bool, list[Reject]]:
+        """Whether a policy was put in force, and the rejects."""
+        controls, rejects = decode_control(chunk)
+        activated = False
+        for index, control in controls:
+            if control.kind != "activate":
+                rejects.append(Reject(index, "invalid", f"control records of kind {control.kind} are not supported yet"))
+                continue
+            try:
+                self._enforce(activated_policy(control))
+                activated = True
+            except (PolicyErrors, ValueError) as error:
+                rejects.append(Reject(index, "invalid", str(error)))
+        return activated, sorted(rejects, key=lambda reject: reject.index)
+
+    # Events
+
+    def _decide(self, prepared: Prepared) -> tuple[tuple[tuple[bytes, bytes], ...], tuple[Output, ...], Ints]:
+        """The touched accounts' new states, the outputs, and the verdict on each accepted record."""
+        policy, cache = self.policy, self._cache
+        assert policy is not None
+        assert cache is not None
+        slots = cache.slots(prepared.accounts)
+        events, order, origin = self._events(prepared, dict(zip(prepared.accounts, slots.tolist(), strict=True)))
+        profiles = prepared.decoded[Topic.PROFILE].profiles if Topic.PROFILE in prepared.decoded else np.zeros((0, FIGURES), np.int64)
+        decisions = np.zeros((DECISIONS_AT_ONCE, policy.decision_columns), np.int64)
+        verdicts = np.full(events.shape[1], -1, np.int64)
+        facts = np.zeros(FACTS, np.int64)
+        outputs: list[Output] = []
+        place = 0
+        while place < len(order):
+            place, count = run(policy.program, cache.rows, events, order, profiles, place, decisions, verdicts, facts)
+            for decision in decisions[:count]:
+                topic, index = origin(int(decision[Out.EVENT]))
+                occurred_at = int(events[Ev.OCCURRED_AT, decision[Out.EVENT]])
+                outputs.append(self._render(prepared.batch.chunks[topic], index, occurred_at, decision, len(outputs)))
+        changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE)
+        is_touched = np.zeros(cache.capacity, np.bool_)
+        is_touched[events[Ev.SLOT, changed]] = True
+        touched = np.flatnonzero(is_touched[slots])
+        values = cache.encoded(slots[touched])
+        accounts = tuple((prepared.accounts[i], value) for i, value in zip(touched.tolist(), values, strict=True))
+        if accounts:
+            mean = sum(map(len, values)) / len(values) + 40
+            self._account_bytes += (mean - self._account_bytes) / 4
+        return accounts, tuple(outputs), verdicts
+
+    @staticmethod
+    def _events(prepared: Prepared, slot_of: Mapping[bytes | None, int]) -> tuple[Ints, Ints, Origin]:
+        """The batch's events (EVENT_COLUMNS, n) topic by topic, the accepted ones' places in merged order, and a function that gives the
+        topic and the index in its chunk of a place."""
+        batch = prepared.batch
+        base = np.zeros(len(Topic), np.int64)
+        parts, n = [np.zeros((EVENT_COLUMNS, 0), np.int64)], 0
+        for topic, part in prepared.decoded.items():
+            base[topic] = n
+            n += part.columns.shape[1]
+            part.columns[Ev.SLOT] = [slot_of.get(key, 0) for key in batch.chunks[topic].keys]
+            parts.append(part.columns)
+        events = np.concatenate(parts, axis=1)
+        accepted = np.concatenate([np.zeros(0, np.bool_), *(part.accepted for part in prepared.decoded.values())])
+        places = base[batch.order_topic] + batch.order_index
+        events[Ev.CLOCK, places] = batch.clock_ms
+
+        def origin(place: int) -> tuple[Topic, int]:
+            topic = Topic(events[Ev.TOPIC, place])
+            return topic, place - int(base[topic])
+
+        return events, places[accepted[places]], origin
+
+    def _render(self, chunk: Chunk, index: int, occurred_at_ms: int, decision: Ints, before: int) -> Output:
+        """The output for a decision on a record of ``chunk``; ``before`` outputs of this batch stand before it."""
+        account, value = chunk.keys[index], chunk.values[index]
+        assert self._renderer is not None
+        assert account is not None
+        assert value is not None
+        plain = json.loads(value)
+        plain = plain["data"] if "specversion" in plain else plain
+        cause = Cause(
+            kind=CAUSE_KINDS.get(chunk.topic, "event"),
+            topic=INPUTS[chunk.topic].name,
+            partition=self.shard,
+            offset=chunk.offsets[index],
+            id=plain["command_id"] if chunk.topic is Topic.COMMAND else plain["event_id"],
+            occurred_at_ms=occurred_at_ms,
+        )
+        return self._renderer.render(decision, account, cause, self._outputs + before + 1)
+
+
+def activated_policy(control: Any) -> Policy:
+    """The policy of an ``activate`` record. Raises PolicyErrors, or ValueError if its hash is another or it was never promoted."""
+    policy = from_plain(control.policy, "limit-control")
+    if policy_hash(policy) != control.policy_hash:
+        raise ValueError("policy_hash is not the SHA-256 of this policy's canonical bytes: promote it with `limit-engine policy promote`")
+    if any(measure.column is None for measure in policy.measures):
+        raise ValueError("the policy has measures without a column: promote it with `limit-engine policy promote`")
+    return policy
