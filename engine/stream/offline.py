@@ -1,0 +1,112 @@
+"""The same decisions without Kafka and Redis: a log of records through one machine, for ``limit-engine decide`` and for tests.
+
+Records are taken in order of occurred_at (issued_at of commands and controls), which is also their record time; ties in the order of the
+topics' ranks, then as they came. Their offset is their place in the log, counted from 1.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Final
+
+import numpy as np
+
+from engine.core.fingerprint import FingerprintKey
+from engine.core.layout import MISSING, Topic
+from engine.policy.document import Policy
+from engine.policy.promote import canonical_bytes, policy_hash, promote
+from engine.state.record import JournalRecord
+from engine.stream.decode.columns import epoch_ms
+from engine.stream.records import Batch, Chunk
+from engine.stream.turn import DecisionMachine
+from schemas.common import parse_instant
+from schemas.topics import INPUTS
+
+TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}
+BATCH_RECORDS: Final = 5_000
+CACHE_ACCOUNTS: Final = 5_000
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+@dataclass(frozen=True, slots=True)
+class LogRecord:
+    """One record of a log: ``offset`` is its place, ``at_ms`` its time, MISSING if its value tells none (it is taken last)."""
+
+    topic: Topic
+    offset: int
+    at_ms: int
+    key: bytes
+    value: bytes
+
+
+def log_record(topic: Topic, offset: int, value: bytes) -> LogRecord:
+    """A record from its value; a value that cannot be read keeps its place and becomes a dead letter."""
+    try:
+        plain = json.loads(value)
+        moment = parse_instant(plain.get("occurred_at", plain.get("issued_at")))
+        return LogRecord(topic, offset, epoch_ms(moment), str(plain.get("account_id", "")).encode(), value)
+    except (ValueError, AttributeError):
+        return LogRecord(topic, offset, MISSING, b"", value)
+
+
+def activation(policy: Policy) -> LogRecord:
+    """The control record that puts a policy in force before everything else; a policy that was not promoted is promoted as a first version."""
+    if any(measure.column is None for measure in policy.measures):
+        policy = promote(policy, None, EPOCH)
+    value = {
+        "control_id": "offline",
+        "issued_at": "1970-01-01T00:00:00Z",
+        "issued_by": "offline",
+        "kind": "activate",
+        "policy": json.loads(canonical_bytes(policy)),
+        "policy_hash": policy_hash(policy),
+    }
+    return LogRecord(Topic.CONTROL, 0, 0, b"", json.dumps(value).encode())
+
+
+def decide(records: Iterable[LogRecord], key: FingerprintKey, application: str) -> Iterator[JournalRecord]:
+    """What a single shard would have journaled of a log that begins with an activation, batch by batch."""
+    machine = DecisionMachine(application, 0, 1, key, CACHE_ACCOUNTS)
+    states: dict[bytes, bytes] = {}
+    tick_ms = MISSING
+    for batch in batches(sorted(records, key=lambda r: (r.at_ms == MISSING, r.at_ms, r.topic, r.offset)), machine):
+        prepared = machine.prepare(batch)
+        if prepared.missing:
+            machine.admit(prepared.missing, [states.get(account) for account in prepared.missing])
+        tick_ms = max(tick_ms, batch.watermark_ms)
+        record = machine.execute(prepared, tick_ms)
+        states.update(record.accounts)
+        yield record
+
+
+def batches(records: list[LogRecord], machine: DecisionMachine) -> Iterator[Batch]:
+    """Sorted records as batches: each control record alone, the others by the thousand, as many accounts as the machine can take."""
+    clock = MISSING
+    held: list[LogRecord] = []
+    accounts: set[bytes] = set()
+    for record in records:
+        is_full = len(held) == BATCH_RECORDS or len(accounts) >= machine.accounts_per_batch
+        if held and (is_full or Topic.CONTROL in (record.topic, held[-1].topic)):
+            yield _batch(held, clock)
+            clock = max(clock, held[-1].at_ms)
+            held, accounts = [], set()
+        held.append(record)
+        accounts.add(record.key)
+    if held:
+        yield _batch(held, clock)
+
+
+def _batch(records: list[LogRecord], clock_ms: int) -> Batch:
+    chunks, cuts, index = {}, {}, np.zeros(len(records), np.int64)
+    ranks = np.array([record.topic for record in records], np.int64)
+    for topic in sorted({record.topic for record in records}):
+        mine = [record for record in records if record.topic is topic]
+        times = [clock_ms if record.at_ms == MISSING else record.at_ms for record in mine]
+        chunks[topic] = Chunk(topic, [r.offset for r in mine], times, [r.key for r in mine], [r.value for r in mine], None)
+        cuts[topic] = (mine[0].offset, mine[-1].offset + 1, times[-1])
+        index[ranks == topic] = np.arange(len(mine))
+    clocks = np.maximum.accumulate(np.maximum(np.array([record.at_ms for record in records], np.int64), clock_ms))
+    return Batch(chunks, ranks, index, clocks, cuts, int(clocks[-1]), caught_up=True)
