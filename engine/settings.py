@@ -1,0 +1,106 @@
+"""The engine's settings: flag over environment over file, one prefix.
+
+``LIMITS_KAFKA__BOOTSTRAP=broker:9092`` sets ``kafka.bootstrap``; the file is ``limits.toml`` in the working directory, or what ``LIMITS_CONFIG``
+names. Secrets may come from files in the directory that ``LIMITS_SECRETS_DIR`` names.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Annotated, Final, Literal
+
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from engine.core.fingerprint import FingerprintKey
+
+PREFIX: Final = "LIMITS_"
+DEFAULT_KEY: Final = "000102030405060708090a0b0c0d0e0f"
+
+Seconds = Annotated[float, Field(gt=0)]
+
+
+def _key(text: str) -> str:
+    FingerprintKey.from_hex(text)
+    return text
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Kafka(_Section):
+    """The cluster, and how long its answers are waited for."""
+
+    bootstrap: str = "127.0.0.1:9092"
+    session_timeout_s: Seconds = 10.0
+    heartbeat_interval_s: Seconds = 1.0
+    fetch_max_wait_ms: Annotated[int, Field(ge=1, le=30_000)] = 200
+    transaction_timeout_s: Seconds = 10.0
+    commit_deadline_s: Seconds = 15.0
+
+
+class Redis(_Section):
+    """The store."""
+
+    url: str = "redis://127.0.0.1:6379/0"
+
+
+class Shard(_Section):
+    """Bounds of one shard's batches, buffers and cache, and when bad input stops it."""
+
+    batch_records: Annotated[int, Field(ge=1, le=200_000)] = 20_000
+    buffer_records: Annotated[int, Field(ge=1, le=1_000_000)] = 40_000
+    cache_accounts: Annotated[int, Field(ge=1, le=5_000_000)] = 20_000
+    reject_ratio_max: Annotated[float, Field(gt=0, le=1)] = 0.5
+    reject_run_max: Annotated[int, Field(ge=1)] = 1_000
+    watchdog_s: Seconds = 30.0
+
+
+class Settings(BaseSettings):
+    """Everything that a worker and the commands need to know.
+
+    ``application`` names the deployment: consumer group, transactional ids and Redis keys begin with it. ``fingerprint_key`` (32 hexadecimal
+    digits) must be the same for ever: change it, and repetitions are not recognised. ``clock`` is what a shard that has read everything goes
+    by: ``wall``, or ``records`` to let time pass only with the records (simulations and tests).
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+
+    application: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,47}$")] = "limits"
+    kafka: Kafka = Kafka()
+    redis: Redis = Redis()
+    shard: Shard = Shard()
+    fingerprint_key: Annotated[str, AfterValidator(_key)] = DEFAULT_KEY
+    clock: Literal["wall", "records"] = "wall"
+    metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
+    log_format: Literal["auto", "json", "text"] = "auto"
+
+    @property
+    def key(self) -> FingerprintKey:
+        """The fingerprint key as the core takes it."""
+        return FingerprintKey.from_hex(self.fingerprint_key)
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        """Flags, environment, secrets from files, the file."""
+        return init_settings, env_settings, file_secret_settings, TomlConfigSettingsSource(settings_cls, config_file())
+
+
+def config_file() -> Path:
+    """The settings file; it need not be there."""
+    return Path(os.environ.get(f"{PREFIX}CONFIG", "limits.toml"))
+
+
+def load_settings(**flags: object) -> Settings:
+    """Settings with these flags on top (None: not given). Raises pydantic.ValidationError."""
+    given = {name: value for name, value in flags.items() if value is not None}
+    return Settings(_secrets_dir=os.environ.get(f"{PREFIX}SECRETS_DIR"), **given)  # type: ignore[arg-type]

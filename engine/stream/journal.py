@@ -1,0 +1,79 @@
+"""Reading a shard's journal: to catch up (PROTOCOL step 2), to replay, to follow."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+
+from aiokafka import AIOKafkaConsumer, TopicPartition
+
+from engine.state.record import JournalRecord
+from schemas.topics import JOURNAL
+
+
+@dataclass(frozen=True, slots=True)
+class JournalEntry:
+    """A committed record and where it lies."""
+
+    offset: int
+    record: JournalRecord
+
+
+class JournalMismatchError(Exception):
+    """The journal and what the store has applied of it do not belong together. ``cure`` is what the operator can do."""
+
+    def __init__(self, what: str, cure: str) -> None:
+        super().__init__(what)
+        self.cure = cure
+
+
+async def read_journal(bootstrap: str, shard: int, first: int, sequence: int, deadline_s: float) -> AsyncIterator[JournalEntry]:
+    """The committed records from offset ``first`` to the end that the journal has now; the first one must have this sequence.
+
+    Raises JournalMismatchError, KafkaError, TimeoutError.
+    """
+    partition = TopicPartition(JOURNAL.name, shard)
+    consumer = AIOKafkaConsumer(
+        bootstrap_servers=bootstrap,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        auto_offset_reset="none",
+        request_timeout_ms=int(deadline_s * 1000),
+        max_partition_fetch_bytes=JOURNAL.bytes_max,
+        fetch_max_wait_ms=50,
+    )
+    async with asyncio.timeout(deadline_s):
+        await consumer.start()
+    try:
+        consumer.assign([partition])
+        async with asyncio.timeout(deadline_s):
+            begins = (await consumer.beginning_offsets([partition]))[partition]
+            end = (await consumer.end_offsets([partition]))[partition]
+        if first > end:
+            raise JournalMismatchError(
+                f"Redis has applied the journal up to offset {first - 1}, and the journal ends at {end}",
+                "this Redis belongs to another journal, or the journal was cut: restore the one or the other",
+            )
+        expected = sequence
+        consumer.seek(partition, max(first, begins))
+        while await consumer.position(partition) < end:
+            async with asyncio.timeout(deadline_s):
+                fetched = await consumer.getmany(partition, timeout_ms=1000)
+            for message in fetched.get(partition, []):
+                record = JournalRecord.decode(message.value)
+                if record.sequence != expected:
+                    raise _gap(expected, f"with sequence {record.sequence} at offset {message.offset}")
+                expected += 1
+                yield JournalEntry(message.offset, record)
+        if expected == sequence and begins > first + 1:  # one offset may be the last commit's marker
+            raise _gap(expected, f"at offset {begins}, without a record")
+    finally:
+        await consumer.stop()
+
+
+def _gap(expected: int, found: str) -> JournalMismatchError:
+    return JournalMismatchError(
+        f"Redis needs the journal from sequence {expected} on, and the journal goes on {found}",
+        "restore a newer backup of Redis, or rebuild the shard",
+    )

@@ -1,0 +1,142 @@
+"""The commit: one Kafka transaction with the journal record first, then the outputs (PROTOCOL steps 1 and 6).
+
+Theory of operation. A producer with the shard's transactional id fences its predecessor when it starts. A commit either succeeds, or is in
+doubt: then nobody here may assume anything, the producer is dropped without waiting for it, and a new one finds out from the journal what
+happened. One thing must never be done: to send a commit request (EndTxn) again in the same epoch when it got no answer, because the late first
+copy could commit half of the *next* transaction. aiokafka repeats it; ``_OnceEndTxn`` does not. And aiokafka commits a transaction of which a
+send has failed; so every send is awaited before the commit.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Sequence
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer
+from aiokafka.client import CoordinationType
+from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.producer.sender import EndTxnHandler, Sender
+
+from engine.state.record import Output
+from schemas import cloudevents as ce
+from schemas.topics import JOURNAL
+
+REQUEST_BYTES_MAX: Final = JOURNAL.bytes_max
+
+
+class CommitInDoubtError(Exception):
+    """The transaction may or may not have been committed: start again from the journal."""
+
+
+class FencedError(CommitInDoubtError):
+    """Another owner of the shard has taken over (or this one has, again)."""
+
+
+class _OnceEndTxn(EndTxnHandler):  # type: ignore[misc]
+    """Ends a transaction with one request; without an answer the producer's transaction is over for good."""
+
+    async def do(self, node_id: int) -> bool:
+        try:
+            answer = await self._sender.client.send(node_id, self.create_request(), group=self.group)
+        except KafkaError as error:
+            self._sender._txn_manager.fatal_error(CommitInDoubtError(f"the commit request got no answer: {error!r}"))
+            return True
+        backoff = self.handle_response(answer)
+        if backoff is not None:  # an answer that says it was not done: it may be asked again
+            await asyncio.sleep(backoff)
+        return backoff is None
+
+
+class _OnceSender(Sender):  # type: ignore[misc]
+    """aiokafka's sender but for the end of a transaction."""
+
+    async def _do_txn_commit(self, commit_result: Any) -> None:
+        await self._message_accumulator.flush_for_commit()
+        if self._txn_manager.is_empty_transaction():
+            self._txn_manager.complete_transaction()
+            return
+        node_id = await self._find_coordinator(CoordinationType.TRANSACTION, self._txn_manager.transactional_id)
+        await _OnceEndTxn(self, commit_result).do(node_id)
+
+
+class ShardProducer:
+    """The producer of one shard's owner, from ``start`` until ``drop``."""
+
+    def __init__(self, bootstrap: str, transactional_id: str, shard: int, timeout_s: float, deadline_s: float) -> None:
+        self._shard = shard
+        self._deadline_s = deadline_s
+        self._producer = AIOKafkaProducer(
+            bootstrap_servers=bootstrap,
+            client_id=transactional_id,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=int(timeout_s * 1000),
+            request_timeout_ms=int(deadline_s * 1000),
+            max_request_size=REQUEST_BYTES_MAX,
+            max_batch_size=REQUEST_BYTES_MAX,
+            compression_type="lz4",
+        )
+        sender = self._producer._sender
+        self._producer._sender = _OnceSender(
+            self._producer.client,
+            acks=-1,
+            txn_manager=self._producer._txn_manager,
+            message_accumulator=self._producer._message_accumulator,
+            retry_backoff_ms=int(sender._retry_backoff * 1000),
+            request_timeout_ms=int(deadline_s * 1000),
+        )
+
+    async def start(self) -> None:
+        """Connect and fence every predecessor. Raises CommitInDoubtError when Kafka does not answer in time."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                await self._producer.start()
+        except (KafkaError, OSError) as error:
+            self.drop()
+            raise CommitInDoubtError(f"no producer: {error!r}") from error
+
+    async def commit(self, journal: bytes, outputs: Sequence[Output]) -> int:
+        """Commit a journal record and its outputs; returns the record's offset. Raises CommitInDoubtError; then ``drop`` is the only way on."""
+        try:
+            async with asyncio.timeout(self._deadline_s):
+                return await self._commit(journal, outputs)
+        except ProducerFenced as error:
+            raise FencedError("another owner has fenced this one") from error
+        except (KafkaError, OSError) as error:  # TimeoutError is an OSError
+            raise CommitInDoubtError(repr(error)) from error
+
+    def drop(self) -> None:
+        """Close the sockets and cancel; never waits, since what it would wait for may never come."""
+        producer = self._producer
+        producer._closed = True
+        for task in (producer._sender.sender_task, producer.client._sync_task):
+            if task is not None:
+                task.cancel()
+        for connection in list(producer.client._conns.values()):
+            connection.close()
+
+    async def _commit(self, journal: bytes, outputs: Sequence[Output]) -> int:
+        producer, now_ms = self._producer, int(time.time() * 1000)
+        await producer.begin_transaction()
+        sent = await producer.send_and_wait(JOURNAL.name, journal, partition=self._shard, timestamp_ms=now_ms)
+        handed_over = []
+        for topic in dict.fromkeys(output.topic for output in outputs):
+            handed_over += await self._hand_over(topic, (output for output in outputs if output.topic == topic), now_ms)
+        await asyncio.gather(*handed_over)
+        await producer.commit_transaction()
+        return int(sent.offset)
+
+    async def _hand_over(self, topic: str, outputs: Iterable[Output], now_ms: int) -> list[asyncio.Future[Any]]:
+        """Hand outputs of one topic over in as few batches as possible; what must still be awaited."""
+        producer, handed_over = self._producer, []
+        decided_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ms / 1000)) + f".{now_ms % 1000:03}Z"
+        builder = producer.create_batch()
+        for output in outputs:
+            headers = [*output.headers, (ce.TIME, decided_at.encode())]
+            if builder.append(key=output.key, value=output.value, timestamp=now_ms, headers=headers) is None:
+                handed_over.append(await producer.send_batch(builder, topic, partition=self._shard))
+                builder = producer.create_batch()
+                builder.append(key=output.key, value=output.value, timestamp=now_ms, headers=headers)
+        handed_over.append(await producer.send_batch(builder, topic, partition=self._shard))
+        return handed_over

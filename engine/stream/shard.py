@@ -1,0 +1,354 @@
+"""The owner of one shard: takes it over, decides batch by batch, commits, applies. PROTOCOL's steps by their numbers.
+
+Theory of operation. The journal is the truth and the store is what it says so far. Whatever goes wrong or is in doubt (a commit without an
+answer, a store that is older or further than expected, another owner) ends in the same place: the producer is dropped, the machine's memory is
+forgotten, and the shard is taken over again, from the journal. So there is one way back, and it is the way in.
+
+Only two things are waited out where they are: a store that is away (reading is harmless, and applying the same record again is too), and the
+absence of input. A reason that no waiting mends stops this shard alone, by name and with its cure.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from enum import Enum
+from typing import Final, Protocol, TypeVar
+
+import structlog
+from aiokafka.errors import KafkaError
+
+from engine.core.layout import MISSING, Topic
+from engine.errors import EngineError
+from engine.settings import Settings
+from engine.state import keys
+from engine.state.codec import StateFormatError
+from engine.state.record import JournalRecord
+from engine.state.redis_store import StoreAway
+from engine.state.store import Loaded, ShardStore, applied_of
+from engine.stream.alignment import Alignment, GapError
+from engine.stream.dead_letters import RejectLimit, dead_letters
+from engine.stream.journal import JournalMismatchError, read_journal
+from engine.stream.producer import CommitInDoubtError, FencedError, ShardProducer
+from engine.stream.records import Batch, Delivery
+from engine.stream.turn import DecisionMachine, Prepared
+from schemas.topics import INPUTS
+
+T = TypeVar("T")
+log = structlog.get_logger("shard")
+
+HEARTBEAT_S: Final = 1.0
+BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+CONNECT_DEADLINE_S: Final = 30.0
+
+
+class State(Enum):
+    """Where a shard is."""
+
+    TAKING_OVER = "taking over"
+    WAITING = "waiting"
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+class ShardStoppedError(EngineError):
+    """This shard cannot go on, and waiting will not mend it."""
+
+
+class StartAgainError(Exception):
+    """What is known here is not what the store says: take the shard over again."""
+
+
+class Inputs(Protocol):
+    """What a shard asks of the transport that feeds it."""
+
+    async def seek(self, shard: int, positions: Mapping[Topic, int]) -> None:
+        """Continue a shard's topics from these offsets, and let them flow."""
+
+    async def hold(self, shard: int, topic: Topic, *, held: bool) -> None:
+        """Stop fetching a topic's partition, or let it flow again."""
+
+    async def ownership_confirmed(self) -> None:
+        """Return when the group has answered a heartbeat that began after this call."""
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a shard has done since it started here, and where it is."""
+
+    state: State = State.TAKING_OVER
+    reason: str = ""
+    records: int = 0
+    changes: int = 0
+    dead_letters: int = 0
+    commits: int = 0
+    last_commit_at: float = 0.0
+    policy: str = ""
+
+
+class Shard:
+    """Owns shard ``number`` until its ``run`` is cancelled."""
+
+    def __init__(self, number: int, partitions: int, settings: Settings, store: ShardStore, inputs: Inputs) -> None:
+        self.number = number
+        self.progress = Progress()
+        self._settings = settings
+        self._store = store
+        self._inputs = inputs
+        self._machine = DecisionMachine(settings.application, number, partitions, settings.key, settings.shard.cache_accounts)
+        self._partitions = partitions
+        self._alignment = Alignment()
+        self._rejects = RejectLimit(settings.shard.reject_ratio_max, settings.shard.reject_run_max)
+        self._producer: ShardProducer | None = None
+        self._held: set[Topic] = set()
+        self._wake = asyncio.Event()
+        self._is_open = False  # whether deliveries are taken
+        self._log = log.bind(shard=number)
+
+    # What the transport calls
+
+    def positions(self) -> dict[Topic, int] | None:
+        """Where each topic continues, None while that is not known."""
+        return self._alignment.positions() if self._is_open else None
+
+    async def deliver(self, delivery: Delivery) -> None:
+        """Take what a fetch brought; nothing while the shard is being taken over (it will seek)."""
+        if not self._is_open:
+            return
+        topic = delivery.chunk.topic
+        try:
+            self._alignment.offer(delivery)
+        except GapError as gap:
+            self._log.info("seek", reason=str(gap))
+            await self._inputs.seek(self.number, self._alignment.positions())
+            return
+        self._wake.set()
+        if self._alignment.buffered(topic) >= self._settings.shard.buffer_records and topic not in self._held:
+            self._held.add(topic)
+            await self._inputs.hold(self.number, topic, held=True)
+
+    def lag(self) -> int:
+        """Records that could be read and were not taken yet."""
+        return self._alignment.lag()
+
+    # The owner's life
+
+    async def run(self) -> None:
+        """Own the shard until cancelled or stopped."""
+        failures = 0
+        try:
+            while True:
+                before = self.progress.commits
+                try:
+                    await self._take_over()
+                    while True:
+                        await self._turn()
+                except (CommitInDoubtError, StartAgainError, StoreAway) as doubt:
+                    failures = 0 if self.progress.commits > before else failures + 1
+                    await self._step_back(doubt, failures)
+        except ShardStoppedError as stop:
+            self._enter(State.STOPPED, str(stop))
+            self._log.error("stopped", reason=stop.what, cure=stop.cure)
+        finally:
+            self._drop_producer()
+            self._is_open = False
+
+    def _enter(self, state: State, reason: str = "") -> None:
+        self.progress.state, self.progress.reason = state, reason
+
+    def _drop_producer(self) -> None:
+        if self._producer is not None:
+            self._producer.drop()
+            self._producer = None
+
+    async def _step_back(self, doubt: Exception, failures: int) -> None:
+        """Forget everything, and wait a while before taking the shard over again (step 7 for a fenced owner)."""
+        self._is_open = False
+        self._drop_producer()
+        self._enter(State.WAITING, str(doubt))
+        self._log.warning("taking over again", reason=str(doubt))
+        if isinstance(doubt, FencedError):
+            await self._inputs.ownership_confirmed()
+        await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)] * random.uniform(0.5, 1.0))
+
+    # Taking over
+
+    async def _take_over(self) -> None:
+        self._enter(State.TAKING_OVER)
+        # 1. Fence: whatever was read before it is worthless.
+        kafka = self._settings.kafka
+        self._producer = ShardProducer(
+            kafka.bootstrap,
+            f"{self._settings.application}-{self.number}",
+            self.number,
+            kafka.transaction_timeout_s,
+            kafka.commit_deadline_s,
+        )
+        await self._producer.start()
+        # 2. Catch up: the store brought to the end of the journal.
+        fields = await self._catch_up()
+        # 3. Refuse.
+        self._refuse(fields)
+        self._machine.restore(fields)
+        clocks = {topic: fields.get(keys.topic_clock(spec.name)) for topic, spec in zip(Topic, INPUTS, strict=True)}
+        offsets = {topic: int(fields.get(keys.next_offset(spec.name), b"0")) for topic, spec in zip(Topic, INPUTS, strict=True)}
+        self._alignment.restore(
+            offsets,
+            {topic: int(clock) for topic, clock in clocks.items() if clock is not None},
+            int(fields.get(keys.TICK_MS, str(MISSING))),
+        )
+        # 4. Seek, and let the topics flow.
+        self._held.clear()
+        self._is_open = True
+        await self._inputs.seek(self.number, offsets)
+        self.progress.last_commit_at = time.monotonic()
+        self._note_policy()
+
+    async def _catch_up(self) -> dict[str, bytes]:
+        """Apply what the store lacks of the journal until nothing is missing; the shard's fields then."""
+        while True:
+            fields = await self._patiently(self._store.shard_fields)
+            applied, offset = applied_of(fields), int(fields.get(keys.JOURNAL_OFFSET, b"-1"))
+            newest, missing = applied, 0
+            try:
+                async for entry in read_journal(self._settings.kafka.bootstrap, self.number, offset + 1, applied + 1, CONNECT_DEADLINE_S):
+                    missing += 1
+                    newest = await self._apply(entry.record, entry.offset)
+            except JournalMismatchError as mismatch:
+                raise ShardStoppedError(str(mismatch), where=f"shard {self.number}", cure=mismatch.cure) from mismatch
+            except (KafkaError, TimeoutError) as error:
+                raise StartAgainError(f"the journal cannot be read: {error!r}") from error
+            if not missing:
+                return fields
+            self._log.info("caught up", records=missing, sequence=newest)
+
+    def _refuse(self, fields: Mapping[str, bytes]) -> None:
+        where = f"shard {self.number}"
+        held = int(fields.get(keys.PARTITIONS, str(self._partitions)))
+        if held != self._partitions:
+            raise ShardStoppedError(
+                f"its state was made with {held} partitions, the topics have {self._partitions}",
+                where=where,
+                cure="partitions cannot be added to a running deployment: `limit-engine reshard` moves the accounts",
+            )
+        state_format = int(fields.get(keys.FORMAT, str(keys.STATE_FORMAT)))
+        if state_format > keys.STATE_FORMAT:
+            raise ShardStoppedError(
+                f"its state has format {state_format}, this engine reads {keys.STATE_FORMAT}", where=where, cure="run a newer engine"
+            )
+
+    # A batch
+
+    async def _turn(self) -> None:
+        batch = await self._next_batch()
+        # 5. Read and load: what the cache lacks, with the sequence that the store has applied.
+        prepared = self._machine.prepare(batch)
+        if prepared.missing:
+            await self._load(prepared)
+        tick_ms = max(self._alignment.tick_ms, self._tick(batch))
+        record = self._machine.execute(prepared, tick_ms)
+        problem = self._rejects.problem(len(batch), record.dead_letters)
+        if problem is not None:
+            raise ShardStoppedError(problem[0], where=f"shard {self.number}", cure=problem[1])
+        # 6. Commit: one transaction, the journal record first.
+        assert self._producer is not None
+        outputs = [*record.outputs, *dead_letters(batch, record.dead_letters, self.number)]
+        offset = await self._producer.commit(record.encode(), outputs)
+        self._alignment.settle(batch, tick_ms)
+        # 8. Apply.
+        await self._apply_own(record, offset)
+        self._note(record)
+        await self._let_flow()
+
+    async def _next_batch(self) -> Batch:
+        """Wait for records; meanwhile look each second whether the store still is where it was (step 10)."""
+        while True:
+            batch = self._alignment.take(
+                self._settings.shard.batch_records, self._machine.accounts_per_batch, has_policy=self._machine.policy is not None
+            )
+            if batch is not None:
+                self._enter(State.RUNNING)
+                return batch
+            if self._machine.policy is None:
+                self._enter(State.WAITING, "no policy is in force: activate one with `limit-engine policy promote FILE`")
+            elif self._alignment.lag() == 0:
+                self._enter(State.RUNNING)
+            try:
+                async with asyncio.timeout(HEARTBEAT_S):
+                    await self._wake.wait()
+            except TimeoutError:
+                await self._load_checked([])
+            self._wake.clear()
+
+    async def _load(self, prepared: Prepared) -> None:
+        loaded = await self._load_checked(prepared.missing)
+        try:
+            self._machine.admit(prepared.missing, loaded.values)
+        except StateFormatError as error:
+            raise ShardStoppedError(str(error), where=f"shard {self.number}") from error
+
+    async def _load_checked(self, accounts: list[bytes]) -> Loaded:
+        loaded = await self._patiently(lambda: self._store.load(accounts))
+        if loaded.applied != self._machine.sequence:
+            raise StartAgainError(f"Redis has applied sequence {loaded.applied} instead of {self._machine.sequence}")
+        return loaded
+
+    def _tick(self, batch: Batch) -> int:
+        """The watermark while there is more to read; the wall clock, read once, when all is read."""
+        if batch.caught_up and self._settings.clock == "wall" and self._machine.policy is not None and Topic.CONTROL not in batch.chunks:
+            return max(batch.watermark_ms, int(time.time() * 1000))
+        is_first_policy = Topic.CONTROL in batch.chunks and self._alignment.tick_ms == MISSING
+        return MISSING if is_first_policy else batch.watermark_ms
+
+    async def _apply_own(self, record: JournalRecord, offset: int) -> None:
+        applied = await self._apply(record, offset)
+        if applied != record.sequence:
+            raise StartAgainError(f"Redis has applied sequence {applied} instead of {record.sequence}")
+
+    async def _apply(self, record: JournalRecord, offset: int) -> int:
+        return await self._patiently(lambda: self._store.apply(record, offset))
+
+    async def _patiently(self, call: Callable[[], Awaitable[T]]) -> T:
+        """Call the store until it answers. Only for calls that may be made twice: reading, and applying the same record."""
+        before = (self.progress.state, self.progress.reason)
+        failures = 0
+        while True:
+            try:
+                answer = await call()
+            except StoreAway as away:
+                if failures == 0:
+                    self._log.warning("waiting for Redis", reason=str(away))
+                self._enter(State.WAITING, str(away))
+                await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+                failures += 1
+                continue
+            if failures:
+                self._log.info("Redis is back")
+                self._enter(*before)
+            return answer
+
+    async def _let_flow(self) -> None:
+        """Fetch again what was held because its buffer was full."""
+        for topic in sorted(self._held):
+            if self._alignment.buffered(topic) <= self._settings.shard.buffer_records // 2:
+                self._held.discard(topic)
+                await self._inputs.hold(self.number, topic, held=False)
+
+    def _note(self, record: JournalRecord) -> None:
+        progress = self.progress
+        progress.records += record.events
+        progress.changes += sum(output.topic == "limit-changes" for output in record.outputs)
+        progress.dead_letters += len(record.dead_letters)
+        progress.commits += 1
+        progress.last_commit_at = time.monotonic()
+        self._note_policy()
+
+    def _note_policy(self) -> None:
+        policy = self._machine.policy
+        name = "" if policy is None else f"{policy.document.policy} version {policy.document.version} ({policy.hash[:12]})"
+        if name != self.progress.policy:
+            self.progress.policy = name
+            self._log.info("policy in force", policy=name)
