@@ -67,9 +67,12 @@ def activation(policy: Policy) -> LogRecord:
     return LogRecord(Topic.CONTROL, 0, 0, b"", json.dumps(value).encode())
 
 
-def decide(records: Iterable[LogRecord], key: FingerprintKey, application: str) -> Iterator[JournalRecord]:
-    """What a single shard would have journaled of a log that begins with an activation, batch by batch."""
-    machine = DecisionMachine(application, 0, 1, key, CACHE_ACCOUNTS)
+def decide(
+    records: Iterable[LogRecord], key: FingerprintKey, application: str, cache_accounts: int = CACHE_ACCOUNTS
+) -> Iterator[JournalRecord]:
+    """What a single shard would have journaled of a log that begins with an activation, batch by batch. Raises ValueError if that is
+    refused."""
+    machine = DecisionMachine(application, 0, 1, key, cache_accounts)
     states: dict[bytes, bytes] = {}
     tick_ms = MISSING
     for batch in batches(sorted(records, key=lambda r: (r.at_ms == MISSING, r.at_ms, r.topic, r.offset)), machine):
@@ -79,6 +82,8 @@ def decide(records: Iterable[LogRecord], key: FingerprintKey, application: str) 
         tick_ms = max(tick_ms, batch.watermark_ms)
         record = machine.execute(prepared, tick_ms)
         states.update(record.accounts)
+        if machine.policy is None:
+            raise ValueError(f"the policy is not in force: {record.dead_letters[0].message}")
         yield record
 
 

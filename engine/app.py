@@ -1,0 +1,161 @@
+"""Where everything is put together: the Faust application of a worker, its checks before the start, and its run.
+
+Faust brings the consumer group, the agent and the worker's life; ``engine.stream.transport`` makes it speak by the batch. Tests come in through
+the same door (``run_worker``).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import time
+from collections.abc import Callable
+from typing import Any, Final
+
+import faust
+import redis
+import structlog
+from kafka.errors import KafkaError
+from yarl import URL
+
+from engine import __version__, logs
+from engine.core.layout import Topic
+from engine.errors import EngineError
+from engine.metrics import serve_metrics
+from engine.settings import Settings
+from engine.state.redis_store import RedisStore, connect
+from engine.state.store import ShardStore
+from engine.stream import topics
+from engine.stream.transport import BatchTransport
+from engine.stream.warm_up import warm_up
+from engine.stream.worker import Worker
+from schemas.topics import INPUTS
+
+log = structlog.get_logger("engine")
+
+ASK_AGAIN_S: Final = 1.0
+WATCH_EVERY_S: Final = 1.0
+EXIT_STALLED: Final = 3
+
+
+def run_worker(settings: Settings) -> int:
+    """Check, then work until SIGINT or SIGTERM. Returns the exit code. Raises EngineError when the deployment is not fit to start on."""
+    logs.configure(settings.log_format)
+    log.info("starting", version=__version__, application=settings.application, kafka=settings.kafka.bootstrap)
+    partitions = await_deployment(settings)
+    log.info("compiling the decision kernel; it takes about 40 s the first time on a machine")
+    warm_up()
+    log.info("ready to join", partitions=partitions)
+    return _work(create_app(settings, partitions))
+
+
+def create_app(settings: Settings, partitions: int) -> faust.App:
+    """The Faust application of a worker."""
+    app = faust.App(
+        settings.application,
+        broker=f"kafka://{settings.kafka.bootstrap}",
+        version=1,
+        id_format="{id}",
+        topic_disable_leader=True,
+        topic_allow_declare=False,
+        web_enabled=False,
+        stream_wait_empty=False,
+        store="memory://",
+        broker_session_timeout=settings.kafka.session_timeout_s,
+        broker_heartbeat_interval=settings.kafka.heartbeat_interval_s,
+    )
+    transport = BatchTransport([URL(f"kafka://{settings.kafka.bootstrap}")], app)
+    redis_client = connect(settings.redis.url, connections=partitions)
+
+    def store(shard: int) -> ShardStore:
+        return RedisStore(redis_client, settings.application, shard)
+
+    def fail(error: Exception) -> None:
+        app.failure = error
+        app.ending = asyncio.ensure_future(app.crash(error))
+
+    worker = Worker(settings, partitions, store, fail)
+    transport.feed, transport.kafka = worker, settings.kafka
+    app.transport = transport
+    app.failure = None
+    app.shards = worker
+
+    @app.agent(app.topic(*(spec.name for spec in INPUTS), acks=False, key_serializer="raw", value_serializer="raw"), name="shards")  # type: ignore[untyped-decorator]
+    async def feed(stream: Any) -> None:
+        """Hands every delivery to its shard; never waits for more than the shard's buffer."""
+        async for event in stream.events():
+            await worker.deliver(event.message.partition, event.message.delivery)
+
+    @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]
+    async def on_assigned(sender: Any, assigned: Any, **_: Any) -> None:
+        await worker.assign(assigned, app.consumer)
+
+    @app.task  # type: ignore[untyped-decorator]
+    async def watchdog() -> None:
+        while not app.should_stop:
+            stalled = worker.stalled()
+            if stalled:
+                # Nothing here can be trusted any more, not even an orderly end: a supervisor starts the worker again.
+                log.critical("stalled: work to do and no commit", shards=stalled, seconds=settings.shard.watchdog_s)
+                os._exit(EXIT_STALLED)
+            await app.sleep(WATCH_EVERY_S)
+
+    serve_metrics(settings.metrics_port, worker)
+    return app
+
+
+def _work(app: faust.App) -> int:
+    service = faust.Worker(
+        app, loglevel="ERROR", override_logging=False, quiet=True, debug=False, redirect_stdouts=False, console_port=None
+    )
+    try:
+        service.execute_from_commandline()
+    except SystemExit as end:
+        code = end.code if isinstance(end.code, int) else 1
+        if app.failure is not None:
+            log.error("stopped", reason=str(app.failure))
+            return 2
+        return code
+    return 0
+
+
+# Before the start
+
+
+def await_deployment(settings: Settings) -> int:
+    """Wait until Kafka and Redis answer, saying what is awaited; the partition count. Raises EngineError for what waiting will not mend."""
+    _await("Kafka", settings.kafka.bootstrap, lambda: topics.connect(settings.kafka.bootstrap).close(), KafkaError)
+    admin = topics.connect(settings.kafka.bootstrap)
+    try:
+        states = topics.describe(admin)
+    finally:
+        admin.close()
+    for problem in topics.problems(states):
+        raise problem
+    _await("Redis", settings.redis.url, lambda: _check_redis(settings.redis.url), redis.RedisError)
+    return next(state.partitions for state in states if state.name == INPUTS[Topic.CONTROL].name)
+
+
+def _check_redis(url: str) -> None:
+    with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
+        policy = client.info("memory").get("maxmemory_policy", "noeviction")
+    if policy != "noeviction":
+        raise EngineError(
+            f"maxmemory-policy is {policy}: it may evict accounts", where="Redis", cure="CONFIG SET maxmemory-policy noeviction"
+        )
+
+
+def _await(what: str, address: str, ask: Callable[[], object], away: type[Exception]) -> None:
+    is_told = False
+    while True:
+        try:
+            ask()
+        except (away, OSError) as error:
+            if not is_told:
+                log.warning(f"waiting for {what}", at=address, reason=str(error) or type(error).__name__)
+            is_told = True
+            time.sleep(ASK_AGAIN_S)
+        else:
+            if is_told:
+                log.info(f"{what} is there")
+            return

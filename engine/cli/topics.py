@@ -1,0 +1,75 @@
+"""``limit-engine topics``: create and describe the deployment's topics."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.cli.common import FINDINGS, AsJson, Bootstrap, emit, messages, settings_from, speaks
+
+app = typer.Typer(no_args_is_help=True)
+DAY_MS = 86_400_000
+
+
+@app.command()
+@speaks
+def create(
+    kafka: Bootstrap = None,
+    partitions: Annotated[int, typer.Option(min=1, max=10_000, help="Partitions of every topic: the number of shards, for good.")] = 12,
+    replication: Annotated[int, typer.Option(min=1, max=10, help="Replicas of every partition.")] = 1,
+    retention: Annotated[
+        list[str] | None, typer.Option(metavar="TOPIC=DAYS", help="Keep a topic this long (-1: for ever) instead of the default.")
+    ] = None,
+    as_json: AsJson = False,
+) -> None:
+    """Create the topics that are not there yet."""
+    from engine.stream import topics
+
+    wanted = {}
+    for text in retention or []:
+        name, _, days = text.partition("=")
+        if name not in {spec.name for spec in topics.TOPICS} or not days.lstrip("-").isdigit():
+            raise typer.BadParameter(f"{text!r} is not a topic of the engine and a number of days, such as purchases=30")
+        wanted[name] = -1 if int(days) < 0 else int(days) * DAY_MS
+    admin = topics.connect(settings_from(kafka).kafka.bootstrap)
+    created = topics.create(admin, partitions, replication, wanted)
+    if as_json:
+        emit({"created": created})
+    else:
+        messages.print(f"created {', '.join(created)}" if created else "all topics are there already")
+
+
+@app.command()
+@speaks
+def describe(kafka: Bootstrap = None, as_json: AsJson = False) -> None:
+    """Show the topics as the cluster has them, and what is wrong with them (exit code 1)."""
+    from engine.stream import topics
+
+    states = topics.describe(topics.connect(settings_from(kafka).kafka.bootstrap))
+    problems = topics.problems(states)
+    if as_json:
+        shown = ("cleanup.policy", "retention.ms", "max.message.bytes")
+        plain = [
+            {"name": s.name, "partitions": s.partitions, "replication": s.replication, **{key: s.configs.get(key) for key in shown}}
+            for s in states
+        ]
+        emit({"topics": plain, "problems": [{"what": str(p.what), "cure": p.cure} for p in problems]})
+    else:
+        table = Table("topic", "partitions", "replicas", "clean-up", "retention")
+        for s in states:
+            table.add_row(s.name, str(s.partitions or "-"), str(s.replication or "-"), s.configs.get("cleanup.policy", "-"), _days(s.configs))
+        Console().print(table)
+        for problem in problems:
+            messages.print(f"[red]problem[/] {problem}")
+    if problems:
+        raise typer.Exit(FINDINGS)
+
+
+def _days(configs: dict[str, str]) -> str:
+    if configs.get("cleanup.policy") == "compact":
+        return "newest of each key"
+    milliseconds = int(configs.get("retention.ms", "0"))
+    return "for ever" if milliseconds < 0 else f"{milliseconds / DAY_MS:.0f} days"

@@ -1,0 +1,99 @@
+"""The deployment's topics: created, described, and checked before anything starts."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Final
+
+from kafka import KafkaAdminClient
+from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+
+from engine.errors import EngineError
+from schemas.topics import INPUTS, TOPICS, TopicSpec
+
+AHEAD_MS_MAX: Final = 3_600_000
+CREATE: Final = "create them with `limit-engine topics create`"
+
+
+@dataclass(frozen=True, slots=True)
+class TopicState:
+    """A topic as the cluster has it; ``partitions`` 0: it is not there."""
+
+    name: str
+    partitions: int
+    replication: int
+    configs: dict[str, str]
+
+
+def connect(bootstrap: str) -> KafkaAdminClient:
+    """An admin client. Raises KafkaError when no broker answers."""
+    return KafkaAdminClient(bootstrap_servers=bootstrap, client_id="limit-engine-topics", request_timeout_ms=10_000)
+
+
+def settings_of(spec: TopicSpec) -> dict[str, str]:
+    """The topic's settings on the cluster."""
+    settings = {
+        "cleanup.policy": spec.cleanup,
+        "max.message.bytes": str(spec.bytes_max),
+        "message.timestamp.type": "CreateTime",
+        "message.timestamp.after.max.ms": str(AHEAD_MS_MAX),
+    }
+    return settings if spec.cleanup == "compact" else settings | {"retention.ms": str(spec.retention_ms)}
+
+
+def create(admin: KafkaAdminClient, partitions: int, replication: int, retention_ms: dict[str, int]) -> list[str]:
+    """Create the topics that are missing, with ``retention_ms`` by name instead of the default; their names."""
+    missing = [spec for spec, state in zip(TOPICS, describe(admin), strict=True) if state.partitions == 0]
+    new = []
+    for spec in missing:
+        settings = settings_of(spec)
+        if spec.name in retention_ms and "retention.ms" in settings:
+            settings["retention.ms"] = str(retention_ms[spec.name])
+        new.append(NewTopic(spec.name, partitions, replication, topic_configs=settings))
+    if new:
+        admin.create_topics(new)
+    return [spec.name for spec in missing]
+
+
+def describe(admin: KafkaAdminClient) -> list[TopicState]:
+    """Every topic of the engine as the cluster has it, in the order of ``TOPICS``."""
+    existing = set(admin.list_topics())
+    present = [spec.name for spec in TOPICS if spec.name in existing]
+    shapes = {topic["name"]: topic["partitions"] for topic in admin.describe_topics(present)} if present else {}
+    configs = _configs(admin, present)
+    found = []
+    for spec in TOPICS:
+        partitions: list[Any] = shapes.get(spec.name, [])
+        replicas = min((len(partition["replica_nodes"]) for partition in partitions), default=0)
+        found.append(TopicState(spec.name, len(partitions), replicas, configs.get(spec.name, {})))
+    return found
+
+
+def problems(states: list[TopicState]) -> list[EngineError]:
+    """What keeps the engine from starting on these topics."""
+    found = []
+    missing = [state.name for state in states if state.partitions == 0]
+    if missing:
+        found.append(EngineError(f"{', '.join(missing)}: not there", where="topics", cure=CREATE))
+    counts = {state.partitions for state in states if state.partitions}
+    if len(counts) > 1:
+        told = ", ".join(f"{state.name} {state.partitions}" for state in states if state.partitions)
+        cure = "all topics need the same number of partitions: create the odd ones anew"
+        found.append(EngineError(f"unequal partition counts: {told}", where="topics", cure=cure))
+    names = {spec.name for spec in INPUTS}
+    for state in states:
+        ahead = int(state.configs.get("message.timestamp.after.max.ms", AHEAD_MS_MAX))
+        if state.name in names and ahead > AHEAD_MS_MAX:
+            cure = f"set message.timestamp.after.max.ms={AHEAD_MS_MAX} on it: one record from the future would move its account's clock for good"
+            found.append(EngineError(f"{state.name} accepts timestamps {ahead} ms ahead", where="topics", cure=cure))
+    return found
+
+
+def _configs(admin: KafkaAdminClient, names: list[str]) -> dict[str, dict[str, str]]:
+    if not names:
+        return {}
+    described: Any = admin.describe_configs([ConfigResource(ConfigResourceType.TOPIC, name) for name in names], config_filter="all")
+    found: dict[str, dict[str, str]] = {}
+    for name, configs in described["topic"].items():
+        found[name] = {key: str(entry["value"]) for key, entry in configs.items()}
+    return found

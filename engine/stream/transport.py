@@ -1,0 +1,206 @@
+"""Faust's Kafka transport, by the batch: the only module that touches the internals of Faust and aiokafka's consumer.
+
+Theory of operation. Faust hands over one message per record; here its consumer hands over one message per partition and fetch, which carries a
+``Delivery``: the records as columns, the positions before and behind them, and the last stable offset. What is overridden, and why:
+
+- ``Consumer.getmany``: one message per partition batch. A message's value is empty; the delivery rides on the message.
+- ``Consumer.perform_seek`` (Faust asks it after every rebalance, and whenever it had stopped the flow): the positions come from the shards, never
+  from Kafka's group. A partition whose shard does not know its position yet is paused until the shard says so (``flow_from``).
+- ``AIOKafkaConsumerThread._create_worker_consumer``: Faust hard-codes ``read_uncommitted``, a wait of 1.5 s and round-robin assignment, which
+  splits the topics' partitions p over workers. Here: ``read_committed``, our wait, and the range assignor, which gives equal counts equal ranges.
+- ``AIOKafkaConsumerThread._fetch_records`` runs in the consumer's thread: it is where positions can be read without a race.
+- the coordinator's ``_do_heartbeat`` is wrapped to learn when the group last confirmed this member (``ownership_confirmed``).
+- Faust's own acknowledgements, commits and its detectors of slow processing are not used: offsets live in the journal.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import AsyncIterator, Iterable, Mapping
+from typing import Any, Final, Protocol
+
+import aiokafka
+from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from faust.transport.drivers import aiokafka as driver
+from faust.types import TP, ConsumerMessage
+
+from engine.core.layout import Topic
+from engine.settings import Kafka
+from engine.stream.records import Chunk, Delivery
+from schemas.topics import INPUTS
+
+TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}
+FETCH_RECORDS_MAX: Final = 20_000
+FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
+FETCH_TIMEOUT_S: Final = 0.5
+FIRST_FETCH_TIMEOUT_S: Final = 0.02
+
+
+class Feed(Protocol):
+    """Who takes the deliveries and knows the positions."""
+
+    def positions(self) -> Mapping[TP, int]:
+        """Where every partition of a shard that is open continues."""
+
+
+class DeliveryMessage(ConsumerMessage):  # type: ignore[misc]
+    """A message without a value of its own."""
+
+    delivery: Delivery
+
+
+class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
+    """Runs aiokafka's consumer in a thread and an event loop of its own; everything here runs in that loop."""
+
+    def __post_init__(self) -> None:
+        super().__post_init__()
+        self._flowing: dict[TP, tuple[int, int | None]] = {}  # position and stable offset told last, of partitions that were sought
+        self.heartbeat_at = 0.0  # when the last heartbeat began that the group answered
+
+    async def on_start(self) -> None:
+        """Start the consumer, and listen to its heartbeats."""
+        await super().on_start()
+        coordinator = self._consumer._coordinator
+        inner = coordinator._do_heartbeat
+
+        async def heartbeat() -> bool:
+            began = time.monotonic()
+            is_confirmed = bool(await inner())
+            if is_confirmed:
+                self.heartbeat_at = began
+            return is_confirmed
+
+        coordinator._do_heartbeat = heartbeat
+
+    def _create_worker_consumer(self, transport: BatchTransport) -> aiokafka.AIOKafkaConsumer:
+        conf, kafka = self.app.conf, transport.kafka
+        self._assignor = RangePartitionAssignor
+        return aiokafka.AIOKafkaConsumer(
+            client_id=conf.broker_client_id,
+            group_id=conf.id,
+            bootstrap_servers=kafka.bootstrap,
+            partition_assignment_strategy=[RangePartitionAssignor],
+            enable_auto_commit=False,
+            auto_offset_reset="earliest",
+            isolation_level="read_committed",
+            fetch_max_wait_ms=kafka.fetch_max_wait_ms,
+            max_partition_fetch_bytes=FETCH_BYTES_MAX // 4,
+            fetch_max_bytes=FETCH_BYTES_MAX,
+            session_timeout_ms=int(kafka.session_timeout_s * 1000),
+            rebalance_timeout_ms=int(kafka.session_timeout_s * 1000),
+            heartbeat_interval_ms=int(kafka.heartbeat_interval_s * 1000),
+            max_poll_interval_ms=600_000,
+            metadata_max_age_ms=30_000,
+        )
+
+    async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
+        """A new assignment has forgotten every position and pause: nothing flows until it is sought."""
+        self._flowing.clear()
+        self._pause(assigned)
+        await super().on_partitions_assigned(assigned, generation_id)
+
+    def _pause(self, partitions: Iterable[TP]) -> None:
+        here = self._consumer.assignment()
+        self._consumer.pause(*(tp for tp in partitions if tp in here))
+
+    async def flow_from(self, positions: Mapping[TP, int]) -> None:
+        """Seek and let flow the partitions that are still assigned."""
+        here = self._consumer.assignment()
+        for tp, offset in positions.items():
+            if tp in here:
+                self._consumer.seek(tp, offset)
+                self._flowing[tp] = (offset, None)
+                self._consumer.resume(tp)
+
+    async def hold(self, tp: TP, held: bool) -> None:
+        """Stop fetching a partition, or let it flow on from where it is."""
+        if tp in self._consumer.assignment():
+            (self._consumer.pause if held else self._consumer.resume)(tp)
+
+    async def _fetch_records(
+        self, consumer: Any, active_partitions: set[TP], timeout: float | None = None, max_records: int | None = None
+    ) -> dict[TP, Delivery]:
+        is_new = any(stable is None for _, stable in self._flowing.values())
+        wait = min(timeout or 0.0, FIRST_FETCH_TIMEOUT_S if is_new else FETCH_TIMEOUT_S)
+        fetched = await super()._fetch_records(consumer, active_partitions, timeout=wait, max_records=FETCH_RECORDS_MAX)
+        assignment = consumer._subscription.subscription and consumer._subscription.subscription.assignment
+        deliveries = {}
+        for tp, (first, told) in list(self._flowing.items()):
+            state = assignment.state_value(tp) if assignment is not None and tp in assignment.tps else None
+            if state is None or state.lso is None or not state.has_valid_position:
+                continue
+            records = fetched.get(tp, [])
+            if records or state.position != first or state.lso != told:
+                self._flowing[tp] = (state.position, state.lso)
+                deliveries[TP(*tp)] = Delivery(chunk_of(TOPICS[tp.topic], records), first, state.position, state.lso)
+        return deliveries
+
+
+class BatchConsumer(driver.Consumer):  # type: ignore[misc]
+    """Faust's consumer; its methods run in the application's event loop."""
+
+    _thread: BatchConsumerThread
+
+    def _new_consumer_thread(self) -> BatchConsumerThread:
+        return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
+
+    async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
+        """One message per partition that has something to tell."""
+        deliveries, _ = await self._wait_next_records(timeout)
+        if deliveries is None or self.should_stop:
+            return
+        if not self.flow_active:
+            await self.perform_seek()
+            return
+        for tp, delivery in deliveries.items():
+            message = DeliveryMessage(
+                tp.topic, tp.partition, delivery.first, 0.0, 0, [], None, None, None, 0, 0, tp,
+                generation_id=self.app.consumer_generation_id,
+            )  # fmt: skip
+            message.delivery = delivery
+            yield tp, message
+
+    async def perform_seek(self) -> None:
+        """Continue where the shards are."""
+        await self.flow_from(self.transport.feed.positions())
+
+    async def flow_from(self, positions: Mapping[TP, int]) -> None:
+        """Seek and let flow partitions that are assigned."""
+        for tp in positions:
+            self._read_offset[tp] = None
+        await self._thread.call_thread(self._thread.flow_from, positions)
+
+    async def hold(self, tp: TP, *, held: bool) -> None:
+        """Stop fetching a partition, or let it flow on."""
+        await self._thread.call_thread(self._thread.hold, tp, held)
+
+    async def ownership_confirmed(self) -> None:
+        """Return when the group has answered a heartbeat that began after this call."""
+        asked = time.monotonic()
+        while self._thread.heartbeat_at <= asked:
+            await asyncio.sleep(self.transport.kafka.heartbeat_interval_s / 4)
+
+    def verify_event_path(self, now: float, tp: TP) -> None:
+        """Faust would look for unprocessed messages by offsets that it is not told; the worker's watchdog judges by commits."""
+
+
+class BatchTransport(driver.Transport):  # type: ignore[misc]
+    """The transport of an application whose partitions are fed to ``feed``."""
+
+    Consumer = BatchConsumer
+    feed: Feed
+    kafka: Kafka
+
+
+def chunk_of(topic: Topic, records: list[Any]) -> Chunk:
+    """Aiokafka's records as columns."""
+    headers = [record.headers for record in records]
+    return Chunk(
+        topic,
+        [record.offset for record in records],
+        [record.timestamp for record in records],
+        [record.key for record in records],
+        [record.value for record in records],
+        [tuple(own) for own in headers] if any(headers) else None,
+    )

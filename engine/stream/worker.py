@@ -1,0 +1,125 @@
+"""The worker: owns the shards that the consumer group gives it, and feeds them.
+
+Partition p of every input topic makes shard p. The group may give and take partitions at any time; a shard that stays keeps its producer, its
+cache and its position.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import defaultdict
+from collections.abc import Callable, Iterable, Mapping
+
+import structlog
+from faust.types import TP
+
+from engine.core.layout import Topic
+from engine.errors import EngineError
+from engine.settings import Settings
+from engine.state.store import ShardStore
+from engine.stream.records import Delivery
+from engine.stream.shard import Shard, State
+from engine.stream.transport import TOPICS, BatchConsumer
+from schemas.topics import INPUTS
+
+log = structlog.get_logger("worker")
+
+
+class Worker:
+    """Shards by number, each with its task. ``fail`` is called with what no shard can mend."""
+
+    def __init__(self, settings: Settings, partitions: int, store: Callable[[int], ShardStore], fail: Callable[[Exception], None]) -> None:
+        self.shards: dict[int, Shard] = {}
+        self._settings = settings
+        self._partitions = partitions
+        self._store = store
+        self._fail = fail
+        self._tasks: dict[int, asyncio.Task[None]] = {}
+        self._consumer: BatchConsumer | None = None
+
+    # Feed (asked by the transport)
+
+    def positions(self) -> dict[TP, int]:
+        """Where every partition of a shard that is open continues."""
+        found = {}
+        for number, shard in self.shards.items():
+            for topic, offset in (shard.positions() or {}).items():
+                found[TP(INPUTS[topic].name, number)] = offset
+        return found
+
+    async def deliver(self, partition: int, delivery: Delivery) -> None:
+        """A fetch for a partition; one that is not owned any more is dropped."""
+        shard = self.shards.get(partition)
+        if shard is not None:
+            await shard.deliver(delivery)
+
+    # Inputs (asked by the shards)
+
+    async def seek(self, shard: int, positions: Mapping[Topic, int]) -> None:
+        """Continue a shard's topics from these offsets."""
+        assert self._consumer is not None
+        await self._consumer.flow_from({TP(INPUTS[topic].name, shard): offset for topic, offset in positions.items()})
+
+    async def hold(self, shard: int, topic: Topic, *, held: bool) -> None:
+        """Stop fetching a topic's partition, or let it flow again."""
+        assert self._consumer is not None
+        await self._consumer.hold(TP(INPUTS[topic].name, shard), held=held)
+
+    async def ownership_confirmed(self) -> None:
+        """Return when the group has confirmed this worker again."""
+        assert self._consumer is not None
+        await self._consumer.ownership_confirmed()
+
+    # The group
+
+    async def assign(self, assigned: Iterable[TP], consumer: BatchConsumer) -> None:
+        """The partitions that this worker now has, all of them."""
+        self._consumer = consumer
+        owned: defaultdict[int, set[Topic]] = defaultdict(set)
+        for tp in assigned:
+            owned[tp.partition].add(TOPICS[tp.topic])
+        split = sorted(number for number, topics in owned.items() if len(topics) != len(Topic))
+        if split:
+            self._fail(
+                EngineError(
+                    f"shards {split} came without some of their topics: another member of group {self._settings.application} assigns otherwise",
+                    where="consumer group",
+                    cure="stop every worker of this group that is not of this version, or choose another LIMITS_APPLICATION",
+                )
+            )
+            return
+        await self.release(number for number in list(self.shards) if number not in owned)
+        for number in sorted(owned.keys() - self.shards.keys()):
+            shard = Shard(number, self._partitions, self._settings, self._store(number), self)
+            self.shards[number] = shard
+            self._tasks[number] = asyncio.create_task(shard.run(), name=f"shard {number}")
+            self._tasks[number].add_done_callback(self._ended)
+        log.info("assigned", shards=sorted(self.shards))
+
+    async def release(self, numbers: Iterable[int] | None = None) -> None:
+        """Give shards up (all of them by default); returns when none of them does anything any more."""
+        ending = []
+        for number in list(self.shards if numbers is None else numbers):
+            task = self._tasks.pop(number)
+            task.cancel()
+            ending.append(task)
+            del self.shards[number]
+        await asyncio.gather(*ending, return_exceptions=True)
+
+    def _ended(self, task: asyncio.Task[None]) -> None:
+        error = None if task.cancelled() else task.exception()
+        if isinstance(error, Exception):
+            log.error("failed", task=task.get_name(), exc_info=error)
+            self._fail(error)
+
+    def stalled(self) -> list[int]:
+        """Shards that have something to do, wait for nothing, and have not committed for longer than the watchdog allows."""
+        now = time.monotonic()
+        return [
+            number
+            for number, shard in self.shards.items()
+            if shard.progress.state is State.RUNNING
+            and shard.lag() > 0
+            and now - shard.progress.last_commit_at > self._settings.shard.watchdog_s
+        ]
