@@ -32,7 +32,9 @@ def up(data: DataDir = None, kafka_port: Port = 0, redis_port: Port = 0, as_json
 
 @app.command()
 @speaks
-def down(data: DataDir = None, delete: Annotated[bool, typer.Option(help="Also delete their data.")] = False, as_json: AsJson = False) -> None:
+def down(
+    data: DataDir = None, delete: Annotated[bool, typer.Option(help="Also delete their data.")] = False, as_json: AsJson = False
+) -> None:
     """Stop them."""
     from engine.local.services import LocalServices
 
@@ -67,5 +69,3 @@ def _tell(found: dict[str, Any], as_json: bool) -> None:
     if all(service["running"] for service in found.values()):
         typer.echo(f"export LIMITS_KAFKA__BOOTSTRAP={found['kafka']['address']}")
         typer.echo(f"export LIMITS_REDIS__URL=redis://{found['redis']['address']}/0")
-
-

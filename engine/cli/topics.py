@@ -60,7 +60,9 @@ def describe(kafka: Bootstrap = None, as_json: AsJson = False) -> None:
     else:
         table = Table("topic", "partitions", "replicas", "clean-up", "retention")
         for s in states:
-            table.add_row(s.name, str(s.partitions or "-"), str(s.replication or "-"), s.configs.get("cleanup.policy", "-"), _days(s.configs))
+            table.add_row(
+                s.name, str(s.partitions or "-"), str(s.replication or "-"), s.configs.get("cleanup.policy", "-"), _days(s.configs)
+            )
         Console().print(table)
         for problem in problems:
             messages.print(f"[red]problem[/] {problem}")

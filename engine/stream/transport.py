@@ -21,6 +21,7 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import aiokafka
+from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -102,21 +103,21 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     def _pause(self, partitions: Iterable[TP]) -> None:
         here = self._consumer.assignment()
-        self._consumer.pause(*(tp for tp in partitions if tp in here))
+        self._consumer.pause(*(TopicPartition(*tp) for tp in partitions if tp in here))
 
     async def flow_from(self, positions: Mapping[TP, int]) -> None:
         """Seek and let flow the partitions that are still assigned."""
         here = self._consumer.assignment()
         for tp, offset in positions.items():
             if tp in here:
-                self._consumer.seek(tp, offset)
+                self._consumer.seek(TopicPartition(*tp), offset)
                 self._flowing[tp] = (offset, None)
-                self._consumer.resume(tp)
+                self._consumer.resume(TopicPartition(*tp))
 
     async def hold(self, tp: TP, held: bool) -> None:
         """Stop fetching a partition, or let it flow on from where it is."""
         if tp in self._consumer.assignment():
-            (self._consumer.pause if held else self._consumer.resume)(tp)
+            (self._consumer.pause if held else self._consumer.resume)(TopicPartition(*tp))
 
     async def _fetch_records(
         self, consumer: Any, active_partitions: set[TP], timeout: float | None = None, max_records: int | None = None

@@ -1,0 +1,73 @@
+"""``limit-engine policy``: check a policy, and put it in force."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from engine.cli.common import FINDINGS, AsJson, Bootstrap, emit, messages, settings_from, speaks
+
+app = typer.Typer(no_args_is_help=True)
+
+PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A policy in YAML.")]
+
+
+@app.command()
+@speaks
+def check(file: PolicyFile, as_json: AsJson = False) -> None:
+    """Say every mistake of a policy, with file, line and column (exit code 1)."""
+    from engine.policy.errors import PolicyErrors
+    from engine.policy.source import load_policy
+
+    try:
+        policy = load_policy(file)
+    except PolicyErrors as found:
+        if as_json:
+            plain = [{"line": e.line, "column": e.column, "where": e.where, "message": e.message, "hint": e.hint} for e in found.errors]
+            emit({"file": str(file), "errors": plain})
+        else:
+            for error in found.errors:
+                messages.print(str(error), markup=False)
+            messages.print(f"{len(found.errors)} mistake{'s' if len(found.errors) > 1 else ''}")
+        raise typer.Exit(FINDINGS) from None
+    segments = {s.name: {"characteristics": len(s.scorecard), "bands": [b.name for b in s.bands]} for s in policy.segments}
+    if as_json:
+        emit({"file": str(file), "errors": [], "policy": policy.policy, "version": policy.version, "segments": segments})
+        return
+    messages.print(f"{policy.policy} version {policy.version}: {len(policy.measures)} measures, {len(policy.features)} features")
+    for name, segment in segments.items():
+        messages.print(f"  {name}: {segment['characteristics']} characteristics, bands {' < '.join(segment['bands'])}")
+
+
+@app.command()
+@speaks
+def promote(
+    file: PolicyFile,
+    kafka: Bootstrap = None,
+    issued_by: Annotated[str, typer.Option(help="Who puts it in force.")] = "cli",
+    approved_by: Annotated[str | None, typer.Option(help="Who approved it.")] = None,
+    dry_run: Annotated[bool, typer.Option(help="Show what would be written, and write nothing.")] = False,
+    as_json: AsJson = False,
+) -> None:
+    """Put a policy in force: write it, whole, to limit-control for every shard."""
+    from engine.policy.errors import PolicyErrors
+    from engine.policy.source import load_policy
+    from engine.stream import control
+
+    try:
+        policy = load_policy(file)
+    except PolicyErrors as found:
+        messages.print(str(found), markup=False)
+        raise typer.Exit(FINDINGS) from None
+    bootstrap = settings_from(kafka).kafka.bootstrap
+    record = control.activation(policy, control.active_policy(bootstrap), issued_by, approved_by, control.utc_now())
+    if dry_run:
+        emit(record)
+        return
+    shards = control.publish(bootstrap, record)
+    if as_json:
+        emit({"policy": policy.policy, "version": policy.version, "hash": record["policy_hash"], "shards": shards})
+    else:
+        messages.print(f"{policy.policy} version {policy.version} ({record['policy_hash'][:12]}) is on its way to {shards} shards")

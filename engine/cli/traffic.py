@@ -1,0 +1,107 @@
+"""``limit-engine send`` and ``tail``: a producer and a consumer as others would write them, with kafka-python."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+
+from engine.cli.common import FAILURE, AsJson, Bootstrap, fail, messages, settings_from, speaks
+
+INPUTS = ("repayments", "purchases", "transfers", "account-profiles", "limit-commands")
+OUTPUTS = ("limit-changes", "limit-advisories", "dead-letters")
+
+
+@speaks
+def send(
+    topic: Annotated[str, typer.Argument(help=f"One of {', '.join(INPUTS)}.")],
+    values: Annotated[list[str] | None, typer.Argument(metavar="JSON", help="Records; none: NDJSON from stdin or --file.")] = None,
+    file: Annotated[Path | None, typer.Option(help="NDJSON, one record a line.")] = None,
+    kafka: Bootstrap = None,
+) -> None:
+    """Publish records, keyed by their account_id."""
+    from kafka import KafkaProducer
+
+    if topic not in INPUTS:
+        fail(f"{topic!r} is not an input topic; there are {', '.join(INPUTS)}")
+    lines = values or (file.read_text().splitlines() if file else list(sys.stdin))
+    producer = KafkaProducer(bootstrap_servers=settings_from(kafka).kafka.bootstrap, acks="all", enable_idempotence=True)
+    sent = []
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            account = json.loads(line)["account_id"]
+        except (ValueError, KeyError, TypeError) as error:
+            messages.print(f"[red]error[/] record {number}: {error!r}: a record is a JSON object with an account_id")
+            raise typer.Exit(FAILURE) from None
+        sent.append(producer.send(topic, key=str(account).encode(), value=line.strip().encode()))
+    for future in sent:
+        placed = future.get(timeout=30)
+        messages.print(f"{placed.topic}-{placed.partition} offset {placed.offset}")
+    producer.close()
+
+
+@speaks
+def tail(
+    topics: Annotated[list[str] | None, typer.Argument(help=f"Some of {', '.join(OUTPUTS)}; limit-changes by default.")] = None,
+    account: Annotated[str | None, typer.Option(help="Only this account.")] = None,
+    from_start: Annotated[bool, typer.Option(help="From the beginning instead of from now.")] = False,
+    limit: Annotated[int, typer.Option("-n", help="End after so many (0: never).")] = 0,
+    kafka: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Show what the engine announces, as it comes."""
+    from kafka import KafkaConsumer
+
+    wanted = topics or [OUTPUTS[0]]
+    unknown = [topic for topic in wanted if topic not in (*INPUTS, *OUTPUTS)]
+    if unknown:
+        fail(f"{unknown[0]!r} is not a topic of the engine; there are {', '.join(OUTPUTS)}")
+    consumer = KafkaConsumer(
+        *wanted,
+        bootstrap_servers=settings_from(kafka).kafka.bootstrap,
+        isolation_level="read_committed",
+        auto_offset_reset="earliest" if from_start else "latest",
+        enable_auto_commit=False,
+    )
+    shown = 0
+    for record in consumer:
+        if account is not None and record.key != account.encode():
+            continue
+        typer.echo(_as_json(record) if as_json else _line(record))
+        shown += 1
+        if shown == limit:
+            break
+    consumer.close()
+
+
+def _as_json(record: Any) -> str:
+    headers = {name: value.decode(errors="replace") for name, value in record.headers}
+    value = (record.value or b"").decode(errors="replace")
+    try:
+        plain = json.loads(value)
+    except ValueError:
+        plain = value
+    place = {"topic": record.topic, "partition": record.partition, "offset": record.offset, "timestamp_ms": record.timestamp}
+    return json.dumps(
+        {**place, "key": (record.key or b"").decode(errors="replace"), "headers": headers, "value": plain}, ensure_ascii=False
+    )
+
+
+def _line(record: Any) -> str:
+    place = f"{record.topic}-{record.partition}@{record.offset}"
+    if record.topic == "dead-letters":
+        headers = {name: value.decode(errors="replace") for name, value in record.headers}
+        origin = f"{headers['__streams.errors.topic']}@{headers['__streams.errors.offset']}"
+        return f"{place}  {headers['disposition']}  {origin}: {headers['__streams.errors.message']}"
+    value = json.loads(record.value)
+    if record.topic != "limit-changes":
+        return f"{place}  {value['account_id']}  {value.get('kind', '')}  {value.get('result', '')} {value.get('reason') or ''}".rstrip()
+    before, after = value["previous"], value["standing"]
+    reasons = ", ".join(reason["code"] for reason in value["reasons"])
+    money = f"{before['limit_minor']} -> {after['limit_minor']} {after['currency']} minor"
+    return f"{place}  {value['account_id']} #{value['sequence']}  {value['kind']}  {money}  band {after['band']}  because {reasons or '-'}"

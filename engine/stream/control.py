@@ -1,0 +1,84 @@
+"""Writing to ``limit-control``: one copy of a record for each shard, all in one transaction; and the policy that was activated last."""
+
+from __future__ import annotations
+
+import json
+import uuid
+from datetime import UTC, datetime
+from typing import Any
+
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
+
+from engine.errors import EngineError
+from engine.policy.document import Policy
+from engine.policy.promote import canonical_bytes, policy_hash, promote, rfc3339
+from schemas.topics import CONTROL
+
+TRANSACTIONAL_ID = "limit-engine-control"
+
+
+def active_policy(bootstrap: str) -> Policy | None:
+    """The policy of the newest activation in ``limit-control``, None if there is none."""
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap, isolation_level="read_committed", enable_auto_commit=False, consumer_timeout_ms=10_000
+    )
+    try:
+        partition = TopicPartition(CONTROL.name, 0)
+        consumer.assign([partition])
+        end = consumer.end_offsets([partition])[partition]
+        consumer.seek_to_beginning(partition)
+        newest = None
+        while consumer.position(partition) < end:
+            for record in consumer.poll(timeout_ms=1000).get(partition, []):
+                value = json.loads(record.value)
+                if value["kind"] == "activate":
+                    newest = value["policy"]
+        return None if newest is None else Policy.from_plain(newest)
+    finally:
+        consumer.close()
+
+
+def activation(policy: Policy, previous: Policy | None, issued_by: str, approved_by: str | None, now: datetime) -> dict[str, Any]:
+    """The control record that puts a policy in force after ``previous``. Raises EngineError if it is no newer version."""
+    promoted = promote(policy, previous, now)
+    if previous is not None:
+        if policy_hash(promoted) == policy_hash(previous):
+            raise EngineError(f"this very policy is in force already ({policy.policy} version {policy.version})", where="policy")
+        if promoted.policy == previous.policy and promoted.version <= previous.version:
+            cure = f"give it version {previous.version + 1} or higher"
+            raise EngineError(
+                f"version {previous.version} of {previous.policy} is in force, this is {promoted.version}", where="policy", cure=cure
+            )
+    record = {
+        "control_id": str(uuid.uuid4()),
+        "issued_at": rfc3339(now),
+        "issued_by": issued_by,
+        "kind": "activate",
+        "policy": json.loads(canonical_bytes(promoted)),
+        "policy_hash": policy_hash(promoted),
+    }
+    return record if approved_by is None else record | {"approved_by": approved_by}
+
+
+def publish(bootstrap: str, record: dict[str, Any], timestamp_ms: int | None = None) -> int:
+    """Write a control record to every partition, in one transaction; the number of partitions."""
+    producer = KafkaProducer(
+        bootstrap_servers=bootstrap, transactional_id=TRANSACTIONAL_ID, acks="all", max_request_size=CONTROL.bytes_max, max_block_ms=30_000
+    )
+    try:
+        producer.init_transactions()
+        partitions = producer.partitions_for(CONTROL.name)
+        value = json.dumps(record, ensure_ascii=False, separators=(",", ":")).encode()
+        producer.begin_transaction()
+        sent = [producer.send(CONTROL.name, value, partition=partition, timestamp_ms=timestamp_ms) for partition in sorted(partitions)]
+        for future in sent:
+            future.get(timeout=30)
+        producer.commit_transaction()
+        return len(sent)
+    finally:
+        producer.close(timeout=5)
+
+
+def utc_now() -> datetime:
+    """The wall clock, for records that a person issues."""
+    return datetime.now(UTC)
