@@ -108,6 +108,7 @@ def _work(app: faust.App) -> int:
     service = faust.Worker(
         app, loglevel="ERROR", override_logging=False, quiet=True, debug=False, redirect_stdouts=False, console_port=None
     )
+    service.spinner = None  # it would write escape codes into the log
     try:
         service.execute_from_commandline()
     except SystemExit as end:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
@@ -32,7 +32,7 @@ def check(file: PolicyFile, as_json: AsJson = False) -> None:
                 messages.print(str(error), markup=False)
             messages.print(f"{len(found.errors)} mistake{'s' if len(found.errors) > 1 else ''}")
         raise typer.Exit(FINDINGS) from None
-    segments = {s.name: {"characteristics": len(s.scorecard), "bands": [b.name for b in s.bands]} for s in policy.segments}
+    segments: dict[str, Any] = {s.name: {"characteristics": len(s.scorecard), "bands": [b.name for b in s.bands]} for s in policy.segments}
     if as_json:
         emit({"file": str(file), "errors": [], "policy": policy.policy, "version": policy.version, "segments": segments})
         return

@@ -27,11 +27,12 @@ def create(
 ) -> None:
     """Create the topics that are not there yet."""
     from engine.stream import topics
+    from schemas.topics import TOPICS
 
     wanted = {}
     for text in retention or []:
         name, _, days = text.partition("=")
-        if name not in {spec.name for spec in topics.TOPICS} or not days.lstrip("-").isdigit():
+        if name not in {spec.name for spec in TOPICS} or not days.lstrip("-").isdigit():
             raise typer.BadParameter(f"{text!r} is not a topic of the engine and a number of days, such as purchases=30")
         wanted[name] = -1 if int(days) < 0 else int(days) * DAY_MS
     admin = topics.connect(settings_from(kafka).kafka.bootstrap)

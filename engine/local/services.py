@@ -41,9 +41,10 @@ class LocalServices:
         recorded = self._recorded()
         kafka = KafkaBroker(self._dir / "kafka", kafka_port or recorded.get("kafka", {}).get("port", 0))
         redis = RedisServer(self._dir / "redis", redis_port or recorded.get("redis", {}).get("port", 0))
+        servers: tuple[Server, ...] = (redis, kafka)
         started: list[Server] = []
         try:
-            for server in (redis, kafka):
+            for server in servers:
                 if self._process(recorded.get(server.name)) is None:
                     started.append(server)
                     server.launch(bound=False)

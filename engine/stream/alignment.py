@@ -105,8 +105,8 @@ class Alignment:
         return self._lanes[topic].count
 
     def lag(self) -> int:
-        """Records that could be read or lie here, over all topics (a bound: markers count too)."""
-        return sum(max(0, (lane.stable or 0) - lane.taken) for lane in self._lanes.values())
+        """Records that lie here or could be read, over all topics (a bound: the latter may be markers of transactions)."""
+        return sum(lane.count + max(0, (lane.stable or 0) - lane.position) for lane in self._lanes.values())
 
     def offer(self, delivery: Delivery) -> None:
         """Take a delivery in; what lies here already is left out. Raises GapError."""

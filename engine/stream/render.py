@@ -102,15 +102,16 @@ class Renderer:
         return {
             "sequence": int(decision[Out.SEQUENCE]),
             "kind": kind.name.lower(),
-            "previous": self._standing(decision, Out.PREVIOUS_LIMIT, Out.PREVIOUS_BAND, Out.PREVIOUS_BLOCKS, Out.PREVIOUS_STANDING),
-            "standing": self._standing(decision, Out.LIMIT, Out.BAND, Out.BLOCKS, Out.STANDING),
+            "previous": self.standing(decision, Out.PREVIOUS_LIMIT, Out.PREVIOUS_BAND, Out.PREVIOUS_BLOCKS, Out.PREVIOUS_STANDING),
+            "standing": self.standing(decision, Out.LIMIT, Out.BAND, Out.BLOCKS, Out.STANDING),
             "score": explanation.score,
-            "trace": self._trace(decision, explanation),
+            "trace": self.trace(decision, explanation),
             "reasons": [{"code": r.code, "feature": r.feature, "text": dict(r.text)} for r in explanation.reasons],
             "advice": [],
         }
 
-    def _standing(self, decision: Ints, limit_at: Out, band_at: Out, blocks_at: Out, standing_at: Out) -> dict[str, Any]:
+    def standing(self, decision: Ints, limit_at: Out, band_at: Out, blocks_at: Out, standing_at: Out) -> dict[str, Any]:
+        """The standing whose parts are in these columns of a decision."""
         limit, band, blocks = int(decision[limit_at]), int(decision[band_at]), int(decision[blocks_at])
         state = Standing(decision[standing_at])
         named = [block.name.lower() for block in Block if blocks >> block & 1]
@@ -132,7 +133,8 @@ class Renderer:
             "exposure_as_of": None if as_of == MISSING else instant(as_of),
         }
 
-    def _trace(self, decision: Ints, explanation: Explanation) -> dict[str, Any]:
+    def trace(self, decision: Ints, explanation: Explanation) -> dict[str, Any]:
+        """The arithmetic of a decision, by name."""
         segment = self._policy.segments[decision[Out.SEGMENT]]
         assert segment is not None
         return {

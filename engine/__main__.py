@@ -1,0 +1,5 @@
+"""``python -m engine`` is ``limit-engine``."""
+
+from engine.cli.main import main
+
+main()

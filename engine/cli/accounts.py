@@ -1,0 +1,174 @@
+"""``limit-engine account``: one account as the engine sees it, and what was announced about it."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections.abc import Iterator
+from typing import Annotated, Any
+
+import typer
+from rich.console import Console
+from rich.table import Table
+
+from engine.cli.common import FINDINGS, Application, AsJson, Bootstrap, RedisUrl, emit, messages, settings_from, speaks
+
+app = typer.Typer(no_args_is_help=True)
+
+AccountId = Annotated[str, typer.Argument(metavar="ID", help="The account_id.")]
+
+
+@app.command()
+@speaks
+def show(account: AccountId, redis: RedisUrl = None, application: Application = None, as_json: AsJson = False) -> None:
+    """Print the standing, the score with its features, the instalments and the tiles (exit code 1: the account is not known)."""
+    found = asyncio.run(_inspected(account.encode(), settings_from(None, redis, application)))
+    if found is None:
+        messages.print(f"{account}: the engine has accepted no record of this account", markup=False)
+        raise typer.Exit(FINDINGS)
+    if as_json:
+        emit(found)
+        return
+    console = Console()
+    console.print(_summary(found), markup=False, highlight=False)
+    for table in _tables(found):
+        console.print(table)
+
+
+async def _inspected(account: bytes, settings: Any) -> dict[str, Any] | None:
+    from engine.errors import EngineError
+    from engine.policy.compile import compile_policy
+    from engine.policy.document import Policy
+    from engine.state import keys
+    from engine.state.redis_store import RedisStore, connect
+    from engine.stream.decode.misrouting import partition_of
+    from engine.stream.inspection import inspect_account
+
+    client = connect(settings.redis.url)
+    try:
+        partitions = (await RedisStore(client, settings.application, 0).shard_fields()).get(keys.PARTITIONS)
+        if partitions is None:
+            raise EngineError(
+                f"application {settings.application!r} has no state there", where="Redis", cure="is a worker running? `limit-engine doctor`"
+            )
+        shard = partition_of(account, int(partitions))
+        store = RedisStore(client, settings.application, shard)
+        fields, loaded = await store.shard_fields(), await store.load([account])
+    finally:
+        await client.aclose()
+    value = loaded.values[0]
+    if value is None:
+        return None
+    policy = compile_policy(Policy.from_plain(json.loads(fields[keys.POLICY])), settings.key)
+    named = {"policy": {"name": policy.document.policy, "version": policy.document.version, "hash": policy.hash}, "shard": shard}
+    return named | inspect_account(policy, settings.application, account, value, int(fields[keys.TICK_MS]))
+
+
+def _summary(found: dict[str, Any]) -> str:
+    standing, assessment = found["standing"], found["assessment"]
+    lines = [
+        f"account   {found['account_id']}  (shard {found['shard']}, {found['events_accepted']} events, as of {found['judged_at']})",
+        f"standing  {standing['state']}, limit {standing['limit_minor']} {standing['currency']} minor, band {standing['band'] or '-'},"
+        f" drawing {'allowed' if standing['drawing_allowed'] else 'not allowed'}"
+        + (f", blocked by {', '.join(standing['blocks'])}" if standing["blocks"] else ""),
+        f"exposure  {standing['exposure_minor']}; last change {found['last_change_on'] or 'never'} (sequence {found['sequence']})",
+    ]
+    if assessment is None:
+        return "\n".join([*lines, "score     none: the account has no profile yet"])
+    lines.append(
+        f"score     {assessment['score']} = base {assessment['base_points']} + the points below;"
+        f" target {assessment['target_limit_minor']} (band {assessment['target_band']}, bound by {assessment['bound_by']})"
+        + (f"; withheld: {assessment['guard']}" if assessment["guard"] else "")
+    )
+    return "\n".join(lines)
+
+
+def _tables(found: dict[str, Any]) -> Iterator[Table]:
+    if found["assessment"] is not None:
+        yield _table(
+            f"Scorecard of {found['policy']['name']} version {found['policy']['version']}",
+            ("feature", "value", "bin from", "points"),
+            [(row["feature"], row["value"], row["bin_at_least"], row["points"]) for row in found["assessment"]["features"]],
+        )
+    if found["instalments"]:
+        yield _table(
+            "Instalments",
+            ("loan", "due at", "due", "paid", "state"),
+            [(i["loan_fingerprint"][:8], i["due_at"], i["due_minor"], i["paid_minor"], _instalment_state(i)) for i in found["instalments"]],
+        )
+    yield _table(
+        "Tiles",
+        ("measure", "kind", "tiles", "newest", "value there"),
+        [_measure_row(measure) for measure in found["measures"] if measure.get("value") or measure.get("tiles")],
+    )
+
+
+def _instalment_state(instalment: dict[str, Any]) -> str:
+    return ", ".join(["settled" if instalment["settled"] else "open", *instalment["outcomes"]])
+
+
+def _measure_row(measure: dict[str, Any]) -> tuple[object, ...]:
+    tiles = measure.get("tiles")
+    if tiles is None:
+        return measure["measure"], measure["kind"], "-", "-", measure["value"]
+    return measure["measure"], measure["kind"], len(tiles), tiles[0]["from"], tiles[0]["value"]
+
+
+def _table(title: str, columns: tuple[str, ...], rows: list[tuple[object, ...]]) -> Table:
+    table = Table(title=title, title_justify="left")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="left" if place == 0 else "right")
+    for row in rows:
+        table.add_row(*("-" if cell is None else str(cell) for cell in row))
+    return table
+
+
+@app.command()
+@speaks
+def history(
+    account: AccountId,
+    kafka: Bootstrap = None,
+    as_json: AsJson = False,
+) -> None:
+    """Print every limit change that was announced for an account, as far back as limit-changes reaches (exit code 1: there is none)."""
+    count = 0
+    for value in _changes(account.encode(), settings_from(kafka).kafka.bootstrap):
+        count += 1
+        if as_json:
+            emit(value)
+        else:
+            typer.echo(_change(value))
+    if not count:
+        messages.print(f"{account}: limit-changes has nothing of this account", markup=False)
+        raise typer.Exit(FINDINGS)
+
+
+def _changes(account: bytes, bootstrap: str) -> Iterator[dict[str, Any]]:
+    from kafka import KafkaConsumer, TopicPartition
+
+    from engine.errors import EngineError
+    from engine.stream.decode.misrouting import partition_of
+    from schemas.topics import CHANGES
+
+    consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed", enable_auto_commit=False)
+    try:
+        partitions = consumer.partitions_for_topic(CHANGES.name)
+        if not partitions:
+            raise EngineError(f"{CHANGES.name}: not there", where="topics", cure="create them with `limit-engine topics create`")
+        place = TopicPartition(CHANGES.name, partition_of(account, len(partitions)))
+        consumer.assign([place])
+        end = consumer.end_offsets([place])[place]
+        consumer.seek_to_beginning(place)
+        while consumer.position(place) < end:
+            for record in consumer.poll(timeout_ms=1000).get(place, []):
+                if record.key == account:
+                    yield json.loads(record.value)
+    finally:
+        consumer.close()
+
+
+def _change(value: dict[str, Any]) -> str:
+    before, after = value["previous"], value["standing"]
+    reasons = ", ".join(reason["code"] for reason in value["reasons"]) or "-"
+    money = f"{before['limit_minor']} -> {after['limit_minor']} {after['currency']} minor"
+    return f"#{value['sequence']:<4} {value['occurred_at']}  {value['kind']:<9} {money}  band {after['band'] or '-'}  because {reasons}"

@@ -1,0 +1,136 @@
+"""``limit-engine doctor``: what is set, what is there, and the cure beside each complaint."""
+
+from __future__ import annotations
+
+import os
+from typing import Annotated, Any
+
+import typer
+
+from engine.cli.common import FINDINGS, Application, AsJson, Bootstrap, RedisUrl, emit, settings_from, speaks
+
+
+@speaks
+def doctor(
+    kafka: Bootstrap = None,
+    redis: RedisUrl = None,
+    application: Application = None,
+    as_json: AsJson = False,
+    quiet: Annotated[bool, typer.Option(help="Print complaints only.")] = False,
+) -> None:
+    """Look at the settings, Kafka, the topics and Redis (exit code 1: something is wrong)."""
+    settings = settings_from(kafka, redis, application)
+    flags = {"kafka__bootstrap": kafka, "redis__url": redis, "application": application}
+    findings = [*_settings(settings, flags), *_kafka(settings.kafka.bootstrap), *_redis(settings)]
+    for finding in findings:
+        if as_json:
+            emit(finding)
+        elif not (quiet and finding["ok"]):
+            cure = f"\n        cure: {finding['cure']}" if finding["cure"] else ""
+            typer.echo(f"{'ok   ' if finding['ok'] else 'WRONG'}  {finding['what']}{cure}")
+    if not all(finding["ok"] for finding in findings):
+        raise typer.Exit(FINDINGS)
+
+
+def _finding(what: str, cure: str = "", *, ok: bool = True) -> dict[str, Any]:
+    return {"ok": ok, "what": what, "cure": cure}
+
+
+def _settings(settings: Any, flags: dict[str, str | None]) -> list[dict[str, Any]]:
+    """Where each value comes from."""
+    from engine.settings import DEFAULT_KEY, PREFIX, config_file
+
+    file = config_file()
+    found = [_finding(f"settings file {file}: {'read' if file.exists() else 'not there, which is fine'}")]
+    in_file = _flat(_toml(file)) if file.exists() else {}
+    for name, value in _flat(settings.model_dump()).items():
+        variable = f"{PREFIX}{name.upper()}"
+        origin = (
+            "flag" if flags.get(name) is not None else variable if variable in os.environ else str(file) if name in in_file else "default"
+        )
+        if name != "fingerprint_key":
+            found.append(_finding(f"{name.replace('__', '.')} = {value}  ({origin})"))
+    if settings.fingerprint_key == DEFAULT_KEY:
+        note = "fine for a trial; in production set LIMITS_FINGERPRINT_KEY to 32 random hexadecimal digits once, and never change it"
+        found.append(_finding("fingerprint_key is the published default", note))
+    return found
+
+
+def _toml(file: Any) -> dict[str, Any]:
+    import tomllib
+
+    return tomllib.loads(file.read_text())
+
+
+def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for name, value in values.items():
+        flat |= _flat(value, f"{prefix}{name}__") if isinstance(value, dict) else {f"{prefix}{name}": value}
+    return flat
+
+
+def _kafka(bootstrap: str) -> list[dict[str, Any]]:
+    from kafka.errors import KafkaError
+
+    from engine.stream import topics
+
+    try:
+        admin = topics.connect(bootstrap)
+    except (KafkaError, OSError) as error:
+        cure = "start it (`limit-engine local up`), or point LIMITS_KAFKA__BOOTSTRAP or --kafka at it"
+        return [_finding(f"Kafka at {bootstrap} does not answer: {error or type(error).__name__}", cure, ok=False)]
+    try:
+        cluster = admin.describe_cluster()
+        states = topics.describe(admin)
+    finally:
+        admin.close()
+    found = [_finding(f"Kafka at {bootstrap}: {len(cluster['brokers'])} broker(s)")]
+    found += [
+        _finding(f"topic {s.name}: {s.partitions} partitions, replication {s.replication}, retention {_retention(s.configs)}")
+        for s in states
+        if s.partitions
+    ]
+    return found + [_finding(f"{problem.where}: {problem.what}", problem.cure, ok=False) for problem in topics.problems(states)]
+
+
+def _retention(configs: dict[str, str]) -> str:
+    retention_ms = int(configs.get("retention.ms", "-1"))
+    if configs.get("cleanup.policy") == "compact":
+        return "compacted"
+    return "for ever" if retention_ms < 0 else f"{retention_ms / 86_400_000:g} days"
+
+
+def _redis(settings: Any) -> list[dict[str, Any]]:
+    import redis
+    from redis.backoff import NoBackoff
+    from redis.retry import Retry
+
+    from engine.state import keys
+
+    url = settings.redis.url
+    try:
+        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
+            server, memory, persistence = client.info("server"), client.info("memory"), client.info("persistence")
+            held: Any = client.hgetall(keys.ShardKeys(settings.application, 0).shard)
+    except redis.RedisError as error:
+        cure = "start it (`limit-engine local up`), or point LIMITS_REDIS__URL or --redis at it"
+        return [_finding(f"Redis at {url} does not answer: {error}", cure, ok=False)]
+    policy = memory.get("maxmemory_policy", "noeviction")
+    name = server.get("server_name", "redis")
+    found = [
+        _finding(f"Redis at {url}: {name} {server.get(f'{name}_version') or server['redis_version']}, {memory['used_memory_human']} used"),
+        _finding(
+            f"maxmemory-policy is {policy}",
+            "" if policy == "noeviction" else "CONFIG SET maxmemory-policy noeviction",
+            ok=policy == "noeviction",
+        ),
+    ]
+    if not persistence.get("aof_enabled"):
+        found.append(_finding("appendonly is off", "not an error: the journal is the truth; but a restart replays all of it"))
+    if held:
+        told = {name.decode(): value for name, value in held.items()}
+        shape = f"{told[keys.PARTITIONS].decode()} shards, shard 0 at journal sequence {told[keys.SEQUENCE].decode()}"
+        found.append(_finding(f"application {settings.application!r}: {shape}"))
+    else:
+        found.append(_finding(f"application {settings.application!r}: no state yet"))
+    return found

@@ -1,0 +1,138 @@
+"""One account as the engine sees it: the held standing, and what the policy makes of it at this moment.
+
+The account's row is decoded and judged by the kernel itself, on a copy: the points shown are those that the next event would be decided by.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import Any, Final
+
+import numpy as np
+
+from engine.core.decide import EMISSIONS_MAX, close_decision, evaluate, move_clock
+from engine.core.instalments import observe_arrears
+from engine.core.layout import (
+    ATTRIBUTES_AT,
+    FIGURES_AT,
+    INSTALMENT_FIELDS,
+    INSTALMENTS_AT,
+    MISSING,
+    SETTLED_BIT,
+    Col,
+    Fig,
+    Inst,
+    Out,
+    Outcome,
+)
+from engine.core.rows import blank_row
+from engine.core.tables import FACTS, Ints, Me, MeasureKind, Ru
+from engine.core.windows import bits_set, rebuild, tile_of
+from engine.policy.compile import CompiledPolicy
+from engine.policy.expand import expanded_measures
+from engine.policy.explain import explain
+from engine.state.codec import RowCodec
+from engine.stream.render import Renderer, instant
+
+EPOCH_DAY: Final = datetime(1970, 1, 1, tzinfo=UTC)
+
+
+def inspect_account(policy: CompiledPolicy, application: str, account: bytes, value: bytes, now_ms: int) -> dict[str, Any]:
+    """Everything about an account's encoded state as plain values; ``now_ms`` is the shard's clock. Raises StateFormatError."""
+    rows = blank_row(policy.layout).reshape(1, -1)
+    RowCodec(policy.layout).decode([account], [value], rows, np.zeros(1, np.int64))
+    row = rows[0]
+    rebuild(policy.program, row, row[Col.CLOCK])
+    return {
+        "account_id": account.decode(),
+        "as_of": instant(int(row[Col.CLOCK])),
+        "events_accepted": int(row[Col.ACCEPTED]),
+        "sequence": int(row[Col.SEQUENCE]),
+        **_judged(policy, application, row.copy(), now_ms),
+        "last_change_on": _date(row[Col.LAST_CHANGE_DAY]),
+        "last_decrease_on": _date(row[Col.LAST_DECREASE_DAY]),
+        "profile": _profile(policy, row),
+        "instalments": _instalments(row),
+        "measures": _measures(policy, row),
+    }
+
+
+def _judged(policy: CompiledPolicy, application: str, row: Ints, now_ms: int) -> dict[str, Any]:
+    """The standing and the trace at the shard's clock. ``row`` is used up."""
+    t, decisions = policy.program, np.zeros((EMISSIONS_MAX, policy.decision_columns), np.int64)
+    move_clock(t, row, row[Col.CLOCK], now_ms, np.zeros(FACTS, np.int64))
+    held = np.zeros_like(decisions)
+    close_decision(held, 0, row)
+    has_profile = row[FIGURES_AT + Fig.AS_OF] != MISSING
+    if not has_profile and t[Ru.NEEDS_PROFILE]:
+        held[0, [Out.EXPOSURE, Out.EXPOSURE_AS_OF]] = MISSING
+        assessment = None
+    else:
+        bucket = observe_arrears(t, row, row[Col.CLOCK])
+        evaluate(t, row, decisions, 0, 0, bucket)
+        held[0, Out.EXPOSURE :] = decisions[0, Out.EXPOSURE :]
+    renderer = Renderer(policy, application, 0)
+    if has_profile or not t[Ru.NEEDS_PROFILE]:
+        assessment = renderer.trace(held[0], explain(policy, held[0]))
+    return {
+        "judged_at": instant(int(row[Col.CLOCK])),
+        "standing": renderer.standing(held[0], Out.LIMIT, Out.BAND, Out.BLOCKS, Out.STANDING),
+        "assessment": assessment,
+    }
+
+
+def _profile(policy: CompiledPolicy, row: Ints) -> dict[str, int]:
+    figures = {figure.name.lower(): int(row[FIGURES_AT + figure]) for figure in Fig}
+    attributes = {name: int(row[ATTRIBUTES_AT + i]) for i, name in enumerate(policy.layout.attributes)}
+    return {name: value for name, value in (figures | attributes).items() if value != MISSING}
+
+
+def _instalments(row: Ints) -> list[dict[str, Any]]:
+    """The held instalments in order of due date; loans are known by fingerprint only."""
+    found = []
+    for index in range(int(row[Col.INSTALMENTS])):
+        at = INSTALMENTS_AT + index * INSTALMENT_FIELDS
+        flags = int(row[at + Inst.FLAGS])
+        found.append(
+            {
+                "loan_fingerprint": f"{int(row[at + Inst.LOAN]) & (2**64 - 1):016x}",
+                "due_at": instant(int(row[at + Inst.DUE_AT])),
+                "due_minor": int(row[at + Inst.DUE]),
+                "paid_minor": int(row[at + Inst.PAID]),
+                "settled": bool(flags & SETTLED_BIT),
+                "outcomes": [outcome.name.lower() for outcome in Outcome if flags >> outcome & 1],
+            }
+        )
+    return sorted(found, key=lambda entry: (str(entry["due_at"]), str(entry["loan_fingerprint"])))
+
+
+def _measures(policy: CompiledPolicy, row: Ints) -> list[dict[str, Any]]:
+    """Each measure's tiles that are not empty, newest first; of the unwindowed ones their value."""
+    found = []
+    for measure, entry in zip(expanded_measures(policy.document), policy.layout.measures, strict=True):
+        kind, base = MeasureKind(entry[Me.KIND]), int(entry[Me.BASE])
+        told: dict[str, Any] = {"measure": measure.name, "kind": kind.name.lower()}
+        if kind is MeasureKind.BALANCE:
+            told["value"] = int(row[base])
+        elif kind is MeasureKind.LAST_SEEN:
+            told["value"] = None if row[base] == MISSING else instant(int(row[base]))
+        else:
+            told["tiles"] = _tiles(entry, row, kind)
+        found.append(told)
+    return found
+
+
+def _tiles(entry: Ints, row: Ints, kind: MeasureKind) -> list[dict[str, Any]]:
+    width, offset, count, base = (int(entry[column]) for column in (Me.WIDTH, Me.OFFSET, Me.TILES, Me.BASE))
+    head = tile_of(int(row[Col.CLOCK]), offset, width)
+    tiles = []
+    for tile in range(head, head - count, -1):
+        cell = int(row[base + tile % count])
+        if cell:
+            value = int(bits_set(cell)) if kind is MeasureKind.DISTINCT else cell
+            tiles.append({"from": instant(tile * width - offset), "value": value})
+    return tiles
+
+
+def _date(day: int) -> str | None:
+    return None if day == MISSING else (EPOCH_DAY + timedelta(days=int(day))).date().isoformat()
