@@ -342,7 +342,10 @@ class _Compiler:
     def _windows(self, layout: RowLayout) -> dict[tuple[str, int, int], int]:
         """Place the windows that features read behind their measures; the cell of each (measure, newest, tiles)."""
         cells: dict[tuple[str, int, int], int] = {}
-        for window in dict.fromkeys(window for feature in self.policy.features for window in windows_read(feature)):
+        # The windows of a monthly feature must lie side by side: the longest first, so that a shorter one's are the beginning of its.
+        monthly = [feature for feature in self.policy.features if isinstance(feature, doc.ActiveMonths | doc.Regularity)]
+        monthly.sort(key=lambda feature: -feature.window_months)
+        for window in dict.fromkeys(window for feature in (*monthly, *self.policy.features) for window in windows_read(feature)):
             cells[window] = layout.width + len(cells)
         for name, place in self.measure_place.items():
             entries = [(newest, tiles, cell) for (measure, newest, tiles), cell in cells.items() if measure == name]

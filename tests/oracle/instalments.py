@@ -9,8 +9,14 @@ from tests.oracle.events import Event
 from tests.oracle.records import Repayment
 from tests.oracle.time_rules import day_of, midnight
 
+AMOUNT_MAX = 2**53 - 1
 HELD_MAX = 36
 SETTLED_KEEP_DAYS = 60
+
+
+def bounded(amount: int) -> int:
+    """An amount as an instalment holds it."""
+    return min(max(amount, -AMOUNT_MAX), AMOUNT_MAX)
 
 
 @dataclass
@@ -54,10 +60,10 @@ class Instalments:
             paid = record.amount_due_minor - record.amount_minor if reversal else record.amount_minor
             instalment = self._room_for(Instalment(record.loan_id, record.due_at, record.amount_due_minor, paid))
         elif reversal:
-            instalment.paid -= record.amount_minor
+            instalment.paid = bounded(instalment.paid - record.amount_minor)
         else:
             instalment.due = instalment.due if instalment.shared else record.amount_due_minor
-            instalment.paid += record.amount_minor
+            instalment.paid = bounded(instalment.paid + record.amount_minor)
         was_settled = instalment.settled
         instalment.settled = instalment.paid >= instalment.due - self.policy.arrears.tolerance_minor
         if reversal or was_settled or not instalment.settled:
@@ -72,8 +78,8 @@ class Instalments:
             if not settled:
                 last = self.held[-1]
                 last.shared = True
-                last.due += new.due
-                last.paid += new.paid
+                last.due = bounded(last.due + new.due)
+                last.paid = bounded(last.paid + new.paid)
                 return last
             self.held.remove(min(settled, key=lambda i: i.due_at))
         self.held.append(new)
