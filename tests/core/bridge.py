@@ -172,16 +172,13 @@ class Kernel:
     def emission(self, decision: Ints) -> Emission:
         """A decision as the oracle tells it."""
         kind, cause = Kind(decision[Out.KIND]), int(decision[Out.CAUSE])
-        causes = {
-            Kind.FREEZE: lambda: Block(cause).name.lower(),
-            Kind.UNFREEZE: lambda: Block(cause).name.lower(),
-            Kind.COMMAND_REFUSED: lambda: Refused(cause).name.lower(),
-        }
+        is_block = kind in (Kind.FREEZE, Kind.UNFREEZE)
+        named = Block(cause).name if is_block else Refused(cause).name if kind is Kind.COMMAND_REFUSED else None
         return Emission(
             kind=kind.name.lower(),  # type: ignore[arg-type]
             sequence=int(decision[Out.SEQUENCE]),
             clock=int(decision[Out.CLOCK]),
-            cause=causes[kind]() if kind in causes else None,
+            cause=None if named is None else named.lower(),
             previous=self._line(decision, Out.PREVIOUS_LIMIT, Out.PREVIOUS_BAND, Out.PREVIOUS_BLOCKS, Out.PREVIOUS_STANDING),
             new=self._line(decision, Out.LIMIT, Out.BAND, Out.BLOCKS, Out.STANDING),
             trace=self.trace(decision) if decision[Out.EVALUATED] else None,

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from engine.core.decide import EMISSIONS_MAX
 from engine.core.layout import MISSING, Col, Out
+from engine.core.tables import Ints
 from engine.core.windows import rebuild
 from engine.policy.document import Policy
 from engine.policy.source import load_policy
@@ -78,7 +79,8 @@ def test_cuts_change_nothing(seed: int, lengths: list[int], room: int) -> None:
     log = seeded_log(policy, seed, RECORDS)
     whole, cut = Kernel(policy, log), Kernel(policy, log)
     expected = whole.take(0, len(log), room=1024)
-    taken, place = [], 0
+    taken: list[Ints] = []
+    place = 0
     while place < len(log):
         end = min(len(log), place + lengths[len(taken) % len(lengths)])
         taken += cut.take(place, end, room)

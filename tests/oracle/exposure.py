@@ -28,7 +28,8 @@ class Exposure:
             oldest = min(self.movements, key=lambda movement: movement[0])
             self.movements.remove(oldest)
             until, total = self.older or (oldest[0], 0)
-            self.older = (max(until, oldest[0]), total + oldest[1])
+            total = min(max(total + oldest[1], -EXPOSURE_MAX), EXPOSURE_MAX)
+            self.older = (max(until, oldest[0]), total)
 
     def snapshot(self, profile: Profile) -> None:
         """Take a newer profile."""
