@@ -1,0 +1,71 @@
+"""The journal once more, from its inputs: the same records, cuts and ticks through the same machine must give the same bytes.
+
+What differs is either tampered with or a defect; the first record that differs is named. Accounts are kept in an in-memory store that the
+replayed records build up, so a replay begins at the shard's first record (or from a store that holds the record before).
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Mapping
+from typing import Final
+
+from engine.core.layout import MISSING, Topic
+from engine.state import keys
+from engine.state.record import JournalRecord
+from engine.state.store import ShardStore
+from engine.stream.alignment import Alignment
+from engine.stream.records import Batch, Chunk, Delivery
+from engine.stream.turn import DecisionMachine
+from schemas.topics import INPUTS
+
+TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}
+NO_BOUND: Final = 2**31
+
+
+class Replay:
+    """Re-runs one shard. ``machine`` must be new and of the same deployment, ``store`` hold what precedes the first record to re-run."""
+
+    def __init__(self, machine: DecisionMachine, store: ShardStore) -> None:
+        self._machine = machine
+        self._store = store
+        self._alignment = Alignment()
+
+    async def begin(self) -> None:
+        """Take the store's state over."""
+        fields = await self._store.shard_fields()
+        self._machine.restore(fields)
+        clocks = {topic: fields.get(keys.topic_clock(spec.name)) for topic, spec in zip(Topic, INPUTS, strict=True)}
+        self._alignment.restore(
+            {topic: int(fields.get(keys.next_offset(spec.name), b"0")) for topic, spec in zip(Topic, INPUTS, strict=True)},
+            {topic: int(clock) for topic, clock in clocks.items() if clock is not None},
+            int(fields.get(keys.TICK_MS, str(MISSING))),
+        )
+
+    async def again(self, record: JournalRecord, inputs: Mapping[Topic, Chunk]) -> JournalRecord:
+        """What the machine makes of the inputs that ``record`` cut (of each topic the records between its offsets) at its tick."""
+        batch = self.batch(record, inputs)
+        prepared = self._machine.prepare(batch)
+        if prepared.missing:
+            self._machine.admit(prepared.missing, (await self._store.load(prepared.missing)).values)
+        made = self._machine.execute(prepared, record.tick_ms)
+        self._alignment.settle(batch, record.tick_ms)
+        await self._store.apply(made, -1)
+        return made
+
+    def batch(self, record: JournalRecord, inputs: Mapping[Topic, Chunk]) -> Batch:
+        """The merged batch of a record's cuts. Raises ValueError if the inputs do not give it."""
+        for cut in record.cuts:
+            topic = TOPICS[cut.topic]
+            self._alignment.offer(Delivery(inputs[topic], cut.first, cut.next, cut.next))
+        batch = self._alignment.take(NO_BOUND, NO_BOUND, has_policy=self._machine.policy is not None)
+        if batch is None or len(batch) != record.events:
+            raise ValueError(f"sequence {record.sequence} took {record.events} records, its cuts give {0 if batch is None else len(batch)}")
+        return batch
+
+
+async def differences(replay: Replay, journal: AsyncIterator[tuple[JournalRecord, bytes, Mapping[Topic, Chunk]]]) -> AsyncIterator[int]:
+    """The sequences of the records whose bytes are not what their inputs give."""
+    await replay.begin()
+    async for record, raw, inputs in journal:
+        if (await replay.again(record, inputs)).encode() != raw:
+            yield record.sequence

@@ -1,0 +1,211 @@
+"""The audit of a deployment after a test: its topics and its Redis against the oracle and against themselves."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from collections import defaultdict
+from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import fields as fields_of
+from dataclasses import replace
+from datetime import date, datetime
+from itertools import pairwise
+from typing import Any, Final
+
+import numpy as np
+
+from engine.core.layout import MISSING, Topic
+from engine.core.rows import blank_row
+from engine.policy.compile import compile_policy
+from engine.policy.document import Policy
+from engine.state.codec import RowCodec
+from engine.state.memory_store import MemoryStore
+from engine.state.record import JournalRecord
+from engine.stream.records import Chunk
+from engine.stream.replay import TOPICS, Replay, differences
+from engine.stream.turn import DecisionMachine
+from schemas.common import parse_day, parse_instant
+from tests.core.bridge import KEY, Kernel, oracle_state, word_bit
+from tests.oracle.account import OracleAccount
+from tests.oracle.records import Command, Granted, Profile, Purchase, Record, Repayment, Transfer
+from tests.oracle.time_rules import DAY_MS, MINUTE_MS
+
+RECORDS: Final = {Topic.REPAYMENT: Repayment, Topic.PURCHASE: Purchase, Topic.TRANSFER: Transfer}
+Shard = dict[Topic, Chunk]
+
+
+def milliseconds(text: str) -> int:
+    """An RFC 3339 instant in ms."""
+    return round(parse_instant(text).timestamp() * 1000)
+
+
+def oracle_record(topic: Topic, value: bytes, record_time: int, clock: int, policy: Policy) -> Record:
+    """A valid record (bare JSON) as the oracle takes it."""
+    plain = json.loads(value)
+    common: dict[str, Any] = {"account_id": plain["account_id"], "record_time": record_time, "clock": clock}
+    if topic is Topic.COMMAND:
+        issued_at = milliseconds(plain["issued_at"])
+        return Command(**common, event_id=plain["command_id"], occurred_at=issued_at, kind=plain["kind"], cause=plain.get("cause"))
+    common |= {"event_id": plain["event_id"], "occurred_at": milliseconds(plain["occurred_at"])}
+    if topic is Topic.PROFILE:
+        return profile_record(common, plain, policy)
+    names = {field.name for field in fields_of(RECORDS[topic])} - {"due_at"}
+    fields = {name: value for name, value in plain.items() if name in names and name not in common}
+    if topic is Topic.REPAYMENT:
+        fields["due_at"] = milliseconds(plain["due_at"])
+    if plain.get("reverses"):
+        fields |= {"reverses_at": milliseconds(plain["reverses"]["occurred_at"]), "reverses_full": plain["reverses"]["full"]}
+    made: Record = RECORDS[topic](**common, **fields)
+    return made
+
+
+def profile_record(common: dict[str, Any], plain: dict[str, Any], policy: Policy) -> Profile:
+    """A profile with its figures by the names that policies give them."""
+
+    def day(value: str | None) -> int | None:
+        if value is None:
+            return None
+        parsed = parse_day(value)
+        if isinstance(parsed, datetime):
+            return (round(parsed.timestamp() * 1000) + policy.utc_offset_minutes * MINUTE_MS) // DAY_MS
+        return (parsed - date(1970, 1, 1)).days
+
+    income, credit, business = (plain.get(name) or {} for name in ("income", "credit_record", "business"))
+    related = plain.get("related") or []
+    eligible = [party.get("eligible") for party in related if party["role"] == "principal"]
+    past_due = [party["days_past_due"] for party in related if party.get("days_past_due") is not None]
+    exposures = [party["exposure_minor"] for party in related if party.get("exposure_minor") is not None]
+    dates = ("opened_on", "identity_verified_until", "consent_at", "opted_out_at", "device_changed_at", "contact_changed_at")
+    same = (
+        "status",
+        "employment",
+        "jurisdiction",
+        "debt_service_monthly_minor",
+        "assets_minor",
+        "external_debt_minor",
+        "external_limits_minor",
+    )
+    figures: dict[str, Any] = {
+        **{name: plain.get(name) for name in same},
+        **{name: day(plain.get(name)) for name in dates},
+        "income_proof": income.get("proof"),
+        "income_monthly_minor": income.get("monthly_minor"),
+        "income_as_of": day(income.get("as_of")),
+        "credit_months": credit.get("months"),
+        "credit_completeness_percent": credit.get("completeness_percent"),
+        "delinquencies_24m": credit.get("delinquencies_24m"),
+        "persistent_debt_months": credit.get("persistent_debt_months"),
+        "revenue_yearly_minor": business.get("revenue_yearly_minor"),
+        "bank_flow_monthly_minor": business.get("bank_flow_monthly_minor"),
+        "ecosystem_activity_monthly": business.get("ecosystem_activity_monthly"),
+        "principal_eligible": 0 if False in eligible else 1 if eligible and None not in eligible else None,
+        "related_days_past_due": max(past_due, default=None),
+        "related_exposure_minor": sum(exposures) if exposures else None,
+    }
+    granted = plain.get("granted")
+    return Profile(
+        **common,
+        as_of=milliseconds(plain["as_of"]),
+        segment=plain["segment"],
+        applied_at=milliseconds(plain["applied_at"]) if plain.get("applied_at") else None,
+        requested_limit_minor=plain.get("requested_limit_minor"),
+        exposure_minor=plain.get("exposure_minor"),
+        granted=Granted(granted["limit_minor"], granted["band"], day(granted["since"]) or 0) if granted else None,
+        figures={name: value for name, value in figures.items() if value is not None},
+        attributes=plain.get("attributes") or {},
+    )
+
+
+def taken_in_order(records: list[JournalRecord], inputs: Shard) -> Iterator[tuple[Topic, int, int, JournalRecord]]:
+    """Every input record of a shard as the journal says it was taken: topic, place in its chunk, shard clock, journal record.
+
+    Within a batch by (running maximum of the topic's record times, rank, offset).
+    """
+    places = {topic: {offset: i for i, offset in enumerate(chunk.offsets)} for topic, chunk in inputs.items()}
+    topic_clock: defaultdict[Topic, int] = defaultdict(lambda: MISSING)
+    tick = MISSING
+    for record in records:
+        batch = []
+        for cut in record.cuts:
+            topic = TOPICS[cut.topic]
+            for offset in range(cut.first, cut.next):
+                place = places[topic].get(offset)
+                if place is not None:
+                    topic_clock[topic] = max(topic_clock[topic], inputs[topic].times_ms[place])
+                    batch.append((topic_clock[topic], topic, offset, place))
+        clock = tick
+        for time, topic, _, place in sorted(batch):
+            clock = max(clock, time)
+            yield topic, place, clock, record
+        tick = max(tick, record.tick_ms)
+
+
+def audit_shard(
+    policy: Policy,
+    inputs: Shard,
+    journal: list[bytes],
+    changes: list[dict[str, Any]],
+    redis: Mapping[bytes, bytes],
+    shard: int,
+    partitions: int,
+) -> dict[str, int]:
+    """Check everything about one shard; what was counted. Raises AssertionError."""
+    records = [JournalRecord.decode(raw) for raw in journal]
+    assert [record.sequence for record in records] == list(range(1, len(records) + 1)), "the journal has gaps"
+    for topic, chunk in inputs.items():
+        cuts = [cut for record in records for cut in record.cuts if TOPICS[cut.topic] is topic]
+        assert all(a.next == b.first for a, b in pairwise(cuts)), "records were left out, or taken twice"
+        assert not chunk.offsets or (cuts[0].first == 0 and cuts[-1].next > chunk.offsets[-1])
+    # Each change once and in order
+    told: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
+    for change in changes:
+        told[change["account_id"]].append(change)
+    for mine in told.values():
+        assert [change["sequence"] for change in mine] == list(range(1, len(mine) + 1))
+        assert all(a["standing"]["limit_minor"] == b["previous"]["limit_minor"] for a, b in pairwise(mine))
+    # The oracle's fold
+    rejected = {(TOPICS[ref.topic], ref.offset) for record in records for ref in record.dead_letters}
+    accounts: dict[str, OracleAccount] = {}
+    emitted: defaultdict[str, list[Any]] = defaultdict(list)
+    for topic, place, clock, _ in taken_in_order(records, inputs):
+        chunk = inputs[topic]
+        value = chunk.values[place]
+        if topic is Topic.CONTROL or (topic, chunk.offsets[place]) in rejected:
+            continue
+        assert value is not None
+        record = oracle_record(topic, value, chunk.times_ms[place], clock, policy)
+        account = accounts.setdefault(record.account_id, OracleAccount(policy, word_bit))
+        emitted[record.account_id] += [e for e in account.apply(record).emissions if not e.kind.startswith("command_")]
+    for account_id, expected in emitted.items():
+        got = [
+            (c["kind"], c["sequence"], c["standing"]["limit_minor"], c["standing"]["band"], c["score"]) for c in told.get(account_id, [])
+        ]
+        assert got == [(e.kind, e.sequence, e.new.limit, e.new.band, e.trace.score) for e in expected], account_id
+    assert {account.encode() for account in accounts} == set(redis)
+    kernel = Kernel(policy, [])
+    compiled = compile_policy(policy, KEY)
+    codec, blank = RowCodec(compiled.layout), blank_row(compiled.layout)
+    for account_id, account in accounts.items():
+        rows = blank.reshape(1, -1).copy()
+        codec.decode([account_id.encode()], [redis[account_id.encode()]], rows, np.zeros(1, np.int64))
+        kernel.accounts, kernel.rows = [account_id], rows
+        assert kernel.state(account_id) == oracle_state(account), account_id
+    # The journal again from its inputs
+    assert asyncio.run(_differing(records, journal, inputs, shard, partitions)) == []
+    return {"records": sum(r.events for r in records), "accounts": len(accounts), "changes": len(changes), "dead_letters": len(rejected)}
+
+
+async def _differing(records: list[JournalRecord], journal: list[bytes], inputs: Shard, shard: int, partitions: int) -> list[int]:
+    async def entries() -> AsyncIterator[tuple[JournalRecord, bytes, Shard]]:
+        for record, raw in zip(records, journal, strict=True):
+            yield record, raw, {TOPICS[cut.topic]: between(inputs[TOPICS[cut.topic]], cut.first, cut.next) for cut in record.cuts}
+
+    machine = DecisionMachine("limits", shard, partitions, KEY, 2_000)
+    return [sequence async for sequence in differences(Replay(machine, MemoryStore()), entries())]
+
+
+def between(chunk: Chunk, first: int, end: int) -> Chunk:
+    """The records between two offsets."""
+    low, high = (int(np.searchsorted(chunk.offsets, offset)) for offset in (first, end))
+    part = chunk.slice(low, high)
+    return part if part.headers and any(part.headers) else replace(part, headers=None)

@@ -1,0 +1,35 @@
+"""Deployments of their own for the tests that kill, stop and roll back."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from engine.local.kafka import KafkaBroker
+from engine.local.redis_server import RedisServer
+from tests.e2e.deployment import Deployment
+
+
+@pytest.fixture
+def deployment(tmp_path: Path) -> Iterator[Deployment]:
+    """A Kafka and a Redis of the test's own, with the topics in 4 partitions and nothing in them. The last words of the workers are printed."""
+    yield from deployed(tmp_path, 4)
+
+
+def deployed(directory: Path, partitions: int) -> Iterator[Deployment]:
+    """Start, give, end."""
+    kafka, redis = KafkaBroker(directory / "kafka"), RedisServer(directory / "redis")
+    found = Deployment(kafka, redis, directory, partitions)
+    try:
+        redis.start()
+        kafka.start()
+        found.create_topics()
+        yield found
+    finally:
+        found.stop()
+        kafka.stop()
+        redis.stop()
+        for number in range(len(found.workers)):
+            print(f"worker {number}: ...{found.log_of(number)[-3000:]}")
