@@ -26,7 +26,10 @@ _DAY_MS: Final = 86_400_000
 
 @dataclass(frozen=True, slots=True)
 class TopicSpec:
-    """A topic: ``model`` of its values (None: not JSON of ours), ``retention_ms`` by default, ``cleanup`` and the largest message."""
+    """A topic: ``model`` of its values (None: not JSON of ours), how it is cleaned up, and the largest message.
+
+    ``retention_ms`` is the default time for which every record is kept; a compacted topic keeps the newest of each key after it, too.
+    """
 
     name: str
     direction: Literal["in", "out", "internal"]
@@ -37,7 +40,7 @@ class TopicSpec:
 
 
 CONTROL: Final = TopicSpec("limit-control", "in", Control)
-PROFILES: Final = TopicSpec("account-profiles", "in", Profile, cleanup="compact")
+PROFILES: Final = TopicSpec("account-profiles", "in", Profile, cleanup="compact", retention_ms=30 * _DAY_MS)
 COMMANDS: Final = TopicSpec("limit-commands", "in", Command, retention_ms=5 * 365 * _DAY_MS)
 REPAYMENTS: Final = TopicSpec("repayments", "in", Repayment, retention_ms=30 * _DAY_MS)
 TRANSFERS: Final = TopicSpec("transfers", "in", Transfer, retention_ms=30 * _DAY_MS)

@@ -86,18 +86,9 @@ def _kafka(bootstrap: str) -> list[dict[str, Any]]:
         admin.close()
     found = [_finding(f"Kafka at {bootstrap}: {len(cluster['brokers'])} broker(s)")]
     found += [
-        _finding(f"topic {s.name}: {s.partitions} partitions, replication {s.replication}, retention {_retention(s.configs)}")
-        for s in states
-        if s.partitions
+        _finding(f"topic {s.name}: {s.partitions} partitions, replication {s.replication}, kept {s.kept}") for s in states if s.partitions
     ]
     return found + [_finding(f"{problem.where}: {problem.what}", problem.cure, ok=False) for problem in topics.problems(states)]
-
-
-def _retention(configs: dict[str, str]) -> str:
-    retention_ms = int(configs.get("retention.ms", "-1"))
-    if configs.get("cleanup.policy") == "compact":
-        return "compacted"
-    return "for ever" if retention_ms < 0 else f"{retention_ms / 86_400_000:g} days"
 
 
 def _redis(settings: Any) -> list[dict[str, Any]]:

@@ -11,7 +11,6 @@ from rich.table import Table
 from engine.cli.common import FINDINGS, AsJson, Bootstrap, emit, messages, settings_from, speaks
 
 app = typer.Typer(no_args_is_help=True)
-DAY_MS = 86_400_000
 
 
 @app.command()
@@ -34,7 +33,7 @@ def create(
         name, _, days = text.partition("=")
         if name not in {spec.name for spec in TOPICS} or not days.lstrip("-").isdigit():
             raise typer.BadParameter(f"{text!r} is not a topic of the engine and a number of days, such as purchases=30")
-        wanted[name] = -1 if int(days) < 0 else int(days) * DAY_MS
+        wanted[name] = -1 if int(days) < 0 else int(days) * topics.DAY_MS
     admin = topics.connect(settings_from(kafka).kafka.bootstrap)
     created = topics.create(admin, partitions, replication, wanted)
     if as_json:
@@ -52,27 +51,21 @@ def describe(kafka: Bootstrap = None, as_json: AsJson = False) -> None:
     states = topics.describe(topics.connect(settings_from(kafka).kafka.bootstrap))
     problems = topics.problems(states)
     if as_json:
-        shown = ("cleanup.policy", "retention.ms", "max.message.bytes")
+        shown = ("cleanup.policy", "retention.ms", "min.compaction.lag.ms", "max.message.bytes")
         plain = [
             {"name": s.name, "partitions": s.partitions, "replication": s.replication, **{key: s.configs.get(key) for key in shown}}
             for s in states
         ]
         emit({"topics": plain, "problems": [{"what": str(p.what), "cure": p.cure} for p in problems]})
     else:
-        table = Table("topic", "partitions", "replicas", "clean-up", "retention")
+        table = Table("topic", "partitions", "replicas", "clean-up", "every record is kept")
         for s in states:
-            table.add_row(
-                s.name, str(s.partitions or "-"), str(s.replication or "-"), s.configs.get("cleanup.policy", "-"), _days(s.configs)
+            told = (
+                (str(s.partitions), str(s.replication), s.configs["cleanup.policy"], s.kept) if s.partitions else ("not there", "", "", "")
             )
+            table.add_row(s.name, *told)
         Console().print(table)
         for problem in problems:
             messages.print(f"[red]problem[/] {problem}")
     if problems:
         raise typer.Exit(FINDINGS)
-
-
-def _days(configs: dict[str, str]) -> str:
-    if configs.get("cleanup.policy") == "compact":
-        return "newest of each key"
-    milliseconds = int(configs.get("retention.ms", "0"))
-    return "for ever" if milliseconds < 0 else f"{milliseconds / DAY_MS:.0f} days"

@@ -84,7 +84,8 @@ class KafkaBroker(Server):
 
     def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
-        command = [*self._java, "kafka.tools.StorageTool", "format", "-t", cluster_id, "-c", str(self._settings_file)]
+        # In one word with its option: an id may begin with a dash.
+        command = [*self._java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", f"--config={self._settings_file}"]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode != 0:
             raise EngineError(

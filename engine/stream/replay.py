@@ -54,9 +54,10 @@ class Replay:
 
     def batch(self, record: JournalRecord, inputs: Mapping[Topic, Chunk]) -> Batch:
         """The merged batch of a record's cuts. Raises ValueError if the inputs do not give it."""
-        for cut in record.cuts:
-            topic = TOPICS[cut.topic]
-            self._alignment.offer(Delivery(inputs[topic], cut.first, cut.next, cut.next))
+        cuts = {TOPICS[cut.topic]: (cut.first, cut.next) for cut in record.cuts}
+        for topic, here in self._alignment.positions().items():
+            first, end = cuts.get(topic, (here, here))
+            self._alignment.offer(Delivery(inputs.get(topic, Chunk(topic, [], [], [], [], None)), first, end, end))
         batch = self._alignment.take(NO_BOUND, NO_BOUND, has_policy=self._machine.policy is not None)
         if batch is None or len(batch) != record.events:
             raise ValueError(f"sequence {record.sequence} took {record.events} records, its cuts give {0 if batch is None else len(batch)}")

@@ -9,9 +9,11 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 
 from engine.errors import EngineError
-from schemas.topics import INPUTS, TOPICS, TopicSpec
+from schemas.topics import FOREVER, INPUTS, TOPICS, TopicSpec
 
 AHEAD_MS_MAX: Final = 3_600_000
+LONG_MAX: Final = 2**63 - 1
+DAY_MS: Final = 86_400_000
 CREATE: Final = "create them with `limit-engine topics create`"
 
 
@@ -24,32 +26,48 @@ class TopicState:
     replication: int
     configs: dict[str, str]
 
+    @property
+    def kept(self) -> str:
+        """How long its records are kept, in words."""
+        cleanup = self.configs.get("cleanup.policy", "delete")
+        kept_ms = int(self.configs.get(kept_by(cleanup), FOREVER))
+        told = "for ever" if kept_ms in (FOREVER, LONG_MAX) else f"{kept_ms / DAY_MS:g} days"
+        return f"{told}, then the newest of each key" if cleanup == "compact" else told
+
 
 def connect(bootstrap: str) -> KafkaAdminClient:
     """An admin client. Raises KafkaError when no broker answers."""
     return KafkaAdminClient(bootstrap_servers=bootstrap, client_id="limit-engine-topics", request_timeout_ms=10_000)
 
 
-def settings_of(spec: TopicSpec) -> dict[str, str]:
-    """The topic's settings on the cluster."""
-    settings = {
+def settings_of(spec: TopicSpec, retention_ms: int) -> dict[str, str]:
+    """The topic's settings on the cluster, with every record kept for ``retention_ms`` (``FOREVER``: always).
+
+    A compacted topic must not lose older snapshots before they were read (an outage would decide by what came later) and audited.
+    """
+    is_compact = spec.cleanup == "compact"
+    kept = str(LONG_MAX if is_compact and retention_ms == FOREVER else retention_ms)
+    return {
         "cleanup.policy": spec.cleanup,
         "max.message.bytes": str(spec.bytes_max),
         "message.timestamp.type": "CreateTime",
         "message.timestamp.after.max.ms": str(AHEAD_MS_MAX),
+        kept_by(spec.cleanup): kept,
     }
-    return settings if spec.cleanup == "compact" else settings | {"retention.ms": str(spec.retention_ms)}
+
+
+def kept_by(cleanup: str) -> str:
+    """The cluster's setting that says how long every record of a topic is kept."""
+    return "min.compaction.lag.ms" if cleanup == "compact" else "retention.ms"
 
 
 def create(admin: KafkaAdminClient, partitions: int, replication: int, retention_ms: dict[str, int]) -> list[str]:
     """Create the topics that are missing, with ``retention_ms`` by name instead of the default; their names."""
     missing = [spec for spec, state in zip(TOPICS, describe(admin), strict=True) if state.partitions == 0]
-    new = []
-    for spec in missing:
-        settings = settings_of(spec)
-        if spec.name in retention_ms and "retention.ms" in settings:
-            settings["retention.ms"] = str(retention_ms[spec.name])
-        new.append(NewTopic(spec.name, partitions, replication, topic_configs=settings))
+    new = [
+        NewTopic(spec.name, partitions, replication, topic_configs=settings_of(spec, retention_ms.get(spec.name, spec.retention_ms)))
+        for spec in missing
+    ]
     if new:
         admin.create_topics(new)
     return [spec.name for spec in missing]

@@ -1,0 +1,80 @@
+"""The load: a seeded log of events for many accounts, published before anything is measured.
+
+Every account buys, moves money and repays a few times a day for some weeks, so a run slides windows over many day changes, as real traffic
+does. Records have the shape and the size (about 220 bytes) of the contract's examples.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+from random import Random
+from typing import Final
+
+from scripts.personas import DAY_MS, date_of, instant
+from scripts.spoil import Arrival, encode
+
+TOPICS: Final = ("purchases", "transfers", "repayments")
+CATEGORIES: Final = ("groceries", "dining", "transport", "utilities", "telecom", "health", "clothing", "household", "leisure")
+
+
+@dataclass(frozen=True, slots=True)
+class Load:
+    """How much: ``events`` in all over ``accounts``, which have ``events_per_day`` each, from ``start_ms`` on."""
+
+    events: int
+    accounts: int
+    start_ms: int
+    events_per_day: int = 4
+    seed: int = 1
+
+
+def profiles(load: Load) -> Iterator[Arrival]:
+    """A snapshot of each account, at the beginning: employed, with an income, and an application for a limit."""
+    moment = instant(load.start_ms)
+    for number in range(load.accounts):
+        account = f"account-{number:07d}"
+        value = {
+            "event_id": f"{account}-profile",
+            "account_id": account,
+            "occurred_at": moment,
+            "as_of": moment,
+            "segment": "individual",
+            "status": "active",
+            "opened_on": date_of(load.start_ms - 400 * DAY_MS),
+            "jurisdiction": "CN",
+            "applied_at": moment,
+            "identity_verified_until": date_of(load.start_ms + 2_000 * DAY_MS),
+            "employment": "job",
+            "income": {"monthly_minor": 900_000 + number % 50 * 20_000, "proof": "documented", "as_of": moment},
+            "exposure_minor": 0,
+            "currency": "CNY",
+        }
+        yield Arrival(load.start_ms, number, "account-profiles", account.encode(), encode(value))
+
+
+def events(load: Load) -> Iterator[Arrival]:
+    """The events in order of time."""
+    rng = Random(f"{load.seed}/load")
+    step_ms = DAY_MS / (load.accounts * load.events_per_day)
+    for number in range(load.events):
+        at_ms = load.start_ms + 1 + int(number * step_ms)
+        topic = TOPICS[(0, 0, 1, 0, 1, 2)[number % 6]]
+        account = f"account-{rng.randrange(load.accounts):07d}"
+        amount = rng.randrange(500, 60_000)
+        head = f'{{"event_id":"e-{number:09d}","account_id":"{account}","occurred_at":"{instant(at_ms)}","currency":"CNY"'
+        yield Arrival(at_ms, number, topic, account.encode(), f"{head},{_own_fields(topic, rng, amount, at_ms)}}}".encode())
+
+
+def _own_fields(topic: str, rng: Random, amount: int, at_ms: int) -> str:
+    """What a record of this topic has besides the head."""
+    if topic == "purchases":
+        category = CATEGORIES[rng.randrange(len(CATEGORIES))]
+        rest = f'"category":"{category}","channel":"app","merchant_id":"m-{rng.randrange(2_000)}","funded_by":"own"'
+    elif topic == "transfers":
+        direction, purpose = (("in", "salary"), ("in", "other"), ("out", "rent"), ("out", "person"))[rng.randrange(4)]
+        rest = f'"direction":"{direction}","counterparty_id":"c-{rng.randrange(2_000)}","purpose":"{purpose}"'
+    else:
+        due = instant(at_ms // DAY_MS * DAY_MS + DAY_MS // 2)
+        rest = f'"loan_id":"l-{rng.randrange(4)}","due_at":"{due}","amount_due_minor":{amount}'
+    return f'"amount_minor":{amount},{rest}'
