@@ -47,17 +47,16 @@ def date_of(at_ms: int) -> str:
 
 @dataclass
 class Customer:
-    """One customer's account book: what is owed, what is held, and the records of it so far."""
+    """One customer's account book: what was borrowed and repaid when, and the records so far (in no order: a loan writes its instalments ahead)."""
 
     account_id: str
     rng: Random
     start_ms: int
     days: int
     segment: str = "individual"
-    owed: int = 0
-    saved: int = 0
     serial: int = 0
     items: list[Item] = field(default_factory=list)
+    debts: list[tuple[int, int]] = field(default_factory=list)  # (when, how much more is owed)
 
     def at(self, day: float, hour: float = 12.0) -> int:
         """Some minutes around an hour of a day of this life (0 = its first day)."""
@@ -74,7 +73,7 @@ class Customer:
     def purchase(self, at_ms: int, amount: int, category: str, merchant: str, funded_by: str = "own", channel: str = "app") -> None:
         """Buy something."""
         if funded_by == "credit":
-            self.owed += amount
+            self.debts.append((at_ms, amount))
         self.record("purchases", at_ms, amount_minor=amount, category=category, channel=channel, merchant_id=merchant, funded_by=funded_by)
 
     def transfer(self, at_ms: int, amount: int, direction: str, counterparty: str, purpose: str) -> None:
@@ -83,7 +82,7 @@ class Customer:
 
     def repay(self, at_ms: int, loan: str, due_ms: int, due: int, amount: int) -> None:
         """Pay (part of) an instalment; 0 is the core's note at the end of a due day on which nothing came."""
-        self.owed = max(0, self.owed - amount)
+        self.debts.append((at_ms, -amount))
         self.record("repayments", at_ms, loan_id=loan, due_at=instant(due_ms), amount_due_minor=due, amount_minor=amount)
 
     def borrow(
@@ -91,9 +90,10 @@ class Customer:
     ) -> None:
         """Draw on the line and live with the instalments; ``pays(rng, n)`` gives (days after due, share of the due) of instalment n."""
         loan = f"{self.account_id}-L{self.serial}"
-        self.owed += amount
-        self.transfer(self.at(day, hour), amount, "in", "lender", "draw")
         due = amount * (100 + 2 * months) // (100 * months)
+        drawn_ms = self.at(day, hour)
+        self.debts.append((drawn_ms, due * months))
+        self.transfer(drawn_ms, amount, "in", "lender", "draw")
         for n in range(1, months + 1):
             due_day = int(day) + 30 * n
             due_ms = self.start_ms + due_day * DAY_MS + 20 * HOUR_MS
@@ -118,9 +118,21 @@ class Customer:
             "applied_at": instant(self.start_ms),
             "identity_verified_until": date_of(self.start_ms + 1500 * DAY_MS),
             "consent_at": date_of(self.start_ms - DAY_MS),
-            "exposure_minor": self.owed,
         }
         self.record("account-profiles", at_ms + 1, **(base | figures))
+
+    def story(self) -> list[Item]:
+        """The records in order of occurred_at, each snapshot with what was owed (principal and interest) at its moment."""
+        debts = sorted(self.debts)
+        owed = place = 0
+        self.items.sort()
+        for item in self.items:
+            while place < len(debts) and debts[place][0] < item.at_ms:
+                owed = max(0, owed + debts[place][1])
+                place += 1
+            if item.topic == "account-profiles":
+                item.value["exposure_minor"] = owed
+        return self.items
 
     def shop(self, day: int, per_day: float, low: int, high: int, merchants: int = 25, categories: tuple[str, ...] = EVERYDAY) -> None:
         """Everyday purchases of a day."""
@@ -261,7 +273,7 @@ def hijacked(c: Customer) -> None:
     for burst in range(14):
         at_ms = c.start_ms + night * DAY_MS + 2 * HOUR_MS + burst * 4 * 60_000
         c.transfer(at_ms, 350_000, "in", "lender", "draw")
-        c.owed += 350_000
+        c.debts.append((at_ms, 350_000))
         c.transfer(at_ms + 60_000, 349_000, "out", f"mule{burst}", "person")
 
 
@@ -311,7 +323,7 @@ def life(persona: str, account_id: str, seed: int, start_ms: int, days: int) -> 
     """The whole life of one customer, in order of occurred_at. ``start_ms`` should be a midnight in China."""
     customer = Customer(account_id, Random(f"{seed}/{account_id}"), start_ms, days)
     PERSONAS[persona](customer)
-    return sorted(customer.items)
+    return customer.story()
 
 
 def persona_of(number: int, seed: int) -> str:

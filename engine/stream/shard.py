@@ -106,6 +106,7 @@ class Shard:
         self._held: set[Topic] = set()
         self._wake = asyncio.Event()
         self._is_open = False  # whether deliveries are taken
+        self._waits_for = ""  # what was said to be waited for, until it is over
         self._log = log.bind(shard=number)
 
     # What the transport calls
@@ -157,7 +158,14 @@ class Shard:
             self._is_open = False
 
     def _enter(self, state: State, reason: str = "") -> None:
+        """Be in a state. What is waited for is said once, and when the waiting is over."""
         self.progress.state, self.progress.reason = state, reason
+        if state is State.WAITING and reason != self._waits_for:
+            self._log.warning("waiting", reason=reason)
+            self._waits_for = reason
+        elif state is State.RUNNING and self._waits_for:
+            self._log.info("goes on")
+            self._waits_for = ""
 
     def _drop_producer(self) -> None:
         if self._producer is not None:
@@ -168,8 +176,7 @@ class Shard:
         """Forget everything, and wait a while before taking the shard over again (step 7 for a fenced owner)."""
         self._is_open = False
         self._drop_producer()
-        self._enter(State.WAITING, str(doubt))
-        self._log.warning("taking over again", reason=str(doubt))
+        self._enter(State.WAITING, f"to take over again: {doubt}")
         if isinstance(doubt, FencedError):
             await self._inputs.ownership_confirmed()
         await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)] * random.uniform(0.5, 1.0))
@@ -319,14 +326,11 @@ class Shard:
             try:
                 answer = await call()
             except StoreAway as away:
-                if failures == 0:
-                    self._log.warning("waiting for Redis", reason=str(away))
                 self._enter(State.WAITING, str(away))
                 await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
                 failures += 1
                 continue
             if failures:
-                self._log.info("Redis is back")
                 self._enter(*before)
             return answer
 

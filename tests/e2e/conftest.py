@@ -18,14 +18,15 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
     yield from deployed(tmp_path, 4)
 
 
-def deployed(directory: Path, partitions: int) -> Iterator[Deployment]:
+def deployed(directory: Path, partitions: int, *, with_topics: bool = True) -> Iterator[Deployment]:
     """Start, give, end."""
     kafka, redis = KafkaBroker(directory / "kafka"), RedisServer(directory / "redis")
     found = Deployment(kafka, redis, directory, partitions)
     try:
         redis.start()
         kafka.start()
-        found.create_topics()
+        if with_topics:
+            found.create_topics()
         yield found
     finally:
         found.stop()

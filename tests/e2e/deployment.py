@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
+import subprocess
 import sys
 import time
 from collections import defaultdict
@@ -48,7 +50,7 @@ class Deployment:
     workers: list[ServerProcess] = field(default_factory=list)
 
     def create_topics(self) -> None:
-        """Create the topics, kept for ever: the simulated customers live in the past."""
+        """Create the topics, everything in them kept for ever: the simulated customers live in the past."""
         admin = topics.connect(self.kafka.address)
         topics.create(admin, self.partitions, 1, FOR_EVER)
         admin.close()
@@ -62,15 +64,7 @@ class Deployment:
 
     def run(self, *command: str, log: str) -> ServerProcess:
         """Start a Python program of ours with the deployment's settings."""
-        settings = {
-            "LIMITS_KAFKA__BOOTSTRAP": self.kafka.address,
-            "LIMITS_REDIS__URL": self.redis.url,
-            "LIMITS_APPLICATION": self.application,
-            "LIMITS_CLOCK": "records",
-            "LIMITS_LOG_FORMAT": "json",
-            **self.settings,
-        }
-        words = ["env", *(f"{name}={value}" for name, value in settings.items()), sys.executable, *command]
+        words = ["env", *(f"{name}={value}" for name, value in self._settings().items()), sys.executable, *command]
         return ServerProcess.spawn(words, log=self.directory / log, directory=ROOT, bound=True)
 
     def start_worker(self) -> ServerProcess:
@@ -79,9 +73,32 @@ class Deployment:
         self.workers.append(worker)
         return worker
 
+    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+        """Run ``limit-engine`` to its end with the deployment's settings."""
+        environment = os.environ | self._settings()
+        return subprocess.run(
+            [sys.executable, "-m", "engine", *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+        )
+
+    def inspected(self, account: str) -> dict[str, Any]:
+        """What ``account show`` says of an account."""
+        shown = self.command("account", "show", account, "--json")
+        assert shown.returncode == 0, shown.stderr
+        return dict(json.loads(shown.stdout))
+
     def log_of(self, number: int) -> str:
         """All that a worker has said."""
         return (self.directory / f"worker-{number}.log").read_text()
+
+    def _settings(self) -> dict[str, str]:
+        return {
+            "LIMITS_KAFKA__BOOTSTRAP": self.kafka.address,
+            "LIMITS_REDIS__URL": self.redis.url,
+            "LIMITS_APPLICATION": self.application,
+            "LIMITS_CLOCK": "records",
+            "LIMITS_LOG_FORMAT": "json",
+            **self.settings,
+        }
 
     def stop(self) -> None:
         """End the workers."""
