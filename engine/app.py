@@ -7,6 +7,7 @@ the same door (``run_worker``).
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 import time
 from collections.abc import Callable
@@ -36,6 +37,7 @@ log = structlog.get_logger("engine")
 ASK_AGAIN_S: Final = 1.0
 WATCH_EVERY_S: Final = 1.0
 EXIT_STALLED: Final = 3
+GARBAGE_OBJECTS: Final = 100_000
 
 
 def run_worker(settings: Settings) -> int:
@@ -45,6 +47,9 @@ def run_worker(settings: Settings) -> int:
     partitions = await_deployment(settings)
     log.info("compiling the decision kernel; it takes about 40 s the first time on a machine")
     warm_up()
+    # A batch makes tens of thousands of objects and few cycles: collect seldom, and never look at what is here for good.
+    gc.freeze()
+    gc.set_threshold(GARBAGE_OBJECTS)
     log.info("ready to join", partitions=partitions)
     return _work(create_app(settings, partitions))
 
@@ -133,7 +138,7 @@ def await_deployment(settings: Settings) -> int:
         admin.close()
     for problem in topics.problems(states):
         raise problem
-    _await("Redis", settings.redis.url, lambda: _check_redis(settings.redis.url), redis.RedisError)
+    _await("Redis", settings.redis.address, lambda: _check_redis(settings.redis.url), redis.RedisError)
     return next(state.partitions for state in states if state.name == INPUTS[Topic.CONTROL].name)
 
 

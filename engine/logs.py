@@ -40,5 +40,5 @@ def configure(log_format: Literal["auto", "json", "text"], *, quiet: bool = Fals
     root.setLevel(logging.WARNING if quiet else logging.INFO)
     # Libraries speak when something is wrong; what they say on the way is ours to say in our words.
     for name in ("faust", "mode", "aiokafka", "kafka", "asyncio", "numba", "engine.stream.transport"):
-        # aiokafka says ten times a second that a broker is away; the worker says it once.
-        logging.getLogger(name).setLevel(logging.CRITICAL if name == "aiokafka" else logging.ERROR)
+        # The Kafka clients say ten times a second that a broker is away; the worker says it once.
+        logging.getLogger(name).setLevel(logging.CRITICAL if name in ("aiokafka", "kafka") else logging.ERROR)

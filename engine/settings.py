@@ -7,23 +7,54 @@ names. Secrets may come from files in the directory that ``LIMITS_SECRETS_DIR`` 
 from __future__ import annotations
 
 import os
+import re
+import tomllib
 from pathlib import Path
 from typing import Annotated, Final, Literal
+from urllib.parse import SplitResult, urlsplit
 
 from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, TomlConfigSettingsSource
 
 from engine.core.fingerprint import FingerprintKey
+from engine.errors import EngineError
 
 PREFIX: Final = "LIMITS_"
 DEFAULT_KEY: Final = "000102030405060708090a0b0c0d0e0f"
+
+SERVER: Final = re.compile(r"(\[[0-9A-Fa-f:.]+\]|[A-Za-z0-9._-]+)(:[0-9]{1,5})?")
 
 Seconds = Annotated[float, Field(gt=0)]
 
 
 def _key(text: str) -> str:
-    FingerprintKey.from_hex(text)
+    try:
+        FingerprintKey.from_hex(text)
+    except ValueError:
+        raise ValueError("must be 32 hexadecimal digits") from None
     return text
+
+
+def _bootstrap(text: str) -> str:
+    if not all(SERVER.fullmatch(server) for server in text.split(",")):
+        raise ValueError(f"must be HOST:PORT, or several with commas between them, not {text!r}")
+    return text
+
+
+def _redis_url(text: str) -> str:
+    if not _is_redis_url(urlsplit(text)):
+        raise ValueError("must be a URL such as redis://127.0.0.1:6379/0")  # not told in full: it may hold a password
+    return text
+
+
+def _is_redis_url(parts: SplitResult) -> bool:
+    try:
+        _ = parts.port
+    except ValueError:
+        return False
+    if parts.scheme == "unix":
+        return bool(parts.path)
+    return parts.scheme in ("redis", "rediss") and bool(parts.hostname) and re.fullmatch(r"(/[0-9]*)?", parts.path) is not None
 
 
 class _Section(BaseModel):
@@ -33,7 +64,7 @@ class _Section(BaseModel):
 class Kafka(_Section):
     """The cluster, and how long its answers are waited for."""
 
-    bootstrap: str = "127.0.0.1:9092"
+    bootstrap: Annotated[str, AfterValidator(_bootstrap)] = "127.0.0.1:9092"
     session_timeout_s: Seconds = 10.0
     heartbeat_interval_s: Seconds = 1.0
     fetch_max_wait_ms: Annotated[int, Field(ge=1, le=30_000)] = 200
@@ -44,7 +75,14 @@ class Kafka(_Section):
 class Redis(_Section):
     """The store."""
 
-    url: str = "redis://127.0.0.1:6379/0"
+    url: Annotated[str, AfterValidator(_redis_url)] = "redis://127.0.0.1:6379/0"
+
+    @property
+    def address(self) -> str:
+        """The URL as it may be shown: without a password."""
+        parts = urlsplit(self.url)
+        host = parts.netloc.rpartition("@")[2]
+        return parts._replace(netloc=f"***@{host}" if "@" in parts.netloc else host, query="").geturl()
 
 
 class Shard(_Section):
@@ -101,6 +139,20 @@ def config_file() -> Path:
 
 
 def load_settings(**flags: object) -> Settings:
-    """Settings with these flags on top (None: not given). Raises pydantic.ValidationError."""
+    """Settings with these flags on top (None: not given). Raises pydantic.ValidationError, and EngineError for what cannot be read."""
     given = {name: value for name, value in flags.items() if value is not None}
-    return Settings(_secrets_dir=os.environ.get(f"{PREFIX}SECRETS_DIR"), **given)  # type: ignore[arg-type]
+    file, secrets = config_file(), os.environ.get(f"{PREFIX}SECRETS_DIR")
+    if f"{PREFIX}CONFIG" in os.environ and not file.is_file():
+        raise EngineError(f"{file} is not a file", where=f"{PREFIX}CONFIG")
+    if secrets is not None and not Path(secrets).is_dir():
+        raise EngineError(f"{secrets} is not a directory", where=f"{PREFIX}SECRETS_DIR")
+    try:
+        return Settings(_secrets_dir=secrets, **given)  # type: ignore[arg-type]
+    except SettingsError as error:
+        raise EngineError(
+            f"{error}: it is not JSON", where="settings", cure=f"set the parts one by one, as {PREFIX}KAFKA__BOOTSTRAP"
+        ) from error
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise EngineError(str(error), where=str(file)) from error
+    except OSError as error:
+        raise EngineError(error.strerror or str(error), where=error.filename or str(file)) from error

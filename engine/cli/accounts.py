@@ -11,7 +11,7 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.cli.common import FINDINGS, Application, AsJson, Bootstrap, RedisUrl, emit, messages, settings_from, speaks
+from engine.cli.common import FINDINGS, LOOK, Application, AsJson, Bootstrap, RedisUrl, emit, messages, settings_from, speaks
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -40,7 +40,8 @@ async def _inspected(account: bytes, settings: Any) -> dict[str, Any] | None:
     from engine.policy.compile import compile_policy
     from engine.policy.document import Policy
     from engine.state import keys
-    from engine.state.redis_store import RedisStore, connect
+    from engine.state.codec import StateFormatError
+    from engine.state.redis_store import RedisStore, StoreAway, connect
     from engine.stream.decode.misrouting import partition_of
     from engine.stream.inspection import inspect_account
 
@@ -54,6 +55,10 @@ async def _inspected(account: bytes, settings: Any) -> dict[str, Any] | None:
         shard = partition_of(account, int(partitions))
         store = RedisStore(client, settings.application, shard)
         fields, loaded = await store.shard_fields(), await store.load([account])
+    except StoreAway as away:
+        raise EngineError(
+            f"{settings.redis.address} does not answer: {str(away).removeprefix('Redis: ')}", where="Redis", cure=LOOK
+        ) from away
     finally:
         await client.aclose()
     value = loaded.values[0]
@@ -61,7 +66,10 @@ async def _inspected(account: bytes, settings: Any) -> dict[str, Any] | None:
         return None
     policy = compile_policy(Policy.from_plain(json.loads(fields[keys.POLICY])), settings.key)
     named = {"policy": {"name": policy.document.policy, "version": policy.document.version, "hash": policy.hash}, "shard": shard}
-    return named | inspect_account(policy, settings.application, account, value, int(fields[keys.TICK_MS]))
+    try:
+        return named | inspect_account(policy, settings.application, account, value, int(fields[keys.TICK_MS]))
+    except StateFormatError as error:
+        raise EngineError(str(error), where=f"shard {shard}") from error
 
 
 def _summary(found: dict[str, Any]) -> str:
@@ -148,13 +156,19 @@ def _changes(account: bytes, bootstrap: str) -> Iterator[dict[str, Any]]:
 
     from engine.errors import EngineError
     from engine.stream.decode.misrouting import partition_of
+    from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS, CREATE
     from schemas.topics import CHANGES
 
-    consumer = KafkaConsumer(bootstrap_servers=bootstrap, isolation_level="read_committed", enable_auto_commit=False)
+    consumer = KafkaConsumer(
+        bootstrap_servers=bootstrap,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+    )
     try:
         partitions = consumer.partitions_for_topic(CHANGES.name)
         if not partitions:
-            raise EngineError(f"{CHANGES.name}: not there", where="topics", cure="create them with `limit-engine topics create`")
+            raise EngineError(f"{CHANGES.name}: not there", where="topics", cure=CREATE)
         place = TopicPartition(CHANGES.name, partition_of(account, len(partitions)))
         consumer.assign([place])
         end = consumer.end_offsets([place])[place]

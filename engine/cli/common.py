@@ -6,21 +6,29 @@ Data goes to stdout, messages to stderr. Exit code 0 is fine, 1 means findings, 
 from __future__ import annotations
 
 import json
+import os
+import sys
 from collections.abc import Callable
 from functools import wraps
-from typing import Annotated, Any, NoReturn, ParamSpec
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn, ParamSpec
 
 import typer
-from pydantic import ValidationError
+from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
 from engine.errors import EngineError
-from engine.settings import PREFIX, Settings, load_settings
+from engine.policy.errors import did_you_mean
+from engine.settings import PREFIX, Settings, config_file, load_settings
+
+if TYPE_CHECKING:
+    from engine.policy.document import Policy
 
 P = ParamSpec("P")
 
 FINDINGS = 1
 FAILURE = 2
+LOOK = "is it there, and is the address right? `limit-engine doctor` looks"
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 
@@ -32,19 +40,71 @@ Application = Annotated[str | None, typer.Option("--application", metavar="NAME"
 
 def settings_from(kafka: str | None = None, redis: str | None = None, application: str | None = None) -> Settings:
     """The settings with these flags on top; a mistake in them ends the program."""
-    flags: dict[str, object] = {"application": application}
+    flags = {"kafka.bootstrap": kafka, "redis.url": redis, "application": application}
     try:
-        found = load_settings(**flags)
-        if kafka is not None:
-            found = found.model_copy(update={"kafka": found.kafka.model_copy(update={"bootstrap": kafka})})
-        if redis is not None:
-            found = found.model_copy(update={"redis": found.redis.model_copy(update={"url": redis})})
+        return load_settings(
+            kafka=None if kafka is None else {"bootstrap": kafka},
+            redis=None if redis is None else {"url": redis},
+            application=application,
+        )
     except ValidationError as error:
         for problem in error.errors(include_url=False):
-            place = "__".join(str(part).upper() for part in problem["loc"])
-            messages.print(f"[red]error[/] setting {PREFIX}{place}: {problem['msg']}")
+            name = ".".join(str(part) for part in problem["loc"])
+            what = problem["msg"].removeprefix("Value error, ")
+            if problem["type"] == "extra_forbidden":
+                hint = did_you_mean(name, names_of(Settings))
+                what = "there is no such setting" + (f" ({hint})" if hint else "")
+            _complain(f"setting {_place_of(name, is_flag=flags.get(name) is not None)}: {what}")
         raise typer.Exit(FAILURE) from None
+
+
+def names_of(model: type[BaseModel], prefix: str = "") -> list[str]:
+    """Every setting, as ``kafka.bootstrap``."""
+    found: list[str] = []
+    for name, field in model.model_fields.items():
+        inner: Any = field.annotation
+        is_section = isinstance(inner, type) and issubclass(inner, BaseModel)
+        found += names_of(inner, f"{prefix}{name}.") if is_section else [f"{prefix}{name}"]
     return found
+
+
+def variable_of(name: str) -> str:
+    """The environment variable of a setting."""
+    return PREFIX + name.replace(".", "__").upper()
+
+
+def _place_of(name: str, *, is_flag: bool) -> str:
+    """Where a reader finds a setting: its variable, or its name and the file."""
+    if is_flag:
+        return name
+    variable = variable_of(name)
+    given = [given for given in os.environ if variable == given.upper() or variable.startswith(f"{given.upper()}__")]
+    if not given:
+        return f"{name} in {config_file()}" if config_file().is_file() else name
+    return given[0] if given[0].upper() == variable else f"{name} in {given[0]}"
+
+
+def policy_from(file: Path, code: int = FAILURE) -> Policy:
+    """The policy in a file. Its mistakes end the program with this exit code, a file that cannot be read with that of a failure."""
+    from engine.policy.errors import PolicyErrors
+    from engine.policy.source import load_policy
+
+    try:
+        return load_policy(file)
+    except PolicyErrors as found:
+        for error in found.errors:
+            messages.print(str(error), markup=False)
+        is_read = found.errors[0].line is not None
+        raise typer.Exit(code if is_read else FAILURE) from None
+
+
+def opened(file: Path | None) -> BinaryIO:
+    """A file, or stdin (None or ``-``); a person at a terminal is told that it is read."""
+    if file is not None and str(file) != "-":
+        return file.open("rb")
+    if sys.stdin.isatty():
+        messages.print("reading records from the terminal, one a line; Ctrl-D ends them")
+    return sys.stdin.buffer
 
 
 def emit(value: Any) -> None:
@@ -57,12 +117,21 @@ def fail(error: EngineError | str) -> NoReturn:
     if isinstance(error, str):
         error = EngineError(error)
     head = f"{error.where}: {error.what}" if error.where else error.what
-    messages.print("[red]error[/] ", end="")
-    messages.print(head, markup=False)
+    _complain(head)
     if error.cure:
         messages.print("  [green]cure[/] ", end="")
         messages.print(error.cure, markup=False)
     raise typer.Exit(FAILURE)
+
+
+def _complain(what: str) -> None:
+    messages.print("[red]error[/] ", end="")
+    messages.print(what, markup=False)
+
+
+def told(error: Exception) -> str:
+    """A client library's error in words; kafka-python's begin with the name of their class."""
+    return str(error).removeprefix(f"{type(error).__name__}: ") or type(error).__name__
 
 
 def speaks(command: Callable[P, None]) -> Callable[P, None]:
@@ -79,8 +148,9 @@ def speaks(command: Callable[P, None]) -> Callable[P, None]:
         except Exception as error:
             where = type(error).__module__.partition(".")[0]
             if where in ("kafka", "aiokafka", "redis"):
-                cure = "is it there, and is the address right? `limit-engine doctor` looks"
-                fail(EngineError(f"{str(error) or type(error).__name__}", where={"redis": "Redis"}.get(where, "Kafka"), cure=cure))
+                fail(EngineError(told(error), where={"redis": "Redis"}.get(where, "Kafka"), cure=LOOK))
+            if isinstance(error, OSError) and error.filename is not None:
+                fail(EngineError(error.strerror or str(error), where=str(error.filename)))
             raise
 
     return speaking

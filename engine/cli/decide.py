@@ -5,67 +5,76 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.common import FINDINGS, fail, messages, settings_from, speaks
+from engine.cli.common import FINDINGS, fail, messages, opened, policy_from, settings_from, speaks
+
+if TYPE_CHECKING:
+    from engine.stream.offline import LogRecord
 
 
 @speaks
 def decide(
-    files: Annotated[list[Path], typer.Argument(metavar="FILE...", help='NDJSON, each line {"topic": ..., "value": {...}}; - is stdin.')],
+    files: Annotated[list[Path], typer.Argument(metavar="FILE", help='NDJSON, each line {"topic": ..., "value": {...}}; - is stdin.')],
     policy: Annotated[Path, typer.Option("--policy", metavar="FILE", help="The policy to decide by.")],
 ) -> None:
-    """Decide a log in occurred_at order and print the output events as NDJSON: the same log gives the same bytes.
+    """Decide a log in occurred_at order and print the output events as NDJSON: the same log gives the same bytes, in whatever order its lines
+    stand (records of one moment and topic keep theirs).
 
     Records that cannot be taken are told on stderr by line; then the exit code is 1.
     """
-    from engine.policy.errors import PolicyErrors
-    from engine.policy.source import load_policy
     from engine.stream import offline
 
-    try:
-        document = load_policy(policy)
-    except PolicyErrors as found:
-        fail(str(found))
-    places: list[tuple[str, int]] = [("", 0)]
-    records = [offline.activation(document)]
-    for name, number, line in _lines(files):
-        places.append((name, number))
-        topic, value = _parsed(name, number, line, offline.TOPICS)
-        records.append(offline.log_record(topic, len(places) - 1, value))
     settings = settings_from()
+    document = policy_from(policy)
+    read = sorted(_records(files), key=lambda pair: offline.in_time(pair[0]))
+    records = [offline.activation(document), *(replace(record, offset=place) for place, (record, _) in enumerate(read, 1))]
     has_rejects = False
     for journal in offline.decide(records, settings.key, settings.application):
         for output in journal.outputs:
             sys.stdout.write(f'{{"topic":"{output.topic}","value":{output.value.decode()}}}\n')
         for reject in journal.dead_letters:
             has_rejects = True
-            name, number = places[reject.offset]
-            messages.print(f"{name}:{number}: {reject.disposition}: {reject.message}", markup=False)
+            _, line = read[reject.offset - 1]
+            messages.print(f"{line}: {reject.disposition}: {reject.message}", markup=False)
     if has_rejects:
         raise typer.Exit(FINDINGS)
 
 
-def _lines(files: list[Path]) -> Iterator[tuple[str, int, str]]:
+def _records(files: list[Path]) -> Iterator[tuple[LogRecord, str]]:
+    """Every record, numbered as it came, and its ``file:line``."""
+    count = 0
     for file in files:
-        name = "stdin" if str(file) == "-" else str(file)
-        try:
-            with sys.stdin if name == "stdin" else file.open() as lines:
-                for number, line in enumerate(lines, 1):
-                    if line.strip():
-                        yield name, number, line
-        except OSError as error:
-            fail(f"{name}: {error.strerror}")
+        with opened(file) as lines:
+            for number, line in enumerate(lines, 1):
+                if line.strip():
+                    place = f"{'stdin' if str(file) == '-' else file}:{number}"
+                    count += 1
+                    yield _record(line, count, place), place
 
 
-def _parsed(name: str, number: int, line: str, topics: dict[str, Any]) -> tuple[Any, bytes]:
+def _record(line: bytes, number: int, place: str) -> LogRecord:
+    from engine.policy.errors import did_you_mean
+    from engine.stream import offline
+
+    form = 'each line is a JSON object {"topic": ..., "value": {...}}'
     try:
         plain = json.loads(line)
-        return topics[plain["topic"]], json.dumps(plain["value"], ensure_ascii=False).encode()
-    except (ValueError, TypeError) as error:
-        fail(f'{name}:{number}: not a JSON object {{"topic": ..., "value": ...}}: {error}')
-    except KeyError as error:
-        fail(f"{name}:{number}: {error} is missing or not an input topic; there are {', '.join(topics)}")
+    except (ValueError, RecursionError) as error:
+        fail(f"{place}: {form}: {error}")
+    if not isinstance(plain, dict) or not {"topic", "value"} <= set(plain):
+        fail(f"{place}: {form}")
+    name = plain["topic"]
+    topic = offline.TOPICS.get(name) if isinstance(name, str) else None
+    if topic is None:
+        hint = did_you_mean(str(name), offline.TOPICS)
+        fail(f"{place}: {name!r} is not an input topic; there are {', '.join(offline.TOPICS)}" + (f" ({hint})" if hint else ""))
+    try:
+        value = json.dumps(plain["value"], ensure_ascii=False).encode()
+    except UnicodeEncodeError:  # half a character, which only an escape can say
+        value = json.dumps(plain["value"]).encode()
+    return offline.log_record(topic, number, value)

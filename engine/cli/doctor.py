@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
 from typing import Annotated, Any
 
 import typer
 
-from engine.cli.common import FINDINGS, Application, AsJson, Bootstrap, RedisUrl, emit, settings_from, speaks
+from engine.cli.common import FINDINGS, Application, AsJson, Bootstrap, RedisUrl, emit, names_of, settings_from, speaks, told, variable_of
 
 
 @speaks
@@ -20,16 +21,25 @@ def doctor(
 ) -> None:
     """Look at the settings, Kafka, the topics and Redis (exit code 1: something is wrong)."""
     settings = settings_from(kafka, redis, application)
-    flags = {"kafka__bootstrap": kafka, "redis__url": redis, "application": application}
-    findings = [*_settings(settings, flags), *_kafka(settings.kafka.bootstrap), *_redis(settings)]
-    for finding in findings:
+    flags = {"kafka.bootstrap": kafka, "redis.url": redis, "application": application}
+    is_well = True
+    for finding in _findings(settings, flags):
+        is_well &= finding["ok"]
         if as_json:
             emit(finding)
         elif not (quiet and finding["ok"]):
             cure = f"\n        cure: {finding['cure']}" if finding["cure"] else ""
             typer.echo(f"{'ok   ' if finding['ok'] else 'WRONG'}  {finding['what']}{cure}")
-    if not all(finding["ok"] for finding in findings):
+    if not is_well:
         raise typer.Exit(FINDINGS)
+
+
+def _findings(settings: Any, flags: dict[str, str | None]) -> Iterator[dict[str, Any]]:
+    """One by one, as they are found: what does not answer takes its time."""
+    yield from _settings(settings, flags)
+    yield from _variables()
+    yield from _kafka(settings.kafka.bootstrap)
+    yield from _redis(settings)
 
 
 def _finding(what: str, cure: str = "", *, ok: bool = True) -> dict[str, Any]:
@@ -38,21 +48,40 @@ def _finding(what: str, cure: str = "", *, ok: bool = True) -> dict[str, Any]:
 
 def _settings(settings: Any, flags: dict[str, str | None]) -> list[dict[str, Any]]:
     """Where each value comes from."""
-    from engine.settings import DEFAULT_KEY, PREFIX, config_file
+    from engine.settings import DEFAULT_KEY, config_file
 
     file = config_file()
     found = [_finding(f"settings file {file}: {'read' if file.exists() else 'not there, which is fine'}")]
     in_file = _flat(_toml(file)) if file.exists() else {}
     for name, value in _flat(settings.model_dump()).items():
-        variable = f"{PREFIX}{name.upper()}"
+        variable = variable_of(name)
         origin = (
             "flag" if flags.get(name) is not None else variable if variable in os.environ else str(file) if name in in_file else "default"
         )
+        shown = settings.redis.address if name == "redis.url" else value
         if name != "fingerprint_key":
-            found.append(_finding(f"{name.replace('__', '.')} = {value}  ({origin})"))
+            found.append(_finding(f"{name} = {shown}  ({origin})"))
     if settings.fingerprint_key == DEFAULT_KEY:
         note = "fine for a trial; in production set LIMITS_FINGERPRINT_KEY to 32 random hexadecimal digits once, and never change it"
         found.append(_finding("fingerprint_key is the published default", note))
+    return found
+
+
+def _variables() -> list[dict[str, Any]]:
+    """Variables that look like settings and are none: an underscore too few is wrong, others may be someone else's."""
+    from engine.policy.errors import did_you_mean
+    from engine.settings import PREFIX, Settings
+
+    names = names_of(Settings)
+    known = {variable_of(name) for name in names} | {variable_of(name.partition(".")[0]) for name in names}
+    known |= {f"{PREFIX}CONFIG", f"{PREFIX}SECRETS_DIR"}
+    meant = {variable.replace("_", ""): variable for variable in known}
+    found = []
+    for variable in sorted(os.environ):
+        if variable.startswith(PREFIX) and variable not in known:
+            slip = meant.get(variable.replace("_", ""))
+            hint = f"did you mean {slip!r}?" if slip else did_you_mean(variable, known)
+            found.append(_finding(f"{variable} is set, and there is no such setting", hint, ok=slip is None))
     return found
 
 
@@ -65,7 +94,7 @@ def _toml(file: Any) -> dict[str, Any]:
 def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     flat: dict[str, Any] = {}
     for name, value in values.items():
-        flat |= _flat(value, f"{prefix}{name}__") if isinstance(value, dict) else {f"{prefix}{name}": value}
+        flat |= _flat(value, f"{prefix}{name}.") if isinstance(value, dict) else {f"{prefix}{name}": value}
     return flat
 
 
@@ -78,7 +107,7 @@ def _kafka(bootstrap: str) -> list[dict[str, Any]]:
         admin = topics.connect(bootstrap)
     except (KafkaError, OSError) as error:
         cure = "start it (`limit-engine local up`), or point LIMITS_KAFKA__BOOTSTRAP or --kafka at it"
-        return [_finding(f"Kafka at {bootstrap} does not answer: {error or type(error).__name__}", cure, ok=False)]
+        return [_finding(f"Kafka at {bootstrap} does not answer: {told(error)}", cure, ok=False)]
     try:
         cluster = admin.describe_cluster()
         states = topics.describe(admin)
@@ -98,9 +127,9 @@ def _redis(settings: Any) -> list[dict[str, Any]]:
 
     from engine.state import keys
 
-    url = settings.redis.url
+    url = settings.redis.address
     try:
-        with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
+        with redis.Redis.from_url(settings.redis.url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
             server, memory, persistence = client.info("server"), client.info("memory"), client.info("persistence")
             held: Any = client.hgetall(keys.ShardKeys(settings.application, 0).shard)
     except redis.RedisError as error:

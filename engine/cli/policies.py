@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.cli.common import FINDINGS, AsJson, Bootstrap, emit, messages, settings_from, speaks
+from engine.cli.common import FINDINGS, AsJson, Bootstrap, emit, fail, messages, policy_from, settings_from, speaks
+
+if TYPE_CHECKING:
+    from engine.policy.document import Policy
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -24,6 +27,8 @@ def check(file: PolicyFile, as_json: AsJson = False) -> None:
     try:
         policy = load_policy(file)
     except PolicyErrors as found:
+        if found.errors[0].line is None:
+            fail(str(found))
         if as_json:
             plain = [{"line": e.line, "column": e.column, "where": e.where, "message": e.message, "hint": e.hint} for e in found.errors]
             emit({"file": str(file), "errors": plain})
@@ -48,21 +53,20 @@ def promote(
     kafka: Bootstrap = None,
     issued_by: Annotated[str, typer.Option(help="Who puts it in force.")] = "cli",
     approved_by: Annotated[str | None, typer.Option(help="Who approved it.")] = None,
+    if_newer: Annotated[bool, typer.Option(help="Do nothing unless no policy is in force, or an older version of this one.")] = False,
     dry_run: Annotated[bool, typer.Option(help="Show what would be written, and write nothing.")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Put a policy in force: write it, whole, to limit-control for every shard."""
-    from engine.policy.errors import PolicyErrors
-    from engine.policy.source import load_policy
     from engine.stream import control
 
-    try:
-        policy = load_policy(file)
-    except PolicyErrors as found:
-        messages.print(str(found), markup=False)
-        raise typer.Exit(FINDINGS) from None
+    policy = policy_from(file, FINDINGS)
     bootstrap = settings_from(kafka).kafka.bootstrap
-    record = control.activation(policy, control.active_policy(bootstrap), issued_by, approved_by, control.utc_now())
+    active = control.active_policy(bootstrap)
+    if if_newer and active is not None and (policy.policy != active.policy or policy.version <= active.version):
+        _tell_stays(active, as_json)
+        return
+    record = control.activation(policy, active, issued_by, approved_by, control.utc_now())
     if dry_run:
         emit(record)
         return
@@ -71,3 +75,12 @@ def promote(
         emit({"policy": policy.policy, "version": policy.version, "hash": record["policy_hash"], "shards": shards})
     else:
         messages.print(f"{policy.policy} version {policy.version} ({record['policy_hash'][:12]}) is on its way to {shards} shards")
+
+
+def _tell_stays(active: Policy, as_json: bool) -> None:
+    from engine.policy.promote import policy_hash
+
+    if as_json:
+        emit({"policy": active.policy, "version": active.version, "hash": policy_hash(active), "shards": 0})
+    else:
+        messages.print(f"{active.policy} version {active.version} ({policy_hash(active)[:12]}) is in force and stays")

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Annotated, Any
 
 import typer
 
-from engine.cli.common import FAILURE, AsJson, Bootstrap, fail, messages, settings_from, speaks
+from engine.cli.common import AsJson, Bootstrap, fail, messages, opened, settings_from, speaks
+from engine.errors import EngineError
 
 INPUTS = ("repayments", "purchases", "transfers", "account-profiles", "limit-commands")
 OUTPUTS = ("limit-changes", "limit-advisories", "dead-letters")
@@ -25,24 +25,46 @@ def send(
     """Publish records, keyed by their account_id."""
     from kafka import KafkaProducer
 
+    from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS
+
     if topic not in INPUTS:
         fail(f"{topic!r} is not an input topic; there are {', '.join(INPUTS)}")
-    lines = values or (file.read_text().splitlines() if file else list(sys.stdin))
-    producer = KafkaProducer(bootstrap_servers=settings_from(kafka).kafka.bootstrap, acks="all", enable_idempotence=True)
-    sent = []
+    if values and file:
+        fail("records are given as arguments or by --file, not both")
+    records = _records(values, file)
+    if not records:
+        fail("there is no record: give some as arguments, by --file, or as lines on stdin")
+    producer = KafkaProducer(
+        bootstrap_servers=settings_from(kafka).kafka.bootstrap,
+        acks="all",
+        enable_idempotence=True,
+        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+    )
+    sent = [producer.send(topic, key=key, value=value) for key, value in records]
+    for future in sent:
+        placed = future.get(timeout=30)
+        messages.print(f"{placed.topic}-{placed.partition} offset {placed.offset}")
+    producer.close()
+
+
+def _records(values: list[str] | None, file: Path | None) -> list[tuple[bytes, bytes]]:
+    """(key, value) of every record; the first mistake ends the program before anything is sent."""
+    if values:
+        name, lines = "record", [value.encode() for value in values]
+    else:
+        with opened(file) as source:
+            name, lines = "stdin" if file is None or str(file) == "-" else str(file), source.read().splitlines()
+    found = []
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             account = json.loads(line)["account_id"]
-        except (ValueError, KeyError, TypeError) as error:
-            messages.print(f"[red]error[/] record {number}: {error!r}: a record is a JSON object with an account_id")
-            raise typer.Exit(FAILURE) from None
-        sent.append(producer.send(topic, key=str(account).encode(), value=line.strip().encode()))
-    for future in sent:
-        placed = future.get(timeout=30)
-        messages.print(f"{placed.topic}-{placed.partition} offset {placed.offset}")
-    producer.close()
+        except (ValueError, LookupError, TypeError, RecursionError) as error:
+            told = "account_id is missing" if isinstance(error, KeyError) else str(error)
+            fail(f"{name}:{number}: a record is a JSON object with an account_id: {told}")
+        found.append((str(account).encode(), line.strip()))
+    return found
 
 
 @speaks
@@ -57,6 +79,8 @@ def tail(
     """Show what the engine announces, as it comes."""
     from kafka import KafkaConsumer
 
+    from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS, CREATE
+
     wanted = topics or [OUTPUTS[0]]
     unknown = [topic for topic in wanted if topic not in (*INPUTS, *OUTPUTS)]
     if unknown:
@@ -67,7 +91,12 @@ def tail(
         isolation_level="read_committed",
         auto_offset_reset="earliest" if from_start else "latest",
         enable_auto_commit=False,
+        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
     )
+    missing = [topic for topic in wanted if not consumer.partitions_for_topic(topic)]
+    if missing:
+        consumer.close()
+        raise EngineError(f"{', '.join(missing)}: not there", where="topics", cure=CREATE)
     shown = 0
     for record in consumer:
         if account is not None and record.key != account.encode():

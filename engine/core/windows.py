@@ -13,7 +13,7 @@ leaves those, the window is read anew. Window values are derived: the store does
 from __future__ import annotations
 
 from engine.core.jit import compiled
-from engine.core.layout import AMOUNT_MAX, DAY_MS
+from engine.core.layout import AMOUNT_MAX, DAY_MS, Col
 from engine.core.tables import MEASURE, WINDOW, Ints, Me, MeasureKind, Ru, Wi
 
 
@@ -45,10 +45,11 @@ def is_sum(kind: int) -> bool:
 def read_anew(t: Ints, measure: int, window: int, row: Ints, head: int) -> None:
     """Compute one window's value from its tiles."""
     tiles, base, kind = t[measure + Me.TILES], t[measure + Me.BASE], t[measure + Me.KIND]
-    newest = head - t[window + Wi.NEWEST]
+    place = (head - t[window + Wi.NEWEST]) % tiles
     value = 0
-    for tile in range(newest - t[window + Wi.TILES] + 1, newest + 1):
-        cell = row[base + tile % tiles]
+    for _ in range(t[window + Wi.TILES]):
+        cell = row[base + place]
+        place = place - 1 if place > 0 else tiles - 1
         if is_sum(kind):
             value += cell
         elif kind == MeasureKind.MAX:
@@ -64,6 +65,13 @@ def rebuild(t: Ints, row: Ints, clock: int) -> None:
     for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
         for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
             read_anew(t, measure, window, row, tile_of(clock, t[measure + Me.OFFSET], t[measure + Me.WIDTH]))
+
+
+@compiled
+def rebuild_rows(t: Ints, rows: Ints, slots: Ints) -> None:
+    """``rebuild`` each of ``rows[slots]`` at its own clock."""
+    for slot in slots:
+        rebuild(t, rows[slot], rows[slot, Col.CLOCK])
 
 
 @compiled

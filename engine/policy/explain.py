@@ -7,57 +7,56 @@ its bin minus its worst.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Sequence
+from typing import NamedTuple
 
 from engine.core.layout import CAPS_AT, MISSING, VALUES_AT, Block, Bound, Guard, Kind, Out
 from engine.core.limits import NO_CAP
-from engine.core.tables import Ints
 from engine.policy import document as doc
 from engine.policy.compile import CompiledPolicy
 
 REASONS_MAX = 4
 
 
-@dataclass(frozen=True, slots=True)
-class FeaturePoints:
-    """One row of the scorecard as it was: value (None = missing), place of the bin (-1 = missing) and what it gave."""
+class FeaturePoints(NamedTuple):
+    """One row of the scorecard as it was: value (None: missing), lower bound of its bin (None: the first bin, or missing) and what it gave."""
 
     feature: str
     value: int | None
-    bin: int
+    bin_at_least: int | None
     points: int
     best_points: int
     worst_points: int
 
 
-@dataclass(frozen=True, slots=True)
-class Explanation:
+class Reason(NamedTuple):
+    """Why: a stable code, the feature it speaks of if any, and the customer's wording by language."""
+
+    code: str
+    feature: str | None
+    text: dict[str, str]
+
+
+class Explanation(NamedTuple):
     """A decision in names: score and its parts, target band and limit, what bound it, the guard that withheld, the reasons in order."""
 
     segment: str
     base_points: int
     score: int
-    features: tuple[FeaturePoints, ...]
+    features: list[FeaturePoints]
     target_band: str
     target_limit_minor: int
     bound_by: str
-    caps: tuple[tuple[str, int], ...]
+    caps: dict[str, int]
     guard: str | None
     bucket: int
     days_past_due: int
     warming_up: bool
-    reasons: tuple[Reason, ...]
+    forced: bool
+    reasons: list[Reason]
 
 
-@dataclass(frozen=True, slots=True)
-class Reason:
-    """Why: a stable code, the feature it speaks of if any, and the customer's wording by language."""
-
-    code: str
-    feature: str | None
-    text: tuple[tuple[str, str], ...]
-
-
+BOUND_NAMES = [bound.name.lower() for bound in Bound]
 RULE_TEXTS: dict[str, dict[str, str]] = {
     "product_cap": {"zh": "已达到本产品的最高额度", "en": "The highest limit of this product is reached."},
     "income_cap": {"zh": "收入与其他机构额度决定了最高额度", "en": "Income and limits held elsewhere set the highest limit."},
@@ -78,83 +77,90 @@ RULE_TEXTS: dict[str, dict[str, str]] = {
 }
 
 
-def explain(policy: CompiledPolicy, decision: Ints) -> Explanation:
-    """Explain one evaluated decision row (decision_columns,)."""
-    segment = policy.segments[decision[Out.SEGMENT]]
-    assert segment is not None, "a decision was made in a segment that its policy does not define"
-    features = scorecard_of(policy, segment, decision)
-    caps = tuple(
-        (Bound(bound).name.lower(), int(decision[CAPS_AT + bound]))
-        for bound in range(VALUES_AT - CAPS_AT)
-        if decision[CAPS_AT + bound] < NO_CAP
-    )
-    guard = Guard(decision[Out.GUARD])
-    return Explanation(
-        segment=segment.name,
-        base_points=segment.base_points,
-        score=int(decision[Out.SCORE]),
-        features=features,
-        target_band=segment.bands[decision[Out.TARGET_BAND]].name,
-        target_limit_minor=int(decision[Out.TARGET_LIMIT]),
-        bound_by=Bound(decision[Out.BOUND_BY]).name.lower(),
-        caps=caps,
-        guard=None if guard == Guard.NONE else guard.name.lower(),
-        bucket=int(decision[Out.BUCKET]),
-        days_past_due=int(decision[Out.DAYS_PAST_DUE]),
-        warming_up=bool(decision[Out.WARMING_UP]),
-        reasons=reasons_of(policy, segment, decision, features),
-    )
+class Characteristic:
+    """One row of a segment's scorecard, laid out for reading decisions off it: ``points`` and ``lower`` by bin, the last ones for missing."""
 
-
-def scorecard_of(policy: CompiledPolicy, segment: doc.Segment, decision: Ints) -> tuple[FeaturePoints, ...]:
-    """The segment's scorecard with the decision's values and bins."""
-    bins_at = VALUES_AT + len(policy.document.features)
-    numbers = policy.feature_numbers
-    rows = []
-    for place, characteristic in enumerate(segment.scorecard):
-        value = int(decision[VALUES_AT + numbers[characteristic.feature]])
-        chosen = int(decision[bins_at + place])
-        points = characteristic.missing if chosen < 0 else characteristic.bins[chosen].points
+    def __init__(self, characteristic: doc.Characteristic, value_at: int) -> None:
         possible = [b.points for b in characteristic.bins]
-        best, worst = max(possible), min(*possible, characteristic.missing)
-        rows.append(FeaturePoints(characteristic.feature, None if value == MISSING else value, chosen, points, max(best, points), worst))
-    return tuple(rows)
+        self.feature = characteristic.feature
+        self.value_at = value_at
+        self.points = (*possible, characteristic.missing)
+        self.lower = (*(b.at_least for b in characteristic.bins), None)
+        self.best = max(possible)
+        self.worst = min(self.points)
+
+    def points_of(self, value: int, chosen: int) -> FeaturePoints:
+        """This row for a value and its bin (-1: missing)."""
+        points = self.points[chosen]
+        known = None if value == MISSING else value
+        return FeaturePoints(self.feature, known, self.lower[chosen], points, max(self.best, points), self.worst)
 
 
-def reasons_of(policy: CompiledPolicy, segment: doc.Segment, decision: Ints, features: tuple[FeaturePoints, ...]) -> tuple[Reason, ...]:
-    """At most ``REASONS_MAX`` reasons, the rule that bound the outcome first; score reasons only where the score alone would have moved
-    the band (or first set it)."""
-    kind, cause = Kind(decision[Out.KIND]), int(decision[Out.CAUSE])
-    reasons: list[Reason] = []
-    if kind in (Kind.FREEZE, Kind.UNFREEZE):
-        return (rule_reason(Block(cause).name.lower()),)
-    if kind is Kind.CLOSE:
-        return (rule_reason("line_ended"),)
-    bound = Bound(decision[Out.BOUND_BY])
-    if bound is not Bound.BAND:
-        reasons.append(rule_reason(bound.name.lower()))
-    standing_band = policy.bands_by_code.get(int(decision[Out.PREVIOUS_BAND]))
-    if standing_band != segment.bands[decision[Out.TARGET_BAND]].name:
-        reasons.extend(score_reasons(policy, features, adverse=kind is Kind.DECREASE))
-    return tuple(reasons[:REASONS_MAX])
+class Explainer:
+    """Explains the decisions made under one policy."""
 
+    def __init__(self, policy: CompiledPolicy) -> None:
+        self._policy = policy
+        self._bins_at = VALUES_AT + len(policy.document.features)
+        numbers = policy.feature_numbers
+        self._scorecards = [
+            [Characteristic(c, VALUES_AT + numbers[c.feature]) for c in segment.scorecard] if segment else [] for segment in policy.segments
+        ]
 
-def score_reasons(policy: CompiledPolicy, features: tuple[FeaturePoints, ...], *, adverse: bool) -> list[Reason]:
-    """Features by points lost (adverse) or won, most first, in scorecard order where equal; none that lost or won nothing."""
+    def explain(self, decision: Sequence[int]) -> Explanation:
+        """Explain one evaluated decision row, (decision_columns,) as Python integers."""
+        number = decision[Out.SEGMENT]
+        segment = self._policy.segments[number]
+        assert segment is not None, "a decision was made in a segment that its policy does not define"
+        features = [
+            characteristic.points_of(decision[characteristic.value_at], chosen)
+            for characteristic, chosen in zip(self._scorecards[number], decision[self._bins_at :], strict=False)
+        ]
+        guard = Guard(decision[Out.GUARD])
+        return Explanation(
+            segment=segment.name,
+            base_points=segment.base_points,
+            score=decision[Out.SCORE],
+            features=features,
+            target_band=segment.bands[decision[Out.TARGET_BAND]].name,
+            target_limit_minor=decision[Out.TARGET_LIMIT],
+            bound_by=BOUND_NAMES[decision[Out.BOUND_BY]],
+            caps={name: cap for name, cap in zip(BOUND_NAMES, decision[CAPS_AT:VALUES_AT], strict=False) if cap < NO_CAP},
+            guard=None if guard == Guard.NONE else guard.name.lower(),
+            bucket=decision[Out.BUCKET],
+            days_past_due=decision[Out.DAYS_PAST_DUE],
+            warming_up=bool(decision[Out.WARMING_UP]),
+            forced=bool(decision[Out.FORCED]),
+            reasons=self._reasons(segment, decision, features),
+        )
 
-    def weight(row: FeaturePoints) -> int:
-        return row.best_points - row.points if adverse else row.points - row.worst_points
+    def _reasons(self, segment: doc.Segment, decision: Sequence[int], features: list[FeaturePoints]) -> list[Reason]:
+        """At most ``REASONS_MAX`` reasons, the rule that bound the outcome first; score reasons only where the score alone would have moved
+        the band (or first set it)."""
+        kind = Kind(decision[Out.KIND])
+        if kind in (Kind.FREEZE, Kind.UNFREEZE):
+            return [rule_reason(Block(decision[Out.CAUSE]).name.lower())]
+        if kind is Kind.CLOSE:
+            return [rule_reason("line_ended")]
+        bound = BOUND_NAMES[decision[Out.BOUND_BY]]
+        reasons = [] if bound == "band" else [rule_reason(bound)]
+        standing_band = self._policy.bands_by_code.get(decision[Out.PREVIOUS_BAND])
+        if standing_band != segment.bands[decision[Out.TARGET_BAND]].name:
+            reasons += self._score_reasons(features, adverse=kind is Kind.DECREASE)
+        return reasons[:REASONS_MAX]
 
-    ranked = sorted((row for row in features if weight(row) > 0), key=lambda row: -weight(row))
-    reasons = []
-    for row in ranked[:REASONS_MAX]:
-        feature = policy.features_by_name[row.feature]
-        wording = feature.adverse_text if adverse else feature.text
-        code = f"{row.feature}_{'missing' if row.value is None else 'low' if adverse else 'good'}"
-        reasons.append(Reason(code, row.feature, tuple(sorted(wording.items()))))
-    return reasons
+    def _score_reasons(self, features: list[FeaturePoints], *, adverse: bool) -> list[Reason]:
+        """Features by points lost (adverse) or won, most first, in scorecard order where equal; none that lost or won nothing."""
+        weights = [row.best_points - row.points if adverse else row.points - row.worst_points for row in features]
+        ranked = sorted((place for place, weight in enumerate(weights) if weight > 0), key=lambda place: -weights[place])
+        reasons = []
+        for row in (features[place] for place in ranked[:REASONS_MAX]):
+            feature = self._policy.features_by_name[row.feature]
+            code = f"{row.feature}_{'missing' if row.value is None else 'low' if adverse else 'good'}"
+            reasons.append(Reason(code, row.feature, dict(sorted((feature.adverse_text if adverse else feature.text).items()))))
+        return reasons
 
 
 def rule_reason(code: str) -> Reason:
     """The reason that a rule, not the score, gives."""
-    return Reason(code, None, tuple(sorted(RULE_TEXTS[code].items())))
+    return Reason(code, None, dict(sorted(RULE_TEXTS[code].items())))

@@ -11,10 +11,9 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from engine.core.layout import Col
 from engine.core.rows import blank_row
 from engine.core.tables import Ints
-from engine.core.windows import rebuild
+from engine.core.windows import rebuild_rows
 from engine.policy.compile import CompiledPolicy
 from engine.state.codec import RowCodec
 
@@ -63,8 +62,7 @@ class AccountCache:
                 self.rows,
                 slots[known],
             )
-            for slot in slots[known].tolist():
-                rebuild(self._program, self.rows[slot], self.rows[slot, Col.CLOCK])
+            rebuild_rows(self._program, self.rows, slots[known])
         for account, slot in zip(accounts, slots.tolist(), strict=True):
             self._slots[account] = slot
             self._held[slot] = account

@@ -113,38 +113,25 @@ def put_attributes(out: Bytes, at: int, row: Ints, names: Bytes, name_bounds: In
 
 
 @compiled
-def tiles_used(row: Ints, measure: Ints) -> int:
-    """How many tiles of a measure are not empty."""
-    if measure[Me.WIDTH] == 0:
-        return row[measure[Me.BASE]] != (MISSING if measure[Me.KIND] == MeasureKind.LAST_SEEN else 0)
-    used = 0
-    for cell in range(measure[Me.BASE], measure[Me.BASE] + measure[Me.TILES]):
-        used += row[cell] != 0
-    return used
-
-
-@compiled
-def put_tiles(out: Bytes, at: int, row: Ints, measure: Ints, used: int) -> int:
-    """Write a measure's tiles that are not empty, newest first."""
-    at = put_length(out, at, 2 * used, 0x90, 0xDC)
+def gather(row: Ints, measure: Ints, found: Ints) -> int:
+    """Put what is stored of a measure into ``found``: the gap and the cell of each tile that is not empty, newest first. How many integers."""
     base, tiles = measure[Me.BASE], measure[Me.TILES]
     if measure[Me.WIDTH] == 0:
-        out[at] = 0
-        return put_integer(out, at + 1, row[base])
-    place = tile_of(row[Col.CLOCK], measure[Me.OFFSET], measure[Me.WIDTH]) % tiles
-    before = 0
+        found[0], found[1] = 0, row[base]
+        return 0 if row[base] == (MISSING if measure[Me.KIND] == MeasureKind.LAST_SEEN else 0) else 2
+    head = tile_of(row[Col.CLOCK], measure[Me.OFFSET], measure[Me.WIDTH]) % tiles
+    n, before = 0, 0
     for age in range(tiles):
-        if row[base + place] != 0:
-            at = put_integer(out, at, age - before)
-            at = put_integer(out, at, row[base + place])
-            before = age
-        place = place - 1 if place > 0 else tiles - 1
-    return at
+        cell = row[base + head - age] if age <= head else row[base + head - age + tiles]
+        if cell != 0:
+            found[n], found[n + 1] = age - before, cell
+            n, before = n + 2, age
+    return n
 
 
 @compiled
-def put_row(out: Bytes, at: int, row: Ints, measures: Ints, names: Bytes, name_bounds: Ints) -> int:
-    """Write one row. Returns the place behind it."""
+def put_row(out: Bytes, at: int, row: Ints, measures: Ints, names: Bytes, name_bounds: Ints, found: Ints) -> int:
+    """Write one row. ``found`` is scratch. Returns the place behind it."""
     out[at] = 0x90 | PARTS
     out[at + 1] = FORMAT
     at = put_cells(out, at + 2, row, 0, FIXED_COLUMNS)
@@ -153,21 +140,30 @@ def put_row(out: Bytes, at: int, row: Ints, measures: Ints, names: Bytes, name_b
     at = put_cells(out, at, row, INSTALMENTS_AT, INSTALMENT_FIELDS * row[Col.INSTALMENTS])
     at = put_cells(out, at, row, FINGERPRINTS_AT, min(row[Col.FINGERPRINTS], FINGERPRINTS_MAX))
     at = put_attributes(out, at, row, names, name_bounds)
-    filled = 0
+    out[at] = 0xDE  # how many measures are filled is known behind them
+    count_at, filled = at + 1, 0
+    at += 3
     for m in range(measures.shape[0]):
-        filled += tiles_used(row, measures[m]) > 0
-    at = put_length(out, at, filled, 0x80, 0xDE)
-    for m in range(measures.shape[0]):
-        used = tiles_used(row, measures[m])
-        if used > 0:
-            at = put_integer(out, at, measures[m, Me.COLUMN])
-            at = put_tiles(out, at, row, measures[m], used)
+        length = gather(row, measures[m], found)
+        if length > 0:
+            filled += 1
+            at = put_cells(out, put_integer(out, at, measures[m, Me.COLUMN]), found, 0, length)
+    put_bytes(out, count_at, filled, 2)
     return at
 
 
 @compiled
 def put_rows(
-    out: Bytes, rows: Ints, slots: Ints, first: int, row_bytes_max: int, measures: Ints, names: Bytes, bounds: Ints, ends: Ints
+    out: Bytes,
+    rows: Ints,
+    slots: Ints,
+    first: int,
+    row_bytes_max: int,
+    measures: Ints,
+    names: Bytes,
+    bounds: Ints,
+    found: Ints,
+    ends: Ints,
 ) -> int:
     """Write rows ``slots[first:]`` one behind the other until ``out`` might overflow; ``ends[i]`` is the place behind row i. Returns the first
     place of ``slots`` that was not written."""
@@ -175,7 +171,7 @@ def put_rows(
     for i in range(first, slots.shape[0]):
         if at + row_bytes_max > out.shape[0]:
             return i
-        at = put_row(out, at, rows[slots[i]], measures, names, bounds)
+        at = put_row(out, at, rows[slots[i]], measures, names, bounds, found)
         ends[i] = at
     return slots.shape[0]
 
@@ -266,7 +262,7 @@ def get_tiles(data: Bytes, at: int, row: Ints, measures: Ints, m: int) -> int:
     length, at = get_length(data, at, 0x90, 0xDC)
     place = 0
     if m >= 0 and measures[m, Me.WIDTH] > 0:
-        place = tile_of(row[Col.CLOCK], measures[m, Me.OFFSET], measures[m, Me.WIDTH])
+        place = tile_of(row[Col.CLOCK], measures[m, Me.OFFSET], measures[m, Me.WIDTH]) % measures[m, Me.TILES]
     age = np.int64(0)
     for _ in range(length // 2 if at >= 0 else 0):
         gap, at = get_integer(data, at)
@@ -277,7 +273,7 @@ def get_tiles(data: Bytes, at: int, row: Ints, measures: Ints, m: int) -> int:
             return -1
         age += gap
         if m >= 0 and age < measures[m, Me.TILES]:
-            row[measures[m, Me.BASE] + (place - age) % measures[m, Me.TILES]] = value
+            row[measures[m, Me.BASE] + (place - age if age <= place else place - age + measures[m, Me.TILES])] = value
     return at
 
 
@@ -308,6 +304,15 @@ def get_row(data: Bytes, at: int, end: int, row: Ints, measures: Ints, names: By
     return at == end
 
 
+@compiled
+def get_rows(data: Bytes, bounds: Ints, rows: Ints, slots: Ints, measures: Ints, names: Bytes, name_bounds: Ints) -> int:
+    """Read value i, ``data[bounds[i]:bounds[i + 1]]``, into the blank ``rows[slots[i]]``. Returns the first malformed one, -1 if none is."""
+    for i in range(slots.shape[0]):
+        if not get_row(data, bounds[i], bounds[i + 1], rows[slots[i]], measures, names, name_bounds):
+            return i
+    return -1
+
+
 class RowCodec:
     """Encodes and decodes the rows of one layout."""
 
@@ -318,6 +323,7 @@ class RowCodec:
         self._bounds = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
         self._row_bytes_max = CELL_BYTES_MAX * (layout.width + len(layout.measures)) + len(self._names) + 4 * len(layout.measures) + 64
         self._out = np.empty(max(BUFFER_BYTES, self._row_bytes_max), np.uint8)
+        self._found = np.empty(2 * max([1, *(int(measure[Me.TILES]) for measure in layout.measures)]), np.int64)
 
     def encode(self, rows: Ints, slots: Ints) -> list[bytes]:
         """The values of ``rows[slots]``, in that order."""
@@ -325,7 +331,9 @@ class RowCodec:
         ends = np.zeros(len(slots), np.int64)
         first = 0
         while first < len(slots):
-            stop = put_rows(self._out, rows, slots, first, self._row_bytes_max, self._measures, self._names, self._bounds, ends)
+            stop = put_rows(
+                self._out, rows, slots, first, self._row_bytes_max, self._measures, self._names, self._bounds, self._found, ends
+            )
             buffer = self._out[: ends[stop - 1]].tobytes()
             begin = 0
             for end in ends[first:stop].tolist():
@@ -337,16 +345,14 @@ class RowCodec:
     def decode(self, accounts: Sequence[bytes], values: Sequence[bytes], rows: Ints, slots: Ints) -> None:
         """Read ``values`` into the blank ``rows[slots]``. Raises StateFormatError naming the account."""
         data = np.frombuffer(b"".join(values) + bytes(16), np.uint8)
-        at = 0
-        for account, value, slot in zip(accounts, values, slots.tolist(), strict=True):
-            end = at + len(value)
-            if not get_row(data, at, end, rows[slot], self._measures, self._names, self._bounds):
-                held = value[1] if len(value) > 1 else None
-                raise StateFormatError(
-                    f"the state of account {account.decode(errors='replace')} has format {held}; this engine reads {FORMAT}: "
-                    + ("run a newer engine" if held is not None and held > FORMAT else "the value is damaged, restore it from the journal")
-                )
-            at = end
+        bounds = np.cumsum([0, *map(len, values)])
+        bad = get_rows(data, bounds, rows, slots, self._measures, self._names, self._bounds)
+        if bad >= 0:
+            held = values[bad][1] if len(values[bad]) > 1 else None
+            raise StateFormatError(
+                f"the state of account {accounts[bad].decode(errors='replace')} has format {held}; this engine reads {FORMAT}: "
+                + ("run a newer engine" if held is not None and held > FORMAT else "the value is damaged, restore it from the journal")
+            )
 
 
 def _name(name: str) -> bytes:

@@ -12,17 +12,24 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from engine.errors import EngineError
 from engine.policy.document import Policy
 from engine.policy.promote import canonical_bytes, policy_hash, promote, rfc3339
+from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS, CREATE
 from schemas.topics import CONTROL
 
 TRANSACTIONAL_ID = "limit-engine-control"
 
 
 def active_policy(bootstrap: str) -> Policy | None:
-    """The policy of the newest activation in ``limit-control``, None if there is none."""
+    """The policy of the newest activation in ``limit-control``, None if there is none. Raises EngineError if the topic is not there."""
     consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap, isolation_level="read_committed", enable_auto_commit=False, consumer_timeout_ms=10_000
+        bootstrap_servers=bootstrap,
+        isolation_level="read_committed",
+        enable_auto_commit=False,
+        consumer_timeout_ms=10_000,
+        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
     )
     try:
+        if not consumer.partitions_for_topic(CONTROL.name):
+            raise EngineError(f"{CONTROL.name}: not there", where="topics", cure=CREATE)
         partition = TopicPartition(CONTROL.name, 0)
         consumer.assign([partition])
         end = consumer.end_offsets([partition])[partition]
@@ -63,7 +70,12 @@ def activation(policy: Policy, previous: Policy | None, issued_by: str, approved
 def publish(bootstrap: str, record: dict[str, Any], timestamp_ms: int | None = None) -> int:
     """Write a control record to every partition, in one transaction; the number of partitions."""
     producer = KafkaProducer(
-        bootstrap_servers=bootstrap, transactional_id=TRANSACTIONAL_ID, acks="all", max_request_size=CONTROL.bytes_max, max_block_ms=30_000
+        bootstrap_servers=bootstrap,
+        transactional_id=TRANSACTIONAL_ID,
+        acks="all",
+        max_request_size=CONTROL.bytes_max,
+        max_block_ms=30_000,
+        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
     )
     try:
         producer.init_transactions()

@@ -30,7 +30,6 @@ from engine.core.tables import FACTS, Ints, Me, MeasureKind, Ru
 from engine.core.windows import bits_set, rebuild, tile_of
 from engine.policy.compile import CompiledPolicy
 from engine.policy.expand import expanded_measures
-from engine.policy.explain import explain
 from engine.state.codec import RowCodec
 from engine.stream.render import Renderer, instant
 
@@ -71,12 +70,12 @@ def _judged(policy: CompiledPolicy, application: str, row: Ints, now_ms: int) ->
         bucket = observe_arrears(t, row, row[Col.CLOCK])
         evaluate(t, row, decisions, 0, 0, bucket)
         held[0, Out.EXPOSURE :] = decisions[0, Out.EXPOSURE :]
-    renderer = Renderer(policy, application, 0)
+    renderer, judged = Renderer(policy, application, 0), held[0].tolist()
     if has_profile or not t[Ru.NEEDS_PROFILE]:
-        assessment = renderer.trace(held[0], explain(policy, held[0]))
+        assessment = renderer.assess(judged)
     return {
         "judged_at": instant(int(row[Col.CLOCK])),
-        "standing": renderer.standing(held[0], Out.LIMIT, Out.BAND, Out.BLOCKS, Out.STANDING),
+        "standing": renderer.standing(judged, Out.LIMIT, Out.BAND, Out.BLOCKS, Out.STANDING),
         "assessment": assessment,
     }
 

@@ -52,6 +52,11 @@ def log_record(topic: Topic, offset: int, value: bytes) -> LogRecord:
         return LogRecord(topic, offset, MISSING, b"", value)
 
 
+def in_time(record: LogRecord) -> tuple[bool, bool, int, Topic, int]:
+    """Sorts records into the order in which they are taken; the activation is before everything."""
+    return record.offset > 0, record.at_ms == MISSING, record.at_ms, record.topic, record.offset
+
+
 def activation(policy: Policy) -> LogRecord:
     """The control record that puts a policy in force before everything else; a policy that was not promoted is promoted as a first version."""
     if any(measure.column is None for measure in policy.measures):
@@ -75,7 +80,7 @@ def decide(
     machine = DecisionMachine(application, 0, 1, key, cache_accounts)
     states: dict[bytes, bytes] = {}
     tick_ms = MISSING
-    for batch in batches(sorted(records, key=lambda r: (r.at_ms == MISSING, r.at_ms, r.topic, r.offset)), machine):
+    for batch in batches(sorted(records, key=in_time), machine):
         prepared = machine.prepare(batch)
         if prepared.missing:
             machine.admit(prepared.missing, [states.get(account) for account in prepared.missing])

@@ -6,17 +6,17 @@ known here; the producer adds it as ``ce_time``.
 
 from __future__ import annotations
 
-import json
 import uuid
+from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
+from pydantic_core import to_json
+
 from engine.core.layout import MISSING, Block, Kind, Out, Refused, Standing
-from engine.core.tables import Ints
-from engine.policy import document as doc
 from engine.policy.compile import CompiledPolicy
-from engine.policy.explain import Explanation, explain
+from engine.policy.explain import Explainer, Explanation
 from engine.state.record import Output
 from schemas import cloudevents as ce
 from schemas.topics import ADVISORIES, CHANGES
@@ -25,8 +25,6 @@ IDS: Final = uuid.UUID("6f0c1d52-5a0e-5b7e-9a44-6c2d1b0f7e31")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SHARD_HEADER: Final = "shard"
 OUTPUT_SEQUENCE_HEADER: Final = "output_sequence"
-
-_encoder = json.JSONEncoder(ensure_ascii=False, separators=(",", ":"))
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,17 +49,18 @@ class Renderer:
 
     def __init__(self, policy: CompiledPolicy, application: str, shard: int) -> None:
         self._policy = policy
+        self._explainer = Explainer(policy)
         self._source = f"/{application}".encode()
         self._shard = str(shard).encode()
         document = policy.document
         self._reference = {"name": document.policy, "version": document.version, "hash": policy.hash}
 
-    def render(self, decision: Ints, account: bytes, cause: Cause, output_sequence: int) -> Output:
+    def render(self, decision: Sequence[int], account: bytes, cause: Cause, output_sequence: int) -> Output:
         """One decision as the record that announces it; ``output_sequence`` counts the shard's outputs."""
         kind = Kind(decision[Out.KIND])
         is_answer = kind in (Kind.COMMAND_ACCEPTED, Kind.COMMAND_REFUSED)
         body = self._command_result(decision, kind, cause) if is_answer else self._change(decision, kind)
-        what = f"result:{cause.id}" if is_answer else str(int(decision[Out.SEQUENCE]))
+        what = f"result:{cause.id}" if is_answer else str(decision[Out.SEQUENCE])
         event_id = str(uuid.uuid5(IDS, f"{account.decode()}:{what}"))
         value = {
             "event_id": event_id,
@@ -84,38 +83,38 @@ class Renderer:
             (OUTPUT_SEQUENCE_HEADER, str(output_sequence).encode()),
         )
         topic = ADVISORIES.name if is_answer else CHANGES.name
-        return Output(topic, account, _encoder.encode(value).encode(), headers)
+        return Output(topic, account, to_json(value), headers)
 
     @staticmethod
-    def _command_result(decision: Ints, kind: Kind, cause: Cause) -> dict[str, Any]:
+    def _command_result(decision: Sequence[int], kind: Kind, cause: Cause) -> dict[str, Any]:
         refused = kind is Kind.COMMAND_REFUSED
         return {
             "kind": "command_result",
             "command_id": cause.id,
             "result": "refused" if refused else "accepted",
             "reason": Refused(decision[Out.CAUSE]).name.lower() if refused else None,
-            "sequence": int(decision[Out.SEQUENCE]),
+            "sequence": decision[Out.SEQUENCE],
         }
 
-    def _change(self, decision: Ints, kind: Kind) -> dict[str, Any]:
-        explanation = explain(self._policy, decision)
+    def _change(self, decision: Sequence[int], kind: Kind) -> dict[str, Any]:
+        explanation = self._explainer.explain(decision)
         return {
-            "sequence": int(decision[Out.SEQUENCE]),
+            "sequence": decision[Out.SEQUENCE],
             "kind": kind.name.lower(),
             "previous": self.standing(decision, Out.PREVIOUS_LIMIT, Out.PREVIOUS_BAND, Out.PREVIOUS_BLOCKS, Out.PREVIOUS_STANDING),
             "standing": self.standing(decision, Out.LIMIT, Out.BAND, Out.BLOCKS, Out.STANDING),
             "score": explanation.score,
-            "trace": self.trace(decision, explanation),
-            "reasons": [{"code": r.code, "feature": r.feature, "text": dict(r.text)} for r in explanation.reasons],
+            "trace": trace_of(explanation),
+            "reasons": [{"code": r.code, "feature": r.feature, "text": r.text} for r in explanation.reasons],
             "advice": [],
         }
 
-    def standing(self, decision: Ints, limit_at: Out, band_at: Out, blocks_at: Out, standing_at: Out) -> dict[str, Any]:
+    def standing(self, decision: Sequence[int], limit_at: Out, band_at: Out, blocks_at: Out, standing_at: Out) -> dict[str, Any]:
         """The standing whose parts are in these columns of a decision."""
-        limit, band, blocks = int(decision[limit_at]), int(decision[band_at]), int(decision[blocks_at])
+        limit, band, blocks = decision[limit_at], decision[band_at], decision[blocks_at]
         state = Standing(decision[standing_at])
-        named = [block.name.lower() for block in Block if blocks >> block & 1]
-        exposure, as_of = int(decision[Out.EXPOSURE]), int(decision[Out.EXPOSURE_AS_OF])
+        named = [block.name.lower() for block in Block if blocks >> block & 1] if blocks else []
+        exposure, as_of = decision[Out.EXPOSURE], decision[Out.EXPOSURE_AS_OF]
         return {
             "state": state.name.lower(),
             "limit_minor": limit,
@@ -133,29 +132,28 @@ class Renderer:
             "exposure_as_of": None if as_of == MISSING else instant(as_of),
         }
 
-    def trace(self, decision: Ints, explanation: Explanation) -> dict[str, Any]:
+    def assess(self, decision: Sequence[int]) -> dict[str, Any]:
         """The arithmetic of a decision, by name."""
-        segment = self._policy.segments[decision[Out.SEGMENT]]
-        assert segment is not None
-        return {
-            "segment": explanation.segment,
-            "base_points": explanation.base_points,
-            "features": [
-                {"feature": row.feature, "value": row.value, "bin_at_least": _lower(segment, place, row.bin), "points": row.points}
-                for place, row in enumerate(explanation.features)
-            ],
-            "score": explanation.score,
-            "target_band": explanation.target_band,
-            "target_limit_minor": explanation.target_limit_minor,
-            "caps": dict(explanation.caps),
-            "bound_by": explanation.bound_by,
-            "guard": explanation.guard,
-            "days_past_due": explanation.days_past_due,
-            "bucket": explanation.bucket,
-            "warming_up": explanation.warming_up,
-            "forced": bool(decision[Out.FORCED]),
-        }
+        return trace_of(self._explainer.explain(decision))
 
 
-def _lower(segment: doc.Segment, place: int, chosen: int) -> int | None:
-    return None if chosen < 0 else segment.scorecard[place].bins[chosen].at_least
+def trace_of(explanation: Explanation) -> dict[str, Any]:
+    """An explanation as the contract's trace."""
+    return {
+        "segment": explanation.segment,
+        "base_points": explanation.base_points,
+        "features": [
+            {"feature": row.feature, "value": row.value, "bin_at_least": row.bin_at_least, "points": row.points}
+            for row in explanation.features
+        ],
+        "score": explanation.score,
+        "target_band": explanation.target_band,
+        "target_limit_minor": explanation.target_limit_minor,
+        "caps": explanation.caps,
+        "bound_by": explanation.bound_by,
+        "guard": explanation.guard,
+        "days_past_due": explanation.days_past_due,
+        "bucket": explanation.bucket,
+        "warming_up": explanation.warming_up,
+        "forced": explanation.forced,
+    }

@@ -257,13 +257,17 @@ class Shard:
             await self._load(prepared)
         tick_ms = max(self._alignment.tick_ms, self._tick(batch))
         record = self._machine.execute(prepared, tick_ms)
+        journal = record.encode()
+        if not self._machine.fits(record, len(journal)):
+            self._machine.take_back(record)
+            return
         problem = self._rejects.problem(len(batch), record.dead_letters)
         if problem is not None:
             raise ShardStoppedError(problem[0], where=f"shard {self.number}", cure=problem[1])
         # 6. Commit: one transaction, the journal record first.
         assert self._producer is not None
         outputs = [*record.outputs, *dead_letters(batch, record.dead_letters, self.number)]
-        offset = await self._producer.commit(record.encode(), outputs)
+        offset = await self._producer.commit(journal, outputs)
         self._alignment.settle(batch, tick_ms)
         # 8. Apply.
         await self._apply_own(record, offset)
@@ -273,9 +277,8 @@ class Shard:
     async def _next_batch(self) -> Batch:
         """Wait for records; meanwhile look each second whether the store still is where it was (step 10)."""
         while True:
-            batch = self._alignment.take(
-                self._settings.shard.batch_records, self._machine.accounts_per_batch, has_policy=self._machine.policy is not None
-            )
+            most = min(self._settings.shard.batch_records, self._machine.records_per_batch)
+            batch = self._alignment.take(most, self._machine.accounts_per_batch, has_policy=self._machine.policy is not None)
             if batch is not None:
                 self._enter(State.RUNNING)
                 return batch

@@ -11,6 +11,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from engine.errors import EngineError
 from schemas.topics import FOREVER, INPUTS, TOPICS, TopicSpec
 
+BOOTSTRAP_TIMEOUT_MS: Final = 5_000  # how long a command waits for a broker's first answer
 AHEAD_MS_MAX: Final = 3_600_000
 LONG_MAX: Final = 2**63 - 1
 DAY_MS: Final = 86_400_000
@@ -37,7 +38,12 @@ class TopicState:
 
 def connect(bootstrap: str) -> KafkaAdminClient:
     """An admin client. Raises KafkaError when no broker answers."""
-    return KafkaAdminClient(bootstrap_servers=bootstrap, client_id="limit-engine-topics", request_timeout_ms=10_000)
+    return KafkaAdminClient(
+        bootstrap_servers=bootstrap,
+        client_id="limit-engine-topics",
+        request_timeout_ms=10_000,
+        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
+    )
 
 
 def settings_of(spec: TopicSpec, retention_ms: int) -> dict[str, str]:

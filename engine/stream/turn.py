@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
+from pydantic_core import from_json
 
 from engine import __version__
 from engine.core.decide import run
@@ -35,10 +36,11 @@ from engine.state.store import applied_of
 from engine.stream.decode.decoder import Decoded, Decoder, Reject, decode_control
 from engine.stream.records import Batch, Chunk
 from engine.stream.render import Cause, Renderer
-from schemas.topics import INPUTS
+from schemas.topics import INPUTS, JOURNAL_BYTES_MAX
 
 DECISIONS_AT_ONCE: Final = 1024
 RECORD_BYTES_TARGET: Final = 4_000_000
+RECORD_BYTES_MAX: Final = JOURNAL_BYTES_MAX - 4_096
 ACCOUNTS_MAX: Final = 4_000
 Origin = Callable[[int], tuple[Topic, int]]
 CAUSE_KINDS: Final = {Topic.PROFILE: "profile", Topic.COMMAND: "command"}
@@ -57,7 +59,8 @@ class Prepared:
 
 
 class DecisionMachine:
-    """One shard's machine. ``cache_accounts`` bounds its memory; a batch never holds more accounts than ``accounts_per_batch``."""
+    """One shard's machine. ``cache_accounts`` bounds its memory; a batch never holds more accounts than ``accounts_per_batch``, and should not
+    hold more records than ``records_per_batch``."""
 
     def __init__(self, application: str, shard: int, partitions: int, key: FingerprintKey, cache_accounts: int) -> None:
         self.shard = shard
@@ -71,12 +74,17 @@ class DecisionMachine:
         self._decoder: Decoder | None = None
         self._cache: AccountCache | None = None
         self._renderer: Renderer | None = None
-        self._account_bytes = 1_000.0  # running mean of an encoded account
+        self._bytes_per_record = 1_000.0  # what an input record adds to the journal: rises at once, falls slowly
 
     @property
     def accounts_per_batch(self) -> int:
-        """How many accounts a batch may touch so that its journal record stays near 4 MB."""
-        return max(1, min(ACCOUNTS_MAX, self._cache_accounts, int(RECORD_BYTES_TARGET / self._account_bytes)))
+        """How many accounts a batch may touch."""
+        return min(ACCOUNTS_MAX, self._cache_accounts)
+
+    @property
+    def records_per_batch(self) -> int:
+        """How many records a batch may have so that its journal record stays near 4 MB, as far as the last ones tell."""
+        return max(1, int(RECORD_BYTES_TARGET / self._bytes_per_record))
 
     @property
     def sequence(self) -> int:
@@ -155,6 +163,20 @@ class DecisionMachine:
             counts=tuple(sorted(counts.items())),
         )
 
+    def fits(self, record: JournalRecord, size: int) -> bool:
+        """Learn from an executed batch's record, which has ``size`` bytes. False if it is too large to be committed: then ``take_back``, and
+        take fewer."""
+        now = size / record.events
+        self._bytes_per_record = max(now, self._bytes_per_record + (now - self._bytes_per_record) / 4)
+        return size <= RECORD_BYTES_MAX
+
+    def take_back(self, record: JournalRecord) -> None:
+        """Be as before the batch that was executed last. Not for one with a control record."""
+        assert self._cache is not None
+        self._sequence -= 1
+        self._outputs -= len(record.outputs)
+        self._cache.forget()
+
     # Control
 
     def _enforce(self, policy: Policy) -> None:
@@ -196,8 +218,8 @@ class DecisionMachine:
         place = 0
         while place < len(order):
             place, count = run(policy.program, cache.rows, events, order, profiles, place, decisions, verdicts, facts)
-            for decision in decisions[:count]:
-                topic, index = origin(int(decision[Out.EVENT]))
+            for decision in decisions[:count].tolist():
+                topic, index = origin(decision[Out.EVENT])
                 occurred_at = int(events[Ev.OCCURRED_AT, decision[Out.EVENT]])
                 outputs.append(self._render(prepared.batch.chunks[topic], index, occurred_at, decision, len(outputs)))
         changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE)
@@ -206,9 +228,6 @@ class DecisionMachine:
         touched = np.flatnonzero(is_touched[slots])
         values = cache.encoded(slots[touched])
         accounts = tuple((prepared.accounts[i], value) for i, value in zip(touched.tolist(), values, strict=True))
-        if accounts:
-            mean = sum(map(len, values)) / len(values) + 40
-            self._account_bytes += (mean - self._account_bytes) / 4
         return accounts, tuple(outputs), verdicts
 
     @staticmethod
@@ -234,13 +253,13 @@ class DecisionMachine:
 
         return events, places[accepted[places]], origin
 
-    def _render(self, chunk: Chunk, index: int, occurred_at_ms: int, decision: Ints, before: int) -> Output:
+    def _render(self, chunk: Chunk, index: int, occurred_at_ms: int, decision: Sequence[int], before: int) -> Output:
         """The output for a decision on a record of ``chunk``; ``before`` outputs of this batch stand before it."""
         account, value = chunk.keys[index], chunk.values[index]
         assert self._renderer is not None
         assert account is not None
         assert value is not None
-        plain = json.loads(value)
+        plain = from_json(value)
         plain = plain["data"] if "specversion" in plain else plain
         cause = Cause(
             kind=CAUSE_KINDS.get(chunk.topic, "event"),

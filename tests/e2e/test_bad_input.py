@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import pytest
@@ -33,6 +34,8 @@ def value_of(publisher: Publisher, case: dict[str, Any]) -> bytes | None:
         return None
     if "bytes" in case:
         return bytes.fromhex(case["bytes"])
+    if "noise" in case:
+        return Random(1).randbytes(case["noise"])
     if "value" in case:
         return str(case["value"]).encode()
     record = publisher.good(case["topic"]) | case.get("change", {})
