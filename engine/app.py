@@ -14,9 +14,9 @@ from collections.abc import Callable
 from typing import Any, Final
 
 import faust
-import redis
 import structlog
 from kafka.errors import KafkaError
+from redis.exceptions import RedisError
 from yarl import URL
 
 from engine import __version__, logs
@@ -24,7 +24,7 @@ from engine.core.layout import Topic
 from engine.errors import EngineError
 from engine.metrics import serve_metrics
 from engine.settings import Settings
-from engine.state.redis_store import RedisStore, connect
+from engine.state.redis_store import EVICTION_CURE, RedisStore, connect, eviction_problem
 from engine.state.store import ShardStore
 from engine.stream import topics
 from engine.stream.transport import BatchTransport
@@ -98,6 +98,7 @@ def create_app(settings: Settings, partitions: int) -> faust.App:
     @app.task  # type: ignore[untyped-decorator]
     async def watchdog() -> None:
         while not app.should_stop:
+            worker.look_at_group()
             stalled = worker.stalled()
             if stalled:
                 # Nothing here can be trusted any more, not even an orderly end: a supervisor starts the worker again.
@@ -138,17 +139,18 @@ def await_deployment(settings: Settings) -> int:
         admin.close()
     for problem in topics.problems(states):
         raise problem
-    _await("Redis", settings.redis.address, lambda: _check_redis(settings.redis.url), redis.RedisError)
+    _await("Redis", settings.redis.address, lambda: asyncio.run(_check_redis(settings.redis.url)), RedisError)
     return next(state.partitions for state in states if state.name == INPUTS[Topic.CONTROL].name)
 
 
-def _check_redis(url: str) -> None:
-    with redis.Redis.from_url(url, socket_timeout=5, socket_connect_timeout=5) as client:
-        policy = client.info("memory").get("maxmemory_policy", "noeviction")
-    if policy != "noeviction":
-        raise EngineError(
-            f"maxmemory-policy is {policy}: it may evict accounts", where="Redis", cure="CONFIG SET maxmemory-policy noeviction"
-        )
+async def _check_redis(url: str) -> None:
+    client = connect(url)
+    try:
+        problem = await eviction_problem(client)
+    finally:
+        await client.aclose()
+    if problem is not None:
+        raise EngineError(problem, where="Redis", cure=EVICTION_CURE)
 
 
 def _await(what: str, address: str, ask: Callable[[], object], away: type[Exception]) -> None:

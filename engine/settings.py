@@ -81,6 +81,8 @@ class Redis(_Section):
     def address(self) -> str:
         """The URL as it may be shown: without a password."""
         parts = urlsplit(self.url)
+        if parts.scheme == "unix":
+            return f"unix://{parts.path}"
         host = parts.netloc.rpartition("@")[2]
         return parts._replace(netloc=f"***@{host}" if "@" in parts.netloc else host, query="").geturl()
 
@@ -90,7 +92,7 @@ class Shard(_Section):
 
     batch_records: Annotated[int, Field(ge=1, le=200_000)] = 20_000
     buffer_records: Annotated[int, Field(ge=1, le=1_000_000)] = 40_000
-    cache_accounts: Annotated[int, Field(ge=1, le=5_000_000)] = 20_000
+    cache_accounts: Annotated[int, Field(ge=1, le=5_000_000)] = 10_000
     reject_ratio_max: Annotated[float, Field(gt=0, le=1)] = 0.5
     reject_run_max: Annotated[int, Field(ge=1)] = 1_000
     watchdog_s: Seconds = 30.0

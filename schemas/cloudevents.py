@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import Annotated, Any, Final, Literal
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, ConfigDict, Field
 
-from schemas.common import Identifier, Word
+from schemas.common import SOURCE_LENGTH_MAX, Identifier, Word
 
 SPEC_VERSION: Final = "1.0"
 ID: Final = "ce_id"
@@ -30,8 +30,8 @@ class Structured(BaseModel):
 
     model_config = ConfigDict(extra="allow", strict=True, frozen=True)
 
-    specversion: Word
+    specversion: Literal["1.0"]
     id: Identifier
-    source: Word
+    source: Annotated[str, Field(min_length=1, max_length=SOURCE_LENGTH_MAX)]
     type: Word
     data: dict[str, Any]

@@ -8,13 +8,14 @@ offset; a day is a calendar date of the policy's zone, or an instant that is tur
 from __future__ import annotations
 
 import re
-from datetime import date, datetime
+from datetime import UTC, date, datetime
 from typing import Annotated, Any, Final
 
 from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, WithJsonSchema
 
 AMOUNT_MINOR_MAX: Final = 2**53 - 1
 VALUE_BYTES_MAX: Final = 131_072
+SOURCE_LENGTH_MAX: Final = 500
 
 _INSTANT: Final = re.compile(r"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d)(?:\.(\d{1,9}))?(Z|[+-]\d\d:\d\d)", re.ASCII)
 _DATE: Final = re.compile(r"\d{4}-\d\d-\d\d", re.ASCII)
@@ -30,7 +31,12 @@ def parse_instant(value: object) -> datetime:
     if match is None:
         raise ValueError("must be an RFC 3339 time with seconds and offset, such as 2026-03-01T08:15:30+08:00")
     seconds, fraction, offset = match.groups()
-    return datetime.fromisoformat(f"{seconds}.{(fraction or '0')[:6].ljust(6, '0')}{offset}")
+    moment = datetime.fromisoformat(f"{seconds}.{(fraction or '0')[:6].ljust(6, '0')}{offset}")
+    try:
+        moment.astimezone(UTC)
+    except OverflowError:
+        raise ValueError("must lie in the years 1 to 9999 of UTC") from None
+    return moment
 
 
 def parse_day(value: object) -> date:

@@ -36,7 +36,7 @@ def decide(
     has_rejects = False
     for journal in offline.decide(records, settings.key, settings.application):
         for output in journal.outputs:
-            sys.stdout.write(f'{{"topic":"{output.topic}","value":{output.value.decode()}}}\n')
+            sys.stdout.buffer.write(b'{"topic":"%s","value":%s}\n' % (output.topic.encode(), output.value))
         for reject in journal.dead_letters:
             has_rejects = True
             _, line = read[reject.offset - 1]

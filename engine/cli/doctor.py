@@ -126,6 +126,7 @@ def _redis(settings: Any) -> list[dict[str, Any]]:
     from redis.retry import Retry
 
     from engine.state import keys
+    from engine.state.redis_store import EVICTION_CURE
 
     url = settings.redis.address
     try:
@@ -141,7 +142,7 @@ def _redis(settings: Any) -> list[dict[str, Any]]:
         _finding(f"Redis at {url}: {name} {server.get(f'{name}_version') or server['redis_version']}, {memory['used_memory_human']} used"),
         _finding(
             f"maxmemory-policy is {policy}",
-            "" if policy == "noeviction" else "CONFIG SET maxmemory-policy noeviction",
+            "" if policy == "noeviction" else EVICTION_CURE,
             ok=policy == "noeviction",
         ),
     ]

@@ -13,8 +13,12 @@ from engine.core.windows import bits_set, day_of, window_start
 @compiled
 def begins_before_history(t: Ints, row: Ints, measure: int, tiles: int) -> bool:
     """Whether a window of ``measure`` is partial: it begins before the account's first record, or before the measure was added."""
-    start = window_start(t, measure, row[Col.CLOCK], tiles)
-    return start < row[Col.FIRST_AT] or start < t[measure + Me.ADDED_AT]
+    known_since = max(row[Col.FIRST_AT], t[measure + Me.ADDED_AT])
+    latest_start = row[Col.CLOCK] - (tiles - 1) * t[measure + Me.WIDTH]
+    if latest_start < known_since:
+        return True
+    # It begins less than a tile before that; mostly this decides without a division.
+    return latest_start - t[measure + Me.WIDTH] < known_since and window_start(t, measure, row[Col.CLOCK], tiles) < known_since
 
 
 @compiled

@@ -136,7 +136,7 @@ class Explainer:
 
     def _reasons(self, segment: doc.Segment, decision: Sequence[int], features: list[FeaturePoints]) -> list[Reason]:
         """At most ``REASONS_MAX`` reasons, the rule that bound the outcome first; score reasons only where the score alone would have moved
-        the band (or first set it)."""
+        the band (or first set it), or where nothing but the band says what the limit is."""
         kind = Kind(decision[Out.KIND])
         if kind in (Kind.FREEZE, Kind.UNFREEZE):
             return [rule_reason(Block(decision[Out.CAUSE]).name.lower())]
@@ -145,7 +145,7 @@ class Explainer:
         bound = BOUND_NAMES[decision[Out.BOUND_BY]]
         reasons = [] if bound == "band" else [rule_reason(bound)]
         standing_band = self._policy.bands_by_code.get(decision[Out.PREVIOUS_BAND])
-        if standing_band != segment.bands[decision[Out.TARGET_BAND]].name:
+        if not reasons or standing_band != segment.bands[decision[Out.TARGET_BAND]].name:
             reasons += self._score_reasons(features, adverse=kind is Kind.DECREASE)
         return reasons[:REASONS_MAX]
 

@@ -182,7 +182,7 @@ def known_keys(path: Path, plain: object) -> list[str]:
             fields = [field for model in models for name, field in model.model_fields.items() if (field.alias or name) == step]
             models = [model for field in fields for model in _models_in(field.annotation)]
         if isinstance(plain, dict) and "kind" in plain:
-            models = [model for model in models if _has_kind(model, plain["kind"])]
+            models = [model for model in models if _has_kind(model, plain["kind"])] or models  # a kind that none has narrows nothing
     return list(dict.fromkeys(field.alias or name for model in models for name, field in model.model_fields.items()))
 
 

@@ -34,6 +34,11 @@ def topic_clock(topic: str) -> str:
     return f"clock:{topic}"
 
 
+def topic_id(topic: str) -> str:
+    """Field: Kafka's own id of an input topic, which another topic of that name does not have."""
+    return f"topic_id:{topic}"
+
+
 def bucket_of(account: bytes) -> int:
     """The bucket that an account lies in, for ever: CRC-32 of its id modulo 256."""
     return zlib.crc32(account) & (BUCKETS - 1)

@@ -34,6 +34,10 @@ class MemoryStore:
         self._fields.update(fields_of(record, journal_offset))
         return record.sequence
 
+    async def problem(self) -> str | None:
+        """See ``ShardStore``."""
+        return None
+
     async def accounts(self, bucket: int) -> AsyncIterator[tuple[bytes, bytes]]:
         """See ``ShardStore``."""
         for item in sorted(self._buckets[bucket].items()):

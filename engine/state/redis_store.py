@@ -23,6 +23,7 @@ from engine.state.record import JournalRecord
 from engine.state.store import Loaded, fields_of
 
 TIMEOUT_S: Final = 5.0
+EVICTION_CURE: Final = "CONFIG SET maxmemory-policy noeviction"
 
 
 class StoreAway(OSError):
@@ -90,6 +91,10 @@ class RedisStore:
             arguments += [b"%d" % len(flat), *flat]
         return int(await self._run(APPLY, names, arguments))
 
+    async def problem(self) -> str | None:
+        """See ``ShardStore``."""
+        return await self._call(eviction_problem(self._redis))
+
     async def accounts(self, bucket: int) -> AsyncIterator[tuple[bytes, bytes]]:
         """See ``ShardStore``."""
         held = await self._call(self._redis.hgetall(self._keys.accounts(bucket)))
@@ -113,7 +118,7 @@ class RedisStore:
 
 
 async def eviction_problem(redis: Redis) -> str | None:
-    """Why this Redis may not hold limits: it may evict them. None if it may not, or does not tell."""
+    """That this Redis may evict accounts; None if it may not, or does not tell."""
     memory = await redis.info("memory")
     policy = memory.get("maxmemory_policy", "noeviction")
-    return None if policy == "noeviction" else f"maxmemory-policy is {policy}: keys may be evicted"
+    return None if policy == "noeviction" else f"maxmemory-policy is {policy}: it may evict accounts"

@@ -34,6 +34,9 @@ class ShardStore(Protocol):
         """Apply ``record`` if the applied sequence is the one before it, else do nothing. Returns the applied sequence afterwards: equal to
         ``record.sequence`` when done (now or before), lower when the store lacks earlier records, higher when it is further."""
 
+    async def problem(self) -> str | None:
+        """Why this store may not hold limits, None if it may."""
+
     def accounts(self, bucket: int) -> AsyncIterator[tuple[bytes, bytes]]:
         """The (account id, encoded state) pairs of one of the 256 buckets, in ascending order of id."""
 

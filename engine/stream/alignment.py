@@ -114,7 +114,9 @@ class Alignment:
         if delivery.first > lane.position:
             raise GapError(lane.topic, lane.position, delivery.first)
         chunk = delivery.chunk
-        assert not chunk.offsets or delivery.first <= chunk.offsets[0] <= chunk.offsets[-1] < delivery.next, "records outside their delivery"
+        assert not chunk.offsets or delivery.first <= chunk.offsets[0] <= chunk.offsets[-1] < delivery.next, (
+            "records outside their delivery"
+        )
         known = int(np.searchsorted(chunk.offsets, lane.position)) if chunk.offsets else 0
         if known:
             chunk = chunk.slice(known, len(chunk))

@@ -5,6 +5,9 @@ doubt: then nobody here may assume anything, the producer is dropped without wai
 happened. One thing must never be done: to send a commit request (EndTxn) again in the same epoch when it got no answer, because the late first
 copy could commit half of the *next* transaction. aiokafka repeats it; ``_OnceEndTxn`` does not. And aiokafka commits a transaction of which a
 send has failed; so every send is awaited before the commit.
+
+aiokafka has no setting for a codec's level. Measured on journal records: zstd at level 1 takes 5 ms for 1.6 MB of account states, 11 ms at
+aiokafka's level 3, which saves 2 % more; lz4 at aiokafka's level 9 takes 124 ms and saves less than either.
 """
 
 from __future__ import annotations
@@ -14,14 +17,16 @@ import time
 from collections.abc import Iterable, Sequence
 from typing import Any, Final
 
+import cramjam
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import CoordinationType
 from aiokafka.errors import KafkaError, ProducerFenced
 from aiokafka.producer.sender import EndTxnHandler, Sender
+from aiokafka.record._crecords import default_records
 
 from engine.state.record import Output
 from schemas import cloudevents as ce
-from schemas.topics import JOURNAL
+from schemas.topics import DEAD_LETTERS, JOURNAL
 
 REQUEST_BYTES_MAX: Final = JOURNAL.bytes_max
 BATCH_BYTES: Final = 512 * 1024  # of outputs; a larger record travels alone. Brokers judge a batch by the bound of its topic's messages
@@ -62,6 +67,13 @@ class _OnceSender(Sender):  # type: ignore[misc]
         await _OnceEndTxn(self, commit_result).do(node_id)
 
 
+def _quick_zstd(payload: bytes, level: int = 1) -> bytes:
+    return bytes(cramjam.zstd.compress(payload, level=level))
+
+
+default_records.zstd_encode = _quick_zstd  # the batch builder finds it there
+
+
 class ShardProducer:
     """The producer of one shard's owner, from ``start`` until ``drop``."""
 
@@ -76,7 +88,7 @@ class ShardProducer:
             request_timeout_ms=int(deadline_s * 1000),
             max_request_size=REQUEST_BYTES_MAX,
             max_batch_size=REQUEST_BYTES_MAX,
-            compression_type="zstd",  # smaller and four times cheaper here than lz4 at the level that aiokafka takes
+            compression_type="zstd",
         )
         sender = self._producer._sender
         self._producer._sender = _OnceSender(
@@ -132,9 +144,10 @@ class ShardProducer:
         """Hand outputs of one topic over in as few batches as possible; what must still be awaited."""
         producer, handed_over = self._producer, []
         decided_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ms / 1000)) + f".{now_ms % 1000:03}Z"
+        own_headers = () if topic == DEAD_LETTERS.name else ((ce.TIME, decided_at.encode()),)  # a dead letter keeps the one it came with
         builder = producer.create_batch()
         for output in outputs:
-            headers = [*output.headers, (ce.TIME, decided_at.encode())]
+            headers = [*output.headers, *own_headers]
             size = len(output.value or b"") + len(output.key or b"")
             if builder.record_count() and builder.size() + size > BATCH_BYTES:
                 handed_over.append(await producer.send_batch(builder, topic, partition=self._shard))

@@ -9,7 +9,7 @@ import numpy.typing as npt
 
 from engine.core.layout import Topic
 
-Headers = tuple[tuple[str, bytes], ...]
+Headers = tuple[tuple[str, bytes | None], ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,12 +44,14 @@ class Chunk:
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What a fetch brought of one topic partition: the records between the positions ``first`` (inclusive) and ``next`` (exclusive), and the end
-    of what could have been read at that moment (``stable``, the last stable offset)."""
+    of what could have been read at that moment (``stable``, the last stable offset). ``is_gone``: the log does not have ``first`` (any more), and
+    nothing was read."""
 
     chunk: Chunk
     first: int
     next: int
     stable: int
+    is_gone: bool = False
 
 
 @dataclass(frozen=True, slots=True)

@@ -43,6 +43,9 @@ class Replay:
 
     async def again(self, record: JournalRecord, inputs: Mapping[Topic, Chunk]) -> JournalRecord:
         """What the machine makes of the inputs that ``record`` cut (of each topic the records between its offsets) at its tick."""
+        if record.sequence == 1:  # which topics these were is no matter of the decisions
+            told = dict(record.fields)
+            self._machine.topic_ids = {name: told[keys.topic_id(name)].decode() for name in TOPICS if keys.topic_id(name) in told}
         batch = self.batch(record, inputs)
         prepared = self._machine.prepare(batch)
         if prepared.missing:

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from typing import Final, Protocol, TypeVar
@@ -27,7 +27,7 @@ from engine.settings import Settings
 from engine.state import keys
 from engine.state.codec import StateFormatError
 from engine.state.record import JournalRecord
-from engine.state.redis_store import StoreAway
+from engine.state.redis_store import EVICTION_CURE, StoreAway
 from engine.state.store import Loaded, ShardStore, applied_of
 from engine.stream.alignment import Alignment, GapError
 from engine.stream.dead_letters import RejectLimit, dead_letters
@@ -43,6 +43,9 @@ log = structlog.get_logger("shard")
 HEARTBEAT_S: Final = 1.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 CONNECT_DEADLINE_S: Final = 30.0
+BELONG_TOGETHER: Final = (
+    "restore topics and a Redis that belong together, or begin anew on what the topics hold, under another LIMITS_APPLICATION"
+)
 
 
 class State(Enum):
@@ -68,8 +71,14 @@ class Inputs(Protocol):
     async def seek(self, shard: int, positions: Mapping[Topic, int]) -> None:
         """Continue a shard's topics from these offsets, and let them flow."""
 
+    async def beginnings(self, shard: int, topics: Iterable[Topic]) -> Mapping[Topic, int]:
+        """The first offsets that topics have for a shard. Raises KafkaError."""
+
     async def hold(self, shard: int, topic: Topic, *, held: bool) -> None:
         """Stop fetching a topic's partition, or let it flow again."""
+
+    async def topic_ids(self) -> Mapping[str, str]:
+        """Kafka's own ids of the input topics. Raises OSError while Kafka does not answer, EngineError if the topics are not fit to work on."""
 
     async def ownership_confirmed(self) -> None:
         """Return when the group has answered a heartbeat that began after this call."""
@@ -106,6 +115,7 @@ class Shard:
         self._held: set[Topic] = set()
         self._wake = asyncio.Event()
         self._is_open = False  # whether deliveries are taken
+        self._gone: Delivery | None = None  # a topic does not have the records that come next
         self._waits_for = ""  # what was said to be waited for, until it is over
         self._log = log.bind(shard=number)
 
@@ -120,6 +130,10 @@ class Shard:
         if not self._is_open:
             return
         topic = delivery.chunk.topic
+        if delivery.is_gone:
+            self._gone = delivery
+            self._wake.set()
+            return
         try:
             self._alignment.offer(delivery)
         except GapError as gap:
@@ -165,7 +179,7 @@ class Shard:
             self._waits_for = reason
         elif state is State.RUNNING and self._waits_for:
             self._log.info("goes on")
-            self._waits_for = ""
+        self._waits_for = ""
 
     def _drop_producer(self) -> None:
         if self._producer is not None:
@@ -198,10 +212,11 @@ class Shard:
         # 2. Catch up: the store brought to the end of the journal.
         fields = await self._catch_up()
         # 3. Refuse.
-        self._refuse(fields)
+        self._machine.topic_ids = await self._topic_ids()
+        await self._refuse(fields)
         self._machine.restore(fields)
         clocks = {topic: fields.get(keys.topic_clock(spec.name)) for topic, spec in zip(Topic, INPUTS, strict=True)}
-        offsets = {topic: int(fields.get(keys.next_offset(spec.name), b"0")) for topic, spec in zip(Topic, INPUTS, strict=True)}
+        offsets = await self._offsets(fields)
         self._alignment.restore(
             offsets,
             {topic: int(clock) for topic, clock in clocks.items() if clock is not None},
@@ -209,6 +224,7 @@ class Shard:
         )
         # 4. Seek, and let the topics flow.
         self._held.clear()
+        self._gone = None
         self._is_open = True
         await self._inputs.seek(self.number, offsets)
         self.progress.last_commit_at = time.monotonic()
@@ -232,14 +248,37 @@ class Shard:
                 return fields
             self._log.info("caught up", records=missing, sequence=newest)
 
-    def _refuse(self, fields: Mapping[str, bytes]) -> None:
+    async def _offsets(self, fields: Mapping[str, bytes]) -> dict[Topic, int]:
+        """Where each topic continues; one of which nothing was taken yet begins where its log does."""
+        held = {topic: fields.get(keys.next_offset(spec.name)) for topic, spec in zip(Topic, INPUTS, strict=True)}
+        try:
+            begins = await self._inputs.beginnings(self.number, [topic for topic, offset in held.items() if offset is None])
+        except KafkaError as error:
+            raise StartAgainError(f"the topics' beginnings cannot be read: {error!r}") from error
+        return {topic: begins[topic] if offset is None else int(offset) for topic, offset in held.items()}
+
+    async def _topic_ids(self) -> Mapping[str, str]:
+        try:
+            return await self._inputs.topic_ids()
+        except OSError as error:
+            raise StartAgainError(str(error)) from error
+        except EngineError as error:
+            raise ShardStoppedError(error.what, where=error.where, cure=error.cure) from error
+
+    async def _refuse(self, fields: Mapping[str, bytes]) -> None:
         where = f"shard {self.number}"
+        problem = await self._patiently(self._store.problem)
+        if problem is not None:
+            raise ShardStoppedError(problem, where=where, cure=EVICTION_CURE)
+        for topic, own_id in self._machine.topic_ids.items():
+            if fields.get(keys.topic_id(topic), own_id.encode()) != own_id.encode():
+                raise ShardStoppedError(f"{topic} is another topic than the one its state was made from", where=where, cure=BELONG_TOGETHER)
         held = int(fields.get(keys.PARTITIONS, str(self._partitions)))
         if held != self._partitions:
             raise ShardStoppedError(
                 f"its state was made with {held} partitions, the topics have {self._partitions}",
                 where=where,
-                cure="partitions cannot be added to a running deployment: `limit-engine reshard` moves the accounts",
+                cure="partitions cannot be added to a running deployment: " + BELONG_TOGETHER,
             )
         state_format = int(fields.get(keys.FORMAT, str(keys.STATE_FORMAT)))
         if state_format > keys.STATE_FORMAT:
@@ -277,6 +316,12 @@ class Shard:
     async def _next_batch(self) -> Batch:
         """Wait for records; meanwhile look each second whether the store still is where it was (step 10)."""
         while True:
+            if self._gone is not None:
+                raise ShardStoppedError(
+                    f"{INPUTS[self._gone.chunk.topic].name} does not have offset {self._gone.first}, from which to continue (any more)",
+                    where=f"shard {self.number}",
+                    cure=BELONG_TOGETHER,
+                )
             most = min(self._settings.shard.batch_records, self._machine.records_per_batch)
             batch = self._alignment.take(most, self._machine.accounts_per_batch, has_policy=self._machine.policy is not None)
             if batch is not None:

@@ -20,9 +20,10 @@ CREATE: Final = "create them with `limit-engine topics create`"
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as the cluster has it; ``partitions`` 0: it is not there."""
+    """A topic as the cluster has it; ``partitions`` 0: it is not there. ``id`` is what another topic of that name would not have."""
 
     name: str
+    id: str
     partitions: int
     replication: int
     configs: dict[str, str]
@@ -83,14 +84,27 @@ def describe(admin: KafkaAdminClient) -> list[TopicState]:
     """Every topic of the engine as the cluster has it, in the order of ``TOPICS``."""
     existing = set(admin.list_topics())
     present = [spec.name for spec in TOPICS if spec.name in existing]
-    shapes = {topic["name"]: topic["partitions"] for topic in admin.describe_topics(present)} if present else {}
+    shapes = {topic["name"]: topic for topic in admin.describe_topics(present)} if present else {}
     configs = _configs(admin, present)
     found = []
     for spec in TOPICS:
-        partitions: list[Any] = shapes.get(spec.name, [])
-        replicas = min((len(partition["replica_nodes"]) for partition in partitions), default=0)
-        found.append(TopicState(spec.name, len(partitions), replicas, configs.get(spec.name, {})))
+        shape: dict[str, Any] = shapes.get(spec.name, {"topic_id": "", "partitions": []})
+        replicas = min((len(partition["replica_nodes"]) for partition in shape["partitions"]), default=0)
+        found.append(TopicState(spec.name, str(shape["topic_id"]), len(shape["partitions"]), replicas, configs.get(spec.name, {})))
     return found
+
+
+def input_ids(bootstrap: str) -> dict[str, str]:
+    """The ids of the input topics by name. Raises KafkaError, or EngineError for topics that are not fit to work on."""
+    admin = connect(bootstrap)
+    try:
+        states = describe(admin)
+    finally:
+        admin.close()
+    for problem in problems(states):
+        raise problem
+    names = {spec.name for spec in INPUTS}
+    return {state.name: state.id for state in states if state.name in names}
 
 
 def problems(states: list[TopicState]) -> list[EngineError]:

@@ -8,6 +8,7 @@ Theory of operation. Faust hands over one message per record; here its consumer 
   from Kafka's group. A partition whose shard does not know its position yet is paused until the shard says so (``flow_from``).
 - ``AIOKafkaConsumerThread._create_worker_consumer``: Faust hard-codes ``read_uncommitted``, a wait of 1.5 s and round-robin assignment, which
   splits the topics' partitions p over workers. Here: ``read_committed``, our wait, and the range assignor, which gives equal counts equal ranges.
+  And a position that the log does not have is told to its shard alone, instead of silently becoming the log's beginning.
 - ``AIOKafkaConsumerThread._fetch_records`` runs in the consumer's thread: it is where positions can be read without a race.
 - the coordinator's ``_do_heartbeat`` is wrapped to learn when the group last confirmed this member (``ownership_confirmed``).
 - ``PartitionRecords._consumer_record`` (of aiokafka): the record as it was parsed, instead of a second object that copies it.
@@ -22,10 +23,12 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import aiokafka
+import structlog
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
+from aiokafka.errors import OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
@@ -33,6 +36,8 @@ from engine.core.layout import Topic
 from engine.settings import Kafka
 from engine.stream.records import Chunk, Delivery
 from schemas.topics import INPUTS
+
+log = structlog.get_logger("transport")
 
 TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}
 FETCH_RECORDS_MAX: Final = 20_000
@@ -70,7 +75,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     def __post_init__(self) -> None:
         super().__post_init__()
         self._flowing: dict[TP, tuple[int, int | None]] = {}  # position and stable offset told last, of partitions that were sought
-        self.heartbeat_at = 0.0  # when the last heartbeat began that the group answered
+        self.heartbeat_at = 0.0  # when the group gave the assignment, or the last heartbeat began that it answered
 
     async def on_start(self) -> None:
         """Start the consumer, and listen to its heartbeats."""
@@ -87,6 +92,14 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
         coordinator._do_heartbeat = heartbeat
 
+    async def on_thread_stop(self) -> None:
+        """Stop the consumer."""
+        try:
+            await super().on_thread_stop()
+        except asyncio.CancelledError:
+            # What aiokafka cancels while it stops, a fetch that waits for an absent broker, cancels the stopping. The thread ends next.
+            log.debug("the consumer was stopped while a broker was away")
+
     def _create_worker_consumer(self, transport: BatchTransport) -> aiokafka.AIOKafkaConsumer:
         conf, kafka = self.app.conf, transport.kafka
         self._assignor = RangePartitionAssignor
@@ -96,7 +109,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             bootstrap_servers=kafka.bootstrap,
             partition_assignment_strategy=[RangePartitionAssignor],
             enable_auto_commit=False,
-            auto_offset_reset="earliest",
+            auto_offset_reset="none",
             isolation_level="read_committed",
             fetch_max_wait_ms=kafka.fetch_max_wait_ms,
             max_partition_fetch_bytes=FETCH_BYTES_MAX // 4,
@@ -110,8 +123,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def on_partitions_assigned(self, assigned: set[TP], generation_id: int = 0) -> None:
         """A new assignment has forgotten every position and pause: nothing flows until it is sought."""
+        self.heartbeat_at = time.monotonic()
         self._flowing.clear()
         self._pause(assigned)
+        for tp in assigned:  # any position: without one aiokafka would ask the group for it
+            self._consumer.seek(TopicPartition(*tp), 0)
         await super().on_partitions_assigned(assigned, generation_id)
 
     def _pause(self, partitions: Iterable[TP]) -> None:
@@ -127,6 +143,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 self._flowing[tp] = (offset, None)
                 self._consumer.resume(TopicPartition(*tp))
 
+    async def beginnings(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        """The first offsets that the logs of partitions have. Raises KafkaError."""
+        found = await self._consumer.beginning_offsets([TopicPartition(*tp) for tp in partitions])
+        return {TP(*partition): offset for partition, offset in found.items()}
+
     async def hold(self, tp: TP, held: bool) -> None:
         """Stop fetching a partition, or let it flow on from where it is."""
         if tp in self._consumer.assignment():
@@ -137,7 +158,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
     ) -> dict[TP, Delivery]:
         is_new = any(stable is None for _, stable in self._flowing.values())
         wait = min(timeout or 0.0, FIRST_FETCH_TIMEOUT_S if is_new else FETCH_TIMEOUT_S)
-        fetched = await super()._fetch_records(consumer, active_partitions, timeout=wait, max_records=FETCH_RECORDS_MAX)
+        try:
+            fetched = await super()._fetch_records(consumer, active_partitions, timeout=wait, max_records=FETCH_RECORDS_MAX)
+        except OffsetOutOfRangeError as error:
+            return self._gone(error.args[0])
         assignment = consumer._subscription.subscription and consumer._subscription.subscription.assignment
         deliveries = {}
         for tp, (first, told) in list(self._flowing.items()):
@@ -148,6 +172,17 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             if records or state.position != first or state.lso != told:
                 self._flowing[tp] = (state.position, state.lso)
                 deliveries[TP(*tp)] = Delivery(chunk_of(TOPICS[tp.topic], records), first, state.position, state.lso)
+        return deliveries
+
+    def _gone(self, positions: Mapping[TopicPartition, int]) -> dict[TP, Delivery]:
+        """Stop fetching the partitions whose logs do not have these positions, and tell their shards."""
+        deliveries = {}
+        for partition, offset in positions.items():
+            tp = TP(*partition)
+            if tp in self._flowing and self._flowing[tp][0] == offset:
+                del self._flowing[tp]
+                self._pause([tp])
+                deliveries[tp] = Delivery(chunk_of(TOPICS[tp.topic], []), offset, offset, offset, is_gone=True)
         return deliveries
 
 
@@ -185,9 +220,18 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
             self._read_offset[tp] = None
         await self._thread.call_thread(self._thread.flow_from, positions)
 
+    async def beginnings(self, partitions: Iterable[TP]) -> dict[TP, int]:
+        """The first offsets that the logs of partitions have. Raises KafkaError."""
+        found: dict[TP, int] = await self._thread.call_thread(self._thread.beginnings, partitions)
+        return found
+
     async def hold(self, tp: TP, *, held: bool) -> None:
         """Stop fetching a partition, or let it flow on."""
         await self._thread.call_thread(self._thread.hold, tp, held)
+
+    def unanswered_s(self) -> float:
+        """For how long the group has not answered, or has not been asked for as long as no shard is owned."""
+        return time.monotonic() - self._thread.heartbeat_at
 
     async def ownership_confirmed(self) -> None:
         """Return when the group has answered a heartbeat that began after this call."""

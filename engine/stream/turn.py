@@ -39,7 +39,7 @@ from engine.stream.render import Cause, Renderer
 from schemas.topics import INPUTS, JOURNAL_BYTES_MAX
 
 DECISIONS_AT_ONCE: Final = 1024
-RECORD_BYTES_TARGET: Final = 4_000_000
+RECORD_BYTES_TARGET: Final = 6_000_000
 RECORD_BYTES_MAX: Final = JOURNAL_BYTES_MAX - 4_096
 ACCOUNTS_MAX: Final = 4_000
 Origin = Callable[[int], tuple[Topic, int]]
@@ -65,6 +65,7 @@ class DecisionMachine:
     def __init__(self, application: str, shard: int, partitions: int, key: FingerprintKey, cache_accounts: int) -> None:
         self.shard = shard
         self.policy: CompiledPolicy | None = None  # in force; without one only control records can be taken
+        self.topic_ids: Mapping[str, str] = {}  # of the input topics, told to the journal by the shard's first record
         self._application = application
         self._partitions = partitions
         self._key = key
@@ -83,7 +84,7 @@ class DecisionMachine:
 
     @property
     def records_per_batch(self) -> int:
-        """How many records a batch may have so that its journal record stays near 4 MB, as far as the last ones tell."""
+        """How many records a batch may have so that its journal record stays near 6 MB, as far as the last ones tell."""
         return max(1, int(RECORD_BYTES_TARGET / self._bytes_per_record))
 
     @property
@@ -138,6 +139,7 @@ class DecisionMachine:
         fields = {}
         if self._sequence == 0:
             fields[keys.PARTITIONS] = b"%d" % self._partitions
+            fields |= {keys.topic_id(name): own_id.encode() for name, own_id in self.topic_ids.items()}
         if prepared.activated and self.policy is not None:
             fields[keys.POLICY] = canonical_bytes(self.policy.document)
         if outputs:

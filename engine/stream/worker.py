@@ -10,9 +10,11 @@ import asyncio
 import time
 from collections import defaultdict
 from collections.abc import Callable, Iterable, Mapping
+from typing import Final
 
 import structlog
 from faust.types import TP
+from kafka.errors import KafkaError
 
 from engine.core.layout import Topic
 from engine.errors import EngineError
@@ -20,10 +22,13 @@ from engine.settings import Settings
 from engine.state.store import ShardStore
 from engine.stream.records import Delivery
 from engine.stream.shard import Shard, State
+from engine.stream.topics import input_ids
 from engine.stream.transport import TOPICS, BatchConsumer
 from schemas.topics import INPUTS
 
 log = structlog.get_logger("worker")
+
+SILENCE_S: Final = 5.0
 
 
 class Worker:
@@ -37,6 +42,8 @@ class Worker:
         self._fail = fail
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._consumer: BatchConsumer | None = None
+        self._topic_ids: dict[str, str] | None = None
+        self._is_away = False  # whether Kafka was said to be away
 
     # Feed (asked by the transport)
 
@@ -61,10 +68,25 @@ class Worker:
         assert self._consumer is not None
         await self._consumer.flow_from({TP(INPUTS[topic].name, shard): offset for topic, offset in positions.items()})
 
+    async def beginnings(self, shard: int, topics: Iterable[Topic]) -> dict[Topic, int]:
+        """The first offsets that topics have for a shard. Raises KafkaError."""
+        assert self._consumer is not None
+        found = await self._consumer.beginnings([TP(INPUTS[topic].name, shard) for topic in topics])
+        return {TOPICS[tp.topic]: offset for tp, offset in found.items()}
+
     async def hold(self, shard: int, topic: Topic, *, held: bool) -> None:
         """Stop fetching a topic's partition, or let it flow again."""
         assert self._consumer is not None
         await self._consumer.hold(TP(INPUTS[topic].name, shard), held=held)
+
+    async def topic_ids(self) -> dict[str, str]:
+        """The ids of the input topics, asked once an assignment. Raises OSError while Kafka does not answer, EngineError if they are not fit."""
+        if self._topic_ids is None:
+            try:
+                self._topic_ids = await asyncio.to_thread(input_ids, self._settings.kafka.bootstrap)
+            except KafkaError as error:
+                raise ConnectionError(f"the topics cannot be described: {error!r}") from error
+        return self._topic_ids
 
     async def ownership_confirmed(self) -> None:
         """Return when the group has confirmed this worker again."""
@@ -75,7 +97,7 @@ class Worker:
 
     async def assign(self, assigned: Iterable[TP], consumer: BatchConsumer) -> None:
         """The partitions that this worker now has, all of them."""
-        self._consumer = consumer
+        self._consumer, self._topic_ids = consumer, None
         owned: defaultdict[int, set[Topic]] = defaultdict(set)
         for tp in assigned:
             owned[tp.partition].add(TOPICS[tp.topic])
@@ -106,6 +128,17 @@ class Worker:
             ending.append(task)
             del self.shards[number]
         await asyncio.gather(*ending, return_exceptions=True)
+
+    def look_at_group(self) -> None:
+        """Say once that Kafka is away, and once that it is back: a shard with nothing to commit would not notice."""
+        if not self.shards or self._consumer is None:
+            return
+        is_away = self._consumer.unanswered_s() > SILENCE_S
+        if is_away and not self._is_away:
+            log.warning("waiting for Kafka", reason=f"the consumer group has not answered for {SILENCE_S:.0f} s")
+        elif self._is_away and not is_away:
+            log.info("Kafka answers again")
+        self._is_away = is_away
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         error = None if task.cancelled() else task.exception()

@@ -73,6 +73,19 @@ class Deployment:
         self.workers.append(worker)
         return worker
 
+    def start_consumer(self, *idle_s: str) -> ServerProcess:
+        """Start the reference consumer on the deployment's file."""
+        return self.run("-m", "scripts.consumer", self.kafka.address, str(self.directory / "standings.json"), *idle_s, log="consumer.log")
+
+    def run_consumer_to_the_end(self) -> None:
+        """Let the reference consumer read what there is."""
+        assert self.start_consumer("5").ends_within(60)
+
+    def consumed(self) -> dict[str, Any]:
+        """The standings that the reference consumer holds; it must have seen no gap."""
+        assert "gap" not in (self.directory / "consumer.log").read_text()
+        return dict(json.loads((self.directory / "standings.json").read_text())["standings"])
+
     def command(self, *words: str) -> subprocess.CompletedProcess[str]:
         """Run ``limit-engine`` to its end with the deployment's settings."""
         environment = os.environ | self._settings()

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -113,7 +112,7 @@ def test_kafka_and_redis_may_go_away_for_a_while(deployment: Deployment) -> None
         d.redis.start()
         goes_on("when Redis is back")
         d.kafka.kill()
-        d.wait(lambda: d.log_of(0).count("to take over again") >= 1, "it says that a commit is in doubt", 60)
+        d.wait(lambda: "waiting for Kafka" in d.log_of(0), "it says that Kafka is away", 60)
         d.kafka.start()
         goes_on("when Kafka is back")
     finally:
@@ -128,5 +127,4 @@ def test_kafka_and_redis_may_go_away_for_a_while(deployment: Deployment) -> None
     counts = [audit_shard(promoted, inputs[p], journal[p], changes[p], d.accounts(p), p, d.partitions) for p in range(d.partitions)]
     assert sum(count["records"] for count in counts) == sent + d.partitions
     assert sum(count["changes"] for count in counts) == len(publishers)
-    reasons = {line.get("reason", "") for line in map(json.loads, d.log_of(0).splitlines())}
-    assert not any("Traceback" in reason for reason in reasons)
+    assert "Traceback" not in d.log_of(0)

@@ -153,6 +153,9 @@ class Decoder:
             fill_command(column, model)
         elif chunk.topic is Topic.PROFILE:
             column[Ev.OCCURRED_AT] = epoch_ms(model.occurred_at)
+            ahead_ms = epoch_ms(model.as_of) - chunk.times_ms[i]
+            if ahead_ms > self._rules.too_far_ahead_ms:  # it would make every snapshot until then a stale one
+                raise Refusal("in_the_future", f"as_of is {ahead_ms / 1000:.0f} s ahead of the record's timestamp")
             column[Ev.PROFILE_ROW] = len(profiles)
             profiles.append(figures_of(model, self._rules))
         else:

@@ -8,6 +8,7 @@ from pydantic import ValidationError
 
 from engine.stream.records import Headers
 from schemas import cloudevents as ce
+from schemas.common import SOURCE_LENGTH_MAX
 
 
 @dataclass(frozen=True, slots=True)
@@ -23,13 +24,15 @@ BARE = Envelope()
 
 
 def envelope_of(headers: Headers) -> Envelope:
-    """Read a record's headers. Raises ValueError for a source that is not UTF-8."""
+    """Read a record's headers; one without a value says nothing. Raises ValueError for a source that is not UTF-8 or too long."""
     if not headers:
         return BARE
-    found = {name.lower(): value for name, value in headers}
+    found = {name.lower(): value for name, value in headers if value is not None}
     if found.get(ce.CONTENT_TYPE, b"").startswith(ce.STRUCTURED.encode()):
         return Envelope(structured=True)
     source = found.get(ce.SOURCE)
+    if source is not None and len(source) > SOURCE_LENGTH_MAX:
+        raise ValueError(f"{ce.SOURCE} has more than {SOURCE_LENGTH_MAX} bytes")
     return Envelope(found.get(ce.ID, b""), None if source is None else source.decode())
 
 

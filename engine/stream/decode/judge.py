@@ -12,7 +12,7 @@ from engine.stream.decode.envelope import BARE, Envelope, structured_problem
 from schemas.cloudevents import Structured
 from schemas.common import VALUE_BYTES_MAX
 from schemas.dead_letters import Disposition
-from schemas.topics import INPUTS
+from schemas.topics import CONTROL, INPUTS
 
 PROBLEMS_TOLD: Final = 3
 CONTRACTS: Final = {Topic(rank): TypeAdapter[Any](topic.model) for rank, topic in enumerate(INPUTS)}
@@ -35,8 +35,9 @@ def judge(topic: Topic, value: bytes | None, envelope: Envelope = BARE) -> tuple
     """The record as its contract's model, and the envelope (completed from a structured one). Raises Refusal."""
     if value is None:
         raise Refusal("invalid", "the record has no value (a tombstone)")
-    if len(value) > VALUE_BYTES_MAX:
-        raise Refusal("too_large", f"the value has {len(value)} bytes, at most {VALUE_BYTES_MAX} are taken")
+    largest = CONTROL.bytes_max if topic is Topic.CONTROL else VALUE_BYTES_MAX  # a control record carries a whole policy
+    if len(value) > largest:
+        raise Refusal("too_large", f"the value has {len(value)} bytes, at most {largest} are taken")
     try:
         if envelope.structured:
             whole = Structured.model_validate_json(value)

@@ -1,6 +1,7 @@
 """RFC 3339 times to epoch milliseconds, compiled: ``2026-03-01T08:15:30.123456+08:00``.
 
-Only the ordinary form is read: capital ``T`` and ``Z``, seconds below 60, a ``.`` and 1 to 9 digits, an offset below 24 hours, a year from 1 on.
+Only the ordinary form is read, of an instant in the years 1 to 9999 of UTC: capital ``T`` and ``Z``, seconds below 60, a ``.`` and 1 to 9
+digits, an offset below 24 hours.
 Digits beyond the millisecond are cut off, which rounds towards minus infinity before 1970 as well.
 """
 
@@ -21,6 +22,8 @@ CLOCK: Final = np.uint64(int.from_bytes(b"00T00:00", "little"))
 CLOCK_LIMITS: Final = np.uint64(int.from_bytes(bytes(0x76 if c == 0x30 else 0x7F for c in b"00T00:00"), "little"))
 SHORTEST: Final = 20
 EPOCH_DAYS: Final = 719_162  # from 0001-01-01 to 1970-01-01
+FIRST_MS: Final = -EPOCH_DAYS * DAY_MS
+END_MS: Final = 2_932_897 * DAY_MS  # 10000-01-01
 
 
 @compiled
@@ -94,4 +97,5 @@ def time_ms(data: Bytes, words: Words, at: int, end: int) -> int:
     offset = offset_ms(data, at, end)
     if offset == MISSING:
         return MISSING
-    return days * DAY_MS + ((hour * 60 + minute) * 60 + second) * 1000 + thousandths - offset
+    moment = days * DAY_MS + ((hour * 60 + minute) * 60 + second) * 1000 + thousandths - offset
+    return moment if FIRST_MS <= moment < END_MS else MISSING
