@@ -47,7 +47,7 @@ def date_of(at_ms: int) -> str:
 
 @dataclass
 class Customer:
-    """One customer's account book: what was borrowed and repaid when, and the records so far (in no order: a loan writes its instalments ahead)."""
+    """One customer's account book: what was borrowed and repaid when, and the records so far (a loan writes its instalments ahead)."""
 
     account_id: str
     rng: Random
@@ -87,8 +87,9 @@ class Customer:
 
     def borrow(
         self, day: float, amount: int, months: int, pays: Callable[[Random, int], list[tuple[float, float]]], hour: float = 11
-    ) -> None:
-        """Draw on the line and live with the instalments; ``pays(rng, n)`` gives (days after due, share of the due) of instalment n."""
+    ) -> int:
+        """Draw on the line and live with the instalments; ``pays(rng, due_day)`` gives (days after due, share of the due) of the one due on that
+        day. Returns when the money came."""
         loan = f"{self.account_id}-L{self.serial}"
         due = amount * (100 + 2 * months) // (100 * months)
         drawn_ms = self.at(day, hour)
@@ -99,12 +100,13 @@ class Customer:
             due_ms = self.start_ms + due_day * DAY_MS + 20 * HOUR_MS
             if due_day >= self.days:
                 break
-            payments = pays(self.rng, n)
+            payments = pays(self.rng, due_day)
             for after, share in payments:
                 if due_day + after < self.days:
                     self.repay(self.at(due_day + after, 10), loan, due_ms, due, int(due * share))
             if not any(after <= 0 for after, _ in payments):
                 self.repay(self.start_ms + due_day * DAY_MS + 24 * HOUR_MS - 60_000, loan, due_ms, due, 0)
+        return drawn_ms
 
     def profile(self, day: int, **figures: Any) -> None:
         """A snapshot of what the core and the CRM know."""
@@ -142,9 +144,14 @@ class Customer:
             self.purchase(self.at(day, self.rng.uniform(8, 21)), self.rng.randrange(low, high), self.rng.choice(categories), merchant)
 
 
-def promptly(rng: Random, _n: int) -> list[tuple[float, float]]:
+def promptly(rng: Random, _due_day: int) -> list[tuple[float, float]]:
     """Pays each instalment in full on its day or a day before."""
     return [(-float(rng.randrange(2)), 1.0)]
+
+
+def never(_rng: Random, _due_day: int) -> list[tuple[float, float]]:
+    """Pays nothing."""
+    return []
 
 
 def person(monthly: int, /, **more: Any) -> dict[str, Any]:
@@ -168,7 +175,7 @@ def steady_payer(c: Customer) -> None:
         if day % 30 == 9:
             c.transfer(c.at(day, 9), income, "in", "employer", "salary")
             c.transfer(c.at(day, 20), income // 5, "out", "fund", "wealth")
-        if day % 60 == 12:
+        if day % 60 == 42:
             c.borrow(day, income // 3, 2, promptly)
         c.shop(day, 1.2, 1_500, 30_000)
 
@@ -201,11 +208,16 @@ def growing_shop(c: Customer) -> None:
 
 
 def over_borrower(c: Customer) -> None:
-    """Lives on loans: borrows here to pay there, at night too, and is near the limit all the time; pays late in the end."""
+    """Lives on loans: once trusted, draws at night until the line is full, gambles, borrows here to pay there; pays later and later, then not
+    at all."""
     income = 600_000
+    gives_up = c.days * 3 // 5
 
-    def pays(rng: Random, n: int) -> list[tuple[float, float]]:
-        return [(0.0, 1.0)] if n == 1 else [(float(rng.randrange(5, 12)), 0.6), (float(rng.randrange(14, 25)), 0.4)]
+    def pays(rng: Random, due_day: int) -> list[tuple[float, float]]:
+        if due_day >= gives_up:
+            return []
+        late = max(0, due_day - gives_up // 2) // 6
+        return [(float(late), 1.0)] if late < 4 else [(float(late), 0.6), (float(late + rng.randrange(2, 5)), 0.4)]
 
     for day in range(c.days):
         burden = 15 + day // 6
@@ -223,12 +235,18 @@ def over_borrower(c: Customer) -> None:
             )
         if day % 30 == 9:
             c.transfer(c.at(day, 9), income - c.rng.randrange(200_000), "in", "employer", "salary")
+        elsewhere = 300_000 + day * 2_000
         if day % 12 == 5:
-            c.transfer(c.at(day, 22.5), 300_000 + day * 2_000, "in", f"lender{c.rng.randrange(6)}", "loan")
-        if day % 20 == 10:
-            c.borrow(day, 250_000, 3, pays, hour=23.5)
+            c.transfer(c.at(day, 22.5), elsewhere, "in", f"lender{c.rng.randrange(6)}", "loan")
+        if day % 12 == 8:
+            c.transfer(c.at(day, 9.5), elsewhere * 4 // 5, "out", f"lender{c.rng.randrange(6)}", "loan")
+        if day == 33:
+            c.borrow(day, 900_000, 9, pays, hour=23.5)
+        if 36 < day < 80 and day % 12 == 5:
+            c.borrow(day, 200_000, 6, pays, hour=23.5)
         if day > 30 and day % 4 == 0:
-            c.purchase(c.at(day, 22), c.rng.randrange(20_000, 120_000), "lottery", "m-lottery", "credit")
+            on_credit = day % 12 == 0 and day < 100
+            c.purchase(c.at(day, 22), c.rng.randrange(20_000, 80_000), "lottery", "m-lottery", "credit" if on_credit else "own")
         c.shop(day, 1.0, 2_000, 60_000, merchants=10)
 
 
@@ -237,24 +255,21 @@ def late_payer(c: Customer) -> None:
     income = 1_000_000
     lost, found = c.days // 3, c.days // 3 + 70
 
+    def pays(rng: Random, due_day: int) -> list[tuple[float, float]]:
+        return [(float(found - due_day + rng.randrange(3)), 1.0)] if lost <= due_day < found else [(0.0, 1.0)]
+
     for day in range(c.days):
         if day % 30 == 0:
             c.profile(day, **person(income, income={"monthly_minor": income, "proof": "documented", "as_of": instant(c.at(day))}))
         if day % 30 == 9 and not lost <= day < found:
             c.transfer(c.at(day, 9), income, "in", "employer", "salary")
         c.shop(day, 0.4 if lost <= day < found else 1.3, 1_500, 25_000)
-        if day % 45 == 5 and not lost - 20 <= day < found + 20:
-            due_first = day + 30
-
-            def pays(rng: Random, n: int, first: int = due_first) -> list[tuple[float, float]]:
-                due_day = first + 30 * (n - 1)
-                return [(float(found - due_day + rng.randrange(3)), 1.0)] if lost <= due_day < found else [(0.0, 1.0)]
-
-            c.borrow(day, 400_000, 3, pays)
+        if day % 45 == 35 and not lost - 20 <= day < found + 170:  # nobody lends again before half a year of paying on time
+            c.borrow(day, 400_000, 6, pays)
 
 
 def hijacked(c: Customer) -> None:
-    """A quiet good customer whose account is emptied in one night, two thirds into the story."""
+    """A quiet good customer whose account is emptied in one night, two thirds into the story; nobody repays what was stolen."""
     income = 1_200_000
     night = c.days * 2 // 3
     for day in range(c.days):
@@ -271,10 +286,8 @@ def hijacked(c: Customer) -> None:
         if day % 3 == 0:
             c.shop(day, 1.0, 2_000, 20_000)
     for burst in range(14):
-        at_ms = c.start_ms + night * DAY_MS + 2 * HOUR_MS + burst * 4 * 60_000
-        c.transfer(at_ms, 350_000, "in", "lender", "draw")
-        c.debts.append((at_ms, 350_000))
-        c.transfer(at_ms + 60_000, 349_000, "out", f"mule{burst}", "person")
+        drawn_ms = c.borrow(night, 350_000, 1, never, hour=2 + burst / 15)
+        c.transfer(drawn_ms + 60_000, 349_000, "out", f"mule{burst}", "person")
 
 
 def student(c: Customer) -> None:

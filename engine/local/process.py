@@ -81,6 +81,10 @@ class ServerProcess:
             os.killpg(self.pid, signal.SIGKILL)
             self._process.wait()
 
+    def interrupt(self) -> None:
+        """What Ctrl-C in a terminal sends."""
+        self._signal(signal.SIGINT)
+
     def pause(self) -> None:
         """Stop it in its tracks (SIGSTOP): connections stay open and nothing answers."""
         self._signal(signal.SIGSTOP)

@@ -49,6 +49,7 @@ class JournalRecord:
     """One commit of a shard. ``accounts`` are (account id, encoded state) in ascending order of id; ``fields`` are the shard hash's fields
     that changed besides those that every record implies (sequence, cuts, tick, policy)."""
 
+    application: str
     shard: int
     sequence: int
     engine_version: str
@@ -67,6 +68,7 @@ class JournalRecord:
         return ormsgpack.packb(
             (
                 RECORD_FORMAT,
+                self.application,
                 self.shard,
                 self.sequence,
                 self.engine_version,
@@ -88,8 +90,9 @@ class JournalRecord:
         parts = ormsgpack.unpackb(raw)
         if parts[0] != RECORD_FORMAT:
             raise ValueError(f"journal record format {parts[0]}; this engine reads {RECORD_FORMAT}: run a newer engine")
-        _, shard, sequence, engine, policy, tick, events, cuts, accounts, fields, outputs, dead, counts = parts
+        _, application, shard, sequence, engine, policy, tick, events, cuts, accounts, fields, outputs, dead, counts = parts
         return cls(
+            application,
             shard,
             sequence,
             engine,

@@ -93,7 +93,8 @@ class RedisStore:
 
     async def problem(self) -> str | None:
         """See ``ShardStore``."""
-        return await self._call(eviction_problem(self._redis))
+        found: str | None = await self._call(eviction_problem(self._redis))
+        return found
 
     async def accounts(self, bucket: int) -> AsyncIterator[tuple[bytes, bytes]]:
         """See ``ShardStore``."""

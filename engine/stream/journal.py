@@ -28,8 +28,11 @@ class JournalMismatchError(Exception):
         self.cure = cure
 
 
-async def read_journal(bootstrap: str, shard: int, first: int, sequence: int, deadline_s: float) -> AsyncIterator[JournalEntry]:
-    """The committed records from offset ``first`` to the end that the journal has now; the first one must have this sequence.
+async def read_journal(
+    bootstrap: str, application: str, shard: int, first: int, sequence: int, deadline_s: float
+) -> AsyncIterator[JournalEntry]:
+    """The committed records from offset ``first`` to the end that the journal has now; the first one must have this sequence, and all must be
+    of this application.
 
     Raises JournalMismatchError, KafkaError, TimeoutError.
     """
@@ -62,6 +65,11 @@ async def read_journal(bootstrap: str, shard: int, first: int, sequence: int, de
                 fetched = await consumer.getmany(partition, timeout_ms=1000)
             for message in fetched.get(partition, []):
                 record = JournalRecord.decode(message.value)
+                if record.application != application:
+                    raise JournalMismatchError(
+                        f"the journal is application {record.application!r}'s, and this worker is of {application!r}",
+                        f"set LIMITS_APPLICATION={record.application}; two applications cannot share topics",
+                    )
                 if record.sequence != expected:
                     raise _gap(expected, f"with sequence {record.sequence} at offset {message.offset}")
                 expected += 1

@@ -43,9 +43,7 @@ log = structlog.get_logger("shard")
 HEARTBEAT_S: Final = 1.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 CONNECT_DEADLINE_S: Final = 30.0
-BELONG_TOGETHER: Final = (
-    "restore topics and a Redis that belong together, or begin anew on what the topics hold, under another LIMITS_APPLICATION"
-)
+BELONG_TOGETHER: Final = "restore topics and a Redis that belong together, or begin anew, with new topics and an empty Redis"
 
 
 class State(Enum):
@@ -237,7 +235,10 @@ class Shard:
             applied, offset = applied_of(fields), int(fields.get(keys.JOURNAL_OFFSET, b"-1"))
             newest, missing = applied, 0
             try:
-                async for entry in read_journal(self._settings.kafka.bootstrap, self.number, offset + 1, applied + 1, CONNECT_DEADLINE_S):
+                settings = self._settings
+                async for entry in read_journal(
+                    settings.kafka.bootstrap, settings.application, self.number, offset + 1, applied + 1, CONNECT_DEADLINE_S
+                ):
                     missing += 1
                     newest = await self._apply(entry.record, entry.offset)
             except JournalMismatchError as mismatch:

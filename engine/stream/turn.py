@@ -147,6 +147,7 @@ class DecisionMachine:
             fields[keys.OUTPUTS] = b"%d" % self._outputs
         self._sequence += 1
         return JournalRecord(
+            application=self._application,
             shard=self.shard,
             sequence=self._sequence,
             engine_version=__version__,

@@ -100,6 +100,14 @@ PARTS: dict[str, tuple[str, list[str]]] = {
         "arrears:\n  bucket_lower_days: [1, 2, 3, 4, 5]",
         ["2:22: arrears.bucket_lower_days: needs at most 4 items, has 5"],
     ),
+    "a feature among the measures": (
+        "measures: [{name: m, kind: total, measure: m}]",
+        [
+            "1:12: measures[0].event: is missing",
+            "1:28: measures[0].kind: must be count, sum, max, distinct, balance or last_seen, not 'total'",
+            "1:35: measures[0].measure: unknown key",
+        ],
+    ),
     "a missing key": ("measures:\n  - kind: count\n    name: m", ["2:5: measures[0].event: is missing"]),
     "a word of a short list": (
         "measures: [{name: m, event: purchases, kind: count}]",

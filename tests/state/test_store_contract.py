@@ -16,6 +16,7 @@ from engine.state.store import ShardStore
 
 def record(sequence: int, accounts: dict[bytes, bytes], **fields: bytes) -> JournalRecord:
     return JournalRecord(
+        application="limits",
         shard=3,
         sequence=sequence,
         engine_version="0",

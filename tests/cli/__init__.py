@@ -1,0 +1,1 @@
+"""The commands that need no server, and what they say when there is none."""

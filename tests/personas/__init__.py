@@ -1,0 +1,1 @@
+"""The synthetic customers live under the default policy."""

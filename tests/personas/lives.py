@@ -1,0 +1,71 @@
+"""Lives through the offline machine, and what came of them."""
+
+from __future__ import annotations
+
+import json
+from collections import Counter, defaultdict
+from collections.abc import Iterable
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, Final
+
+from engine.core.fingerprint import FingerprintKey
+from engine.policy.source import load_policy
+from engine.state.record import DeadLetterRef
+from engine.stream import offline
+from engine.stream.offline import TOPICS, LogRecord
+from scripts.personas import DAY_MS, Item, midnight_before
+from scripts.spoil import Arrival, encode
+
+KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
+POLICY: Final = load_policy(Path(__file__).parents[2] / "policies" / "default.yaml")
+START_MS: Final = midnight_before(datetime(2025, 3, 1, tzinfo=UTC), 0)
+CHINA_MS: Final = 8 * 3_600_000
+
+
+@dataclass
+class Outcome:
+    """What the machine made of a log: each account's changes, the dead letters, verdicts counted, encoded states in the end."""
+
+    changes: defaultdict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    dead_letters: list[DeadLetterRef] = field(default_factory=list)
+    verdicts: Counter[str] = field(default_factory=Counter)
+    states: dict[bytes, bytes] = field(default_factory=dict)
+    tick_ms: int = 0
+
+
+def decided(log: Iterable[LogRecord]) -> Outcome:
+    """Decide a log under the default policy."""
+    outcome = Outcome()
+    for record in offline.decide([offline.activation(POLICY), *log], KEY, "limits"):
+        for output in record.outputs:
+            outcome.changes[output.key.decode()].append(json.loads(output.value))
+        outcome.dead_letters += record.dead_letters
+        outcome.verdicts.update(dict(record.counts))
+        outcome.states.update(record.accounts)
+        outcome.tick_ms = record.tick_ms
+    return outcome
+
+
+def log_of(items: Iterable[Item]) -> list[LogRecord]:
+    """Items as they would arrive if nothing went wrong."""
+    return [
+        LogRecord(TOPICS[item.topic], place, item.at_ms, item.value["account_id"].encode(), encode(item.value))
+        for place, item in enumerate(items, 1)
+    ]
+
+
+def arrived(arrivals: Iterable[Arrival]) -> list[LogRecord]:
+    """Arrivals, numbered as they came."""
+    return [LogRecord(TOPICS[a.topic], place, a.at_ms, a.key, a.value) for place, a in enumerate(arrivals, 1)]
+
+
+def day_of(at_ms: int) -> int:
+    """The day of the story; 0 is the first."""
+    return (at_ms - START_MS) // DAY_MS
+
+
+def at_ms_of(text: str) -> int:
+    """An RFC 3339 instant in ms."""
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
