@@ -113,6 +113,23 @@ def put_attributes(out: Bytes, at: int, row: Ints, names: Bytes, name_bounds: In
 
 
 @compiled
+def gather_down(row: Ints, newest: int, count: int, age: int, found: Ints, n: int, before: int) -> tuple[int, int]:
+    """Gather ``count`` cells from ``newest`` downwards, the first of which has this age; ``before`` is the age of the last one that was put
+    into ``found[:n]``. Returns both anew. Most cells are empty, so they are looked at by four."""
+    i = 0
+    while i < count:
+        at = newest - i
+        if i + 4 <= count and row[at] | row[at - 1] | row[at - 2] | row[at - 3] == 0:
+            i += 4
+            continue
+        if row[at] != 0:
+            found[n], found[n + 1] = age + i - before, row[at]
+            n, before = n + 2, age + i
+        i += 1
+    return n, before
+
+
+@compiled
 def gather(row: Ints, measure: Ints, found: Ints) -> int:
     """Put what is stored of a measure into ``found``: the gap and the cell of each tile that is not empty, newest first. How many integers."""
     base, tiles = measure[Me.BASE], measure[Me.TILES]
@@ -120,12 +137,8 @@ def gather(row: Ints, measure: Ints, found: Ints) -> int:
         found[0], found[1] = 0, row[base]
         return 0 if row[base] == (MISSING if measure[Me.KIND] == MeasureKind.LAST_SEEN else 0) else 2
     head = tile_of(row[Col.CLOCK], measure[Me.OFFSET], measure[Me.WIDTH]) % tiles
-    n, before = 0, 0
-    for age in range(tiles):
-        cell = row[base + head - age] if age <= head else row[base + head - age + tiles]
-        if cell != 0:
-            found[n], found[n + 1] = age - before, cell
-            n, before = n + 2, age
+    n, before = gather_down(row, base + head, head + 1, 0, found, 0, 0)
+    n, _ = gather_down(row, base + tiles - 1, tiles - head - 1, head + 1, found, n, before)
     return n
 
 

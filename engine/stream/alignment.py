@@ -5,6 +5,9 @@ Theory of operation. Each topic keeps its offset order and has a clock, the runn
 newest one in that order; so a batch ends at the smallest of these newest ones, and a catch-up after an outage decides as a quiet day would. A
 topic of which nothing more can be read holds nobody back. Over the same records the order does not depend on where batches are cut.
 
+The merged order of what lies here up to that end is worked out once and then taken from batch by batch: what is still to come stands behind
+it. Only records of a topic of which nothing more could be read then may stand before; when such come, it is worked out again.
+
 A control record changes what the others mean, so it makes a batch of its own; without a policy control records are all that is taken, whatever
 their time. The clock that a record is decided at is the largest topic clock that the merge has let through, and never less than the last tick.
 """
@@ -14,6 +17,7 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from typing import Final
 
 import numpy as np
@@ -50,8 +54,15 @@ class _Lane:
         """Whether more can be read than lies here."""
         return self.stable is None or self.position < self.stable
 
+    def times(self) -> Ints:
+        """The topic's clock at each buffered record."""
+        times = np.fromiter(chain.from_iterable(chunk.times_ms for chunk in self.chunks), np.int64, self.count)
+        return np.maximum(np.maximum.accumulate(times), self.clock_ms)
+
     def head(self, most: int) -> Chunk:
         """The first ``most`` buffered records."""
+        if len(self.chunks[0]) >= most:
+            return self.chunks[0].slice(0, most)
         keys: list[bytes | None] = []
         values: list[bytes | None] = []
         offsets: list[int] = []
@@ -81,11 +92,41 @@ class _Lane:
             count -= len(chunk)
 
 
+@dataclass(frozen=True, slots=True)
+class _Order:
+    """Records in merged order: the topic's clock at each, and its topic's rank, both (n,) int64."""
+
+    times: Ints
+    ranks: Ints
+
+    @classmethod
+    def empty(cls) -> _Order:
+        """No records."""
+        return cls(np.zeros(0, np.int64), np.zeros(0, np.int64))
+
+    def __len__(self) -> int:
+        return len(self.ranks)
+
+    def first(self, count: int) -> _Order:
+        """At most the first ``count``."""
+        return self if count >= len(self) else _Order(self.times[:count], self.ranks[:count])
+
+    def after(self, count: int) -> _Order:
+        """What stands behind the first ``count``."""
+        return _Order(self.times[count:], self.ranks[count:])
+
+    def counts(self) -> Ints:
+        """How many there are of each topic, by rank."""
+        return np.bincount(self.ranks, minlength=len(Topic))
+
+
 class Alignment:
     """The buffers of one shard."""
 
     def __init__(self) -> None:
         self._lanes = {topic: _Lane(topic) for topic in Topic}
+        self._next = _Order.empty()
+        self._expected: set[Topic] = set()  # of which more was to come when ``_next`` was worked out
         self.tick_ms = NEVER
 
     def restore(self, next_offsets: Mapping[Topic, int], clocks_ms: Mapping[Topic, int], tick_ms: int) -> None:
@@ -94,6 +135,7 @@ class Alignment:
             topic: _Lane(topic, taken=next_offsets.get(topic, 0), position=next_offsets.get(topic, 0), clock_ms=clocks_ms.get(topic, NEVER))
             for topic in Topic
         }
+        self._next = _Order.empty()
         self.tick_ms = tick_ms
 
     def positions(self) -> dict[Topic, int]:
@@ -123,26 +165,28 @@ class Alignment:
         if len(chunk):
             lane.chunks.append(chunk)
             lane.count += len(chunk)
+            if lane.topic not in self._expected:
+                self._next = _Order.empty()
         lane.position = max(lane.position, delivery.next)
         lane.stable = max(lane.stable or 0, delivery.stable)
 
     def take(self, events_max: int, accounts_max: int, *, has_policy: bool) -> Batch | None:
         """The next batch, None if there is none yet."""
-        control = self._lanes[Topic.CONTROL]
         if not has_policy:
-            return self._control_batch() if control.count else None
-        heads = {topic: lane.head(events_max) for topic, lane in self._lanes.items() if lane.count}
-        if not heads:
+            return self._control_batch() if self._lanes[Topic.CONTROL].count else None
+        if not len(self._next):
+            self._next = self._in_step()
+        order = self._next.first(events_max)
+        if not len(order):
             return None
-        times, ranks, index = self._merged(heads)
-        n = self._in_step(heads, times, ranks)
-        controls = np.flatnonzero(ranks[:n] == Topic.CONTROL)
+        controls = np.flatnonzero(order.ranks == Topic.CONTROL)
         if len(controls):
             if controls[0] == 0:
                 return self._control_batch()
-            n = int(controls[0])
-        n = within_accounts(heads, ranks, index, min(n, events_max), accounts_max)
-        return self._cut(heads, times[:n], ranks[:n], index[:n]) if n else None
+            order = order.first(int(controls[0]))
+        heads = {Topic(rank): self._lanes[Topic(rank)].head(int(count)) for rank, count in enumerate(order.counts()) if count}
+        order = order.first(within_accounts(heads, order.ranks, accounts_max))
+        return self._cut(heads, order)
 
     def settle(self, batch: Batch, tick_ms: int) -> None:
         """The batch is committed with this tick."""
@@ -150,61 +194,56 @@ class Alignment:
             lane = self._lanes[topic]
             lane.drop(len(chunk))
             _, lane.taken, lane.clock_ms = batch.cuts[topic]
+        self._next = self._next.after(len(batch))
         self.tick_ms = tick_ms
 
-    def _merged(self, heads: Mapping[Topic, Chunk]) -> tuple[Ints, Ints, Ints]:
-        """Topic clock, rank and index in its head of every buffered record, in merged order."""
-        times = np.concatenate(
-            [
-                np.maximum(np.maximum.accumulate(np.array(head.times_ms, np.int64)), self._lanes[topic].clock_ms)
-                for topic, head in heads.items()
-            ]
-        )
-        ranks = np.concatenate([np.full(len(head), topic, np.int64) for topic, head in heads.items()])
-        index = np.concatenate([np.arange(len(head)) for head in heads.values()])
-        order = np.lexsort((index, ranks, times))
-        return times[order], ranks[order], index[order]
-
-    def _in_step(self, heads: Mapping[Topic, Chunk], times: Ints, ranks: Ints) -> int:
-        """How many records of the merged order stand before everything that is still to come."""
+    def _in_step(self) -> _Order:
+        """The merged order of the buffered records that stand before everything that is still to come."""
+        self._expected = {topic for topic, lane in self._lanes.items() if lane.lags}
+        clocks = {topic: lane.times() for topic, lane in self._lanes.items() if lane.count}
+        if not clocks:
+            return _Order.empty()
+        times = np.concatenate(list(clocks.values()))
+        ranks = np.concatenate([np.full(len(own), topic, np.int64) for topic, own in clocks.items()])
+        order = np.lexsort((ranks, times))  # stable: a topic's own records stay in order
+        times, ranks = times[order], ranks[order]
         n = len(times)
         for topic, lane in self._lanes.items():
-            here = len(heads[topic]) if topic in heads else 0
-            if not lane.lags and here == lane.count:
-                continue
-            newest = int(times[ranks == topic].max()) if here else lane.clock_ms
-            n = min(n, int(np.searchsorted(times, newest, "left")) + int(np.count_nonzero(ranks[times == newest] <= topic)))
-        return n
+            if topic in self._expected:
+                newest = int(clocks[topic][-1]) if topic in clocks else lane.clock_ms
+                n = min(n, int(np.searchsorted(times, newest, "left")) + int(np.count_nonzero(ranks[times == newest] <= topic)))
+        return _Order(times[:n], ranks[:n])
 
     def _control_batch(self) -> Batch:
         """The first control record alone. It moves the shard's clock only if a policy is in force already (``_cut``)."""
-        head = self._lanes[Topic.CONTROL].head(1)
-        time = np.maximum(np.array(head.times_ms, np.int64), self._lanes[Topic.CONTROL].clock_ms)
-        return self._cut({Topic.CONTROL: head}, time, np.array([Topic.CONTROL], np.int64), np.zeros(1, np.int64))
+        lane = self._lanes[Topic.CONTROL]
+        return self._cut({Topic.CONTROL: lane.head(1)}, _Order(lane.times()[:1], np.array([Topic.CONTROL], np.int64)))
 
-    def _cut(self, heads: Mapping[Topic, Chunk], times: Ints, ranks: Ints, index: Ints) -> Batch:
-        chunks, cuts = {}, {}
+    def _cut(self, heads: Mapping[Topic, Chunk], order: _Order) -> Batch:
+        """The batch of these records; ``heads`` has at least as many of each topic."""
+        chunks, cuts, index = {}, {}, np.zeros(len(order), np.int64)
         caught_up = True
-        for topic, lane in self._lanes.items():
-            count = int(np.count_nonzero(ranks == topic))
+        for (topic, lane), count in zip(self._lanes.items(), order.counts().tolist(), strict=True):
             if count:
+                mine = order.ranks == topic
+                index[mine] = np.arange(count)
                 chunk = heads[topic].slice(0, count)
                 after = lane.position if count == lane.count else chunk.offsets[-1] + 1
                 chunks[topic] = chunk
-                cuts[topic] = (lane.taken, after, int(times[ranks == topic][-1]))
+                cuts[topic] = (lane.taken, after, int(order.times[mine][-1]))
             caught_up &= not lane.lags and count == lane.count
-        clock = np.maximum(times, self.tick_ms)
-        return Batch(chunks, ranks, index, clock, cuts, int(clock[-1]), caught_up)
+        clock = np.maximum(order.times, self.tick_ms)
+        return Batch(chunks, order.ranks, index, clock, cuts, int(clock[-1]), caught_up)
 
 
-def within_accounts(heads: Mapping[Topic, Chunk], ranks: Ints, index: Ints, n: int, accounts_max: int) -> int:
-    """How many of the first ``n`` merged records have at most ``accounts_max`` different keys."""
-    if n <= accounts_max:
-        return n
+def within_accounts(heads: Mapping[Topic, Chunk], ranks: Ints, accounts_max: int) -> int:
+    """How many of the first merged records have at most ``accounts_max`` different keys. ``heads`` are their topics' records."""
+    if len(set().union(*(head.keys for head in heads.values()))) <= accounts_max:
+        return len(ranks)
     seen: set[bytes | None] = set()
-    keys = {int(topic): head.keys for topic, head in heads.items()}
-    for place, (rank, i) in enumerate(zip(ranks[:n].tolist(), index[:n].tolist(), strict=True)):
-        seen.add(keys[rank][i])
+    keys = {int(topic): iter(head.keys) for topic, head in heads.items()}
+    for place, rank in enumerate(ranks.tolist()):
+        seen.add(next(keys[rank]))
         if len(seen) > accounts_max:
             return place
-    return n
+    return len(ranks)

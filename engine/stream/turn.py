@@ -41,7 +41,7 @@ from schemas.topics import INPUTS, JOURNAL_BYTES_MAX
 DECISIONS_AT_ONCE: Final = 1024
 RECORD_BYTES_TARGET: Final = 6_000_000
 RECORD_BYTES_MAX: Final = JOURNAL_BYTES_MAX - 4_096
-ACCOUNTS_MAX: Final = 4_000
+ACCOUNTS_MAX: Final = 6_000
 Origin = Callable[[int], tuple[Topic, int]]
 CAUSE_KINDS: Final = {Topic.PROFILE: "profile", Topic.COMMAND: "command"}
 

@@ -1,7 +1,8 @@
 """The load: a seeded log of events for many accounts, published before anything is measured.
 
-Every account buys, moves money and repays a few times a day for some weeks, so a run slides windows over many day changes, as real traffic
-does. Records have the shape and the size (about 220 bytes) of the contract's examples.
+Every account buys, moves money and sometimes repays a loan, four records a day for some weeks, so a run slides windows over many day changes, as
+real traffic does. Of fifteen records nine are purchases, five transfers, and one is a repayment: an account has two loans of monthly
+instalments. Records have the shape and the size (about 220 bytes) of the contract's examples.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from scripts.personas import DAY_MS, date_of, instant
 from scripts.spoil import Arrival, encode
 
 TOPICS: Final = ("purchases", "transfers", "repayments")
+MIX: Final = (0, 0, 1, 0, 1, 0, 0, 1, 0, 2, 1, 0, 0, 1, 0)
+MONTH_MS: Final = 30 * DAY_MS
 CATEGORIES: Final = ("groceries", "dining", "transport", "utilities", "telecom", "health", "clothing", "household", "leisure")
 
 
@@ -62,7 +65,7 @@ def events(load: Load) -> Iterator[Arrival]:
     step_ms = DAY_MS / (load.accounts * load.events_per_day)
     for number in range(load.events):
         at_ms = load.start_ms + 1 + int(number * step_ms)
-        topic = TOPICS[(0, 0, 1, 0, 1, 2)[number % 6]]
+        topic = TOPICS[MIX[number % len(MIX)]]
         account = f"account-{rng.randrange(load.accounts):07d}"
         amount = rng.randrange(500, 60_000)
         head = f'{{"event_id":"e-{number:09d}","account_id":"{account}","occurred_at":"{instant(at_ms)}","currency":"CNY"'
@@ -78,6 +81,6 @@ def _own_fields(topic: str, rng: Random, amount: int, at_ms: int) -> str:
         direction, purpose = (("in", "salary"), ("in", "other"), ("out", "rent"), ("out", "person"))[rng.randrange(4)]
         rest = f'"direction":"{direction}","counterparty_id":"c-{rng.randrange(2_000)}","purpose":"{purpose}"'
     else:
-        due = instant(at_ms // DAY_MS * DAY_MS + DAY_MS // 2)
-        rest = f'"loan_id":"l-{rng.randrange(4)}","due_at":"{due}","amount_due_minor":{amount}'
+        due = instant((at_ms // MONTH_MS + 1) * MONTH_MS - DAY_MS // 2)
+        rest = f'"loan_id":"l-{rng.randrange(2)}","due_at":"{due}","amount_due_minor":{amount}'
     return f'"amount_minor":{amount},{rest}'
