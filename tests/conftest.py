@@ -12,6 +12,11 @@ from engine.local.kafka import KafkaBroker
 from engine.local.redis_server import RedisServer, installed_program, valkey_program
 
 
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Fast ones first: whole deployments come last."""
+    items.sort(key=lambda item: "e2e" in item.path.parts)
+
+
 @pytest.fixture(scope="session")
 def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
     """A running broker."""
