@@ -95,6 +95,10 @@ def create_app(settings: Settings, partitions: int) -> faust.App:
     async def on_assigned(sender: Any, assigned: Any, **_: Any) -> None:
         await worker.assign(assigned, app.consumer)
 
+    @app.on_before_shutdown.connect  # type: ignore[untyped-decorator]
+    async def on_shutdown(sender: Any, **_: Any) -> None:
+        await worker.release()
+
     @app.task  # type: ignore[untyped-decorator]
     async def watchdog() -> None:
         while not app.should_stop:

@@ -92,6 +92,7 @@ class Shard(_Section):
 
     batch_records: Annotated[int, Field(ge=1, le=200_000)] = 20_000
     buffer_records: Annotated[int, Field(ge=1, le=1_000_000)] = 40_000
+    buffer_bytes: Annotated[int, Field(ge=1_000_000)] = 64_000_000
     cache_accounts: Annotated[int, Field(ge=1, le=5_000_000)] = 10_000
     reject_ratio_max: Annotated[float, Field(gt=0, le=1)] = 0.5
     reject_run_max: Annotated[int, Field(ge=1)] = 1_000

@@ -151,7 +151,7 @@ def _deployment(partitions: int, days: int) -> Iterator[_Parts]:
 
     with ExitStack() as stack:
         directory = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="limit-engine-demo-", ignore_cleanup_errors=True)))
-        messages.print("starting Kafka and Redis (the first time on a machine downloads about 150 MB) ...")
+        messages.print("starting Kafka and Redis (the first time on a machine downloads about 50 MB) ...")
         redis = RedisServer(directory / "redis")
         kafka = KafkaBroker(directory / "kafka")
         for server in (redis, kafka):

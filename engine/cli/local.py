@@ -25,7 +25,7 @@ def up(data: DataDir = None, kafka_port: Port = 0, redis_port: Port = 0, as_json
     services = LocalServices(data)
     with services.exclusive():
         if not as_json:
-            messages.print("starting Kafka and Redis (the first time on a machine downloads about 40 MB) ...")
+            messages.print("starting Kafka and Redis (the first time on a machine downloads about 50 MB) ...")
         services.up(kafka_port, redis_port)
     _tell(services.status(), as_json)
 

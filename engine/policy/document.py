@@ -103,8 +103,11 @@ class Measure(PolicyModel):
 
 
 class _Feature(PolicyModel):
+    """What every feature has: a name, ``text`` for people, and what a customer is told of it where it added points or lost them."""
+
     name: Name
     text: dict[Literal["zh", "en"], str] = Field(default_factory=dict)
+    favourable_text: dict[Literal["zh", "en"], str] = Field(default_factory=dict)
     adverse_text: dict[Literal["zh", "en"], str] = Field(default_factory=dict)
 
 

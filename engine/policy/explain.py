@@ -2,7 +2,7 @@
 
 Everything here is read off the decision's row (``layout.Out``): the features' values, the bins they fell into, the caps, the guard. Nothing
 is computed anew, so an explanation cannot differ from the decision. Points lost by a feature are its best bin minus its bin; points won are
-its bin minus its worst.
+what it added to the score.
 """
 
 from __future__ import annotations
@@ -26,7 +26,6 @@ class FeaturePoints(NamedTuple):
     bin_at_least: int | None
     points: int
     best_points: int
-    worst_points: int
 
 
 class Reason(NamedTuple):
@@ -87,13 +86,12 @@ class Characteristic:
         self.points = (*possible, characteristic.missing)
         self.lower = (*(b.at_least for b in characteristic.bins), None)
         self.best = max(possible)
-        self.worst = min(self.points)
 
     def points_of(self, value: int, chosen: int) -> FeaturePoints:
         """This row for a value and its bin (-1: missing)."""
         points = self.points[chosen]
         known = None if value == MISSING else value
-        return FeaturePoints(self.feature, known, self.lower[chosen], points, max(self.best, points), self.worst)
+        return FeaturePoints(self.feature, known, self.lower[chosen], points, max(self.best, points))
 
 
 class Explainer:
@@ -131,12 +129,12 @@ class Explainer:
             days_past_due=decision[Out.DAYS_PAST_DUE],
             warming_up=bool(decision[Out.WARMING_UP]),
             forced=bool(decision[Out.FORCED]),
-            reasons=self._reasons(segment, decision, features),
+            reasons=self._reasons(decision, features),
         )
 
-    def _reasons(self, segment: doc.Segment, decision: Sequence[int], features: list[FeaturePoints]) -> list[Reason]:
-        """At most ``REASONS_MAX`` reasons, the rule that bound the outcome first; score reasons only where the score alone would have moved
-        the band (or first set it), or where nothing but the band says what the limit is."""
+    def _reasons(self, decision: Sequence[int], features: list[FeaturePoints]) -> list[Reason]:
+        """At most ``REASONS_MAX`` reasons, the rule that bound the outcome first; score reasons only where the score alone, by its band's
+        limit, would have moved the limit the same way."""
         kind = Kind(decision[Out.KIND])
         if kind in (Kind.FREEZE, Kind.UNFREEZE):
             return [rule_reason(Block(decision[Out.CAUSE]).name.lower())]
@@ -144,20 +142,21 @@ class Explainer:
             return [rule_reason("line_ended")]
         bound = BOUND_NAMES[decision[Out.BOUND_BY]]
         reasons = [] if bound == "band" else [rule_reason(bound)]
-        standing_band = self._policy.bands_by_code.get(decision[Out.PREVIOUS_BAND])
-        if not reasons or standing_band != segment.bands[decision[Out.TARGET_BAND]].name:
-            reasons += self._score_reasons(features, adverse=kind is Kind.DECREASE)
+        adverse = kind is Kind.DECREASE
+        by_score, before = decision[CAPS_AT + Bound.BAND], decision[Out.PREVIOUS_LIMIT]
+        if by_score < before if adverse else by_score > before:
+            reasons += self._score_reasons(features, adverse=adverse)
         return reasons[:REASONS_MAX]
 
     def _score_reasons(self, features: list[FeaturePoints], *, adverse: bool) -> list[Reason]:
         """Features by points lost (adverse) or won, most first, in scorecard order where equal; none that lost or won nothing."""
-        weights = [row.best_points - row.points if adverse else row.points - row.worst_points for row in features]
+        weights = [row.best_points - row.points if adverse else row.points for row in features]
         ranked = sorted((place for place, weight in enumerate(weights) if weight > 0), key=lambda place: -weights[place])
         reasons = []
         for row in (features[place] for place in ranked[:REASONS_MAX]):
             feature = self._policy.features_by_name[row.feature]
             code = f"{row.feature}_{'missing' if row.value is None else 'low' if adverse else 'good'}"
-            reasons.append(Reason(code, row.feature, dict(sorted((feature.adverse_text if adverse else feature.text).items()))))
+            reasons.append(Reason(code, row.feature, dict(sorted((feature.adverse_text if adverse else feature.favourable_text).items()))))
         return reasons
 
 

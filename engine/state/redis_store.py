@@ -7,6 +7,7 @@ tries again, except when the server has forgotten a script (``NOSCRIPT``), which
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Sequence
 from importlib.resources import files
@@ -17,7 +18,7 @@ import hiredis
 from redis.asyncio import BlockingConnectionPool, Connection, Redis
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, RedisError
+from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
 from engine.state.keys import ShardKeys, bucket_of
 from engine.state.record import JournalRecord
@@ -121,11 +122,24 @@ class RedisStore:
 
     async def _call(self, call: Awaitable[Any]) -> Any:
         try:
-            return await call
+            answer = await call
         except NoScriptError:
             raise
         except (RedisError, OSError) as error:
+            heed_cancellation()
+            if isinstance(error, ReadOnlyError):  # a demoted primary keeps its connections: the address may lead to another server by now
+                await self._redis.connection_pool.disconnect(inuse_connections=False)
             raise StoreAway(f"Redis: {error or type(error).__name__}") from error
+        heed_cancellation()
+        return answer
+
+
+def heed_cancellation() -> None:
+    """Raise the cancellation of this task that redis-py may have swallowed: it waits by ``asyncio.wait_for``, which in Python 3.11 drops one that
+    comes together with the result."""
+    task = asyncio.current_task()
+    if task is not None and task.cancelling():
+        raise asyncio.CancelledError
 
 
 async def eviction_problem(redis: Redis) -> str | None:

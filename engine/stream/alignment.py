@@ -48,6 +48,7 @@ class _Lane:
     clock_ms: int = NEVER
     chunks: deque[Chunk] = field(default_factory=deque)
     count: int = 0
+    bytes: int = 0  # of the buffered values
 
     @property
     def lags(self) -> bool:
@@ -88,7 +89,8 @@ class _Lane:
             chunk = self.chunks.popleft()
             if len(chunk) > count:
                 self.chunks.appendleft(chunk.slice(count, len(chunk)))
-                return
+                chunk = chunk.slice(0, count)
+            self.bytes -= chunk.value_bytes()
             count -= len(chunk)
 
 
@@ -146,9 +148,14 @@ class Alignment:
         """Number of records that lie here of a topic."""
         return self._lanes[topic].count
 
+    def buffered_bytes(self, topic: Topic) -> int:
+        """Bytes of the values that lie here of a topic."""
+        return self._lanes[topic].bytes
+
     def lag(self) -> int:
-        """Records that lie here or could be read, over all topics (a bound: the latter may be markers of transactions)."""
-        return sum(lane.count + max(0, (lane.stable or 0) - lane.position) for lane in self._lanes.values())
+        """Records that lie here or could be read, over all topics (a bound: the latter may be markers of transactions). A topic that nothing is
+        known of yet counts as one."""
+        return sum(lane.count + (1 if lane.stable is None else max(0, lane.stable - lane.position)) for lane in self._lanes.values())
 
     def offer(self, delivery: Delivery) -> None:
         """Take a delivery in; what lies here already is left out. Raises GapError."""
@@ -165,13 +172,14 @@ class Alignment:
         if len(chunk):
             lane.chunks.append(chunk)
             lane.count += len(chunk)
+            lane.bytes += chunk.value_bytes()
             if lane.topic not in self._expected:
                 self._next = _Order.empty()
         lane.position = max(lane.position, delivery.next)
         lane.stable = max(lane.stable or 0, delivery.stable)
 
-    def take(self, events_max: int, accounts_max: int, *, has_policy: bool) -> Batch | None:
-        """The next batch, None if there is none yet."""
+    def take(self, events_max: int, accounts_max: int, bytes_max: int, *, has_policy: bool) -> Batch | None:
+        """The next batch within these bounds (but at least one record), None if there is none yet."""
         if not has_policy:
             return self._control_batch() if self._lanes[Topic.CONTROL].count else None
         if not len(self._next):
@@ -185,7 +193,7 @@ class Alignment:
                 return self._control_batch()
             order = order.first(int(controls[0]))
         heads = {Topic(rank): self._lanes[Topic(rank)].head(int(count)) for rank, count in enumerate(order.counts()) if count}
-        order = order.first(within_accounts(heads, order.ranks, accounts_max))
+        order = order.first(min(within_accounts(heads, order.ranks, accounts_max), within_bytes(heads, order.ranks, bytes_max)))
         return self._cut(heads, order)
 
     def settle(self, batch: Batch, tick_ms: int) -> None:
@@ -234,6 +242,16 @@ class Alignment:
             caught_up &= not lane.lags and count == lane.count
         clock = np.maximum(order.times, self.tick_ms)
         return Batch(chunks, order.ranks, index, clock, cuts, int(clock[-1]), caught_up)
+
+
+def within_bytes(heads: Mapping[Topic, Chunk], ranks: Ints, bytes_max: int) -> int:
+    """How many of the first merged records have values of at most ``bytes_max`` together, at least 1. ``heads`` are their topics' records."""
+    if sum(head.value_bytes() for head in heads.values()) <= bytes_max:
+        return len(ranks)
+    sizes = np.zeros(len(ranks), np.int64)
+    for topic, head in heads.items():
+        sizes[ranks == topic] = [len(value or b"") for value in head.values]
+    return max(1, int(np.searchsorted(np.cumsum(sizes), bytes_max, "right")))
 
 
 def within_accounts(heads: Mapping[Topic, Chunk], ranks: Ints, accounts_max: int) -> int:

@@ -20,8 +20,9 @@ from typing import Any, Final
 import cramjam
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import CoordinationType
-from aiokafka.errors import KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
 from aiokafka.producer.sender import EndTxnHandler, Sender
+from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record._crecords import default_records
 
 from engine.state.record import Output
@@ -74,6 +75,24 @@ def _quick_zstd(payload: bytes, level: int = 1) -> bytes:
 default_records.zstd_encode = _quick_zstd  # the batch builder finds it there
 
 
+def see_failure(future: asyncio.Future[Any]) -> None:
+    """Take note of how a future ends that perhaps nobody waits for any more: asyncio would log a fenced producer's last failures as errors of
+    the program."""
+    if not future.cancelled():
+        future.exception()
+
+
+def see_failures(manager: TransactionManager) -> None:
+    """Take note of how a producer's transactions end, likewise."""
+    fail = manager.fatal_error
+
+    def seen(error: Exception) -> None:
+        fail(error)
+        see_failure(manager._transaction_waiter)
+
+    manager.fatal_error = seen
+
+
 class ShardProducer:
     """The producer of one shard's owner, from ``start`` until ``drop``."""
 
@@ -90,6 +109,7 @@ class ShardProducer:
             max_batch_size=REQUEST_BYTES_MAX,
             compression_type="zstd",
         )
+        see_failures(self._producer._txn_manager)
         sender = self._producer._sender
         self._producer._sender = _OnceSender(
             self._producer.client,
@@ -116,7 +136,7 @@ class ShardProducer:
                 return await self._commit(journal, outputs)
         except ProducerFenced as error:
             raise FencedError("another owner has fenced this one") from error
-        except (KafkaError, OSError) as error:  # TimeoutError is an OSError
+        except (KafkaError, IllegalOperation, AssertionError, OSError) as error:  # TimeoutError is an OSError
             raise CommitInDoubtError(repr(error)) from error
 
     def drop(self) -> None:
@@ -155,4 +175,6 @@ class ShardProducer:
             appended = builder.append(key=output.key, value=output.value, timestamp=now_ms, headers=headers)
             assert appended is not None, "no record is larger than a request"
         handed_over.append(await producer.send_batch(builder, topic, partition=self._shard))
+        for future in handed_over:
+            future.add_done_callback(see_failure)
         return handed_over

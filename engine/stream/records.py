@@ -29,6 +29,10 @@ class Chunk:
     def __len__(self) -> int:
         return len(self.offsets)
 
+    def value_bytes(self) -> int:
+        """Bytes of the values."""
+        return sum(len(value) for value in self.values if value is not None)
+
     def slice(self, start: int, stop: int) -> Chunk:
         """Records ``start`` (inclusive) to ``stop`` (exclusive)."""
         return Chunk(

@@ -19,7 +19,7 @@ from engine.stream.turn import DecisionMachine
 from schemas.topics import INPUTS
 
 TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}
-NO_BOUND: Final = 2**31
+NO_BOUND: Final = 2**62
 
 
 class Replay:
@@ -61,7 +61,7 @@ class Replay:
         for topic, here in self._alignment.positions().items():
             first, end = cuts.get(topic, (here, here))
             self._alignment.offer(Delivery(inputs.get(topic, Chunk(topic, [], [], [], [], None)), first, end, end))
-        batch = self._alignment.take(NO_BOUND, NO_BOUND, has_policy=self._machine.policy is not None)
+        batch = self._alignment.take(NO_BOUND, NO_BOUND, NO_BOUND, has_policy=self._machine.policy is not None)
         if batch is None or len(batch) != record.events:
             raise ValueError(f"sequence {record.sequence} took {record.events} records, its cuts give {0 if batch is None else len(batch)}")
         return batch

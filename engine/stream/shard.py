@@ -14,8 +14,6 @@ import asyncio
 import random
 import time
 from collections.abc import Awaitable, Callable, Iterable, Mapping
-from dataclasses import dataclass
-from enum import Enum
 from typing import Final, Protocol, TypeVar
 
 import structlog
@@ -23,19 +21,22 @@ from aiokafka.errors import KafkaError
 
 from engine.core.layout import MISSING, Topic
 from engine.errors import EngineError
+from engine.policy.errors import PolicyErrors
 from engine.settings import Settings
 from engine.state import keys
 from engine.state.codec import StateFormatError
 from engine.state.record import JournalRecord
-from engine.state.redis_store import EVICTION_CURE, StoreAway
+from engine.state.redis_store import StoreAway
 from engine.state.store import Loaded, ShardStore, applied_of
 from engine.stream.alignment import Alignment, GapError
 from engine.stream.dead_letters import RejectLimit, dead_letters
 from engine.stream.journal import JournalMismatchError, read_journal
 from engine.stream.producer import CommitInDoubtError, FencedError, ShardProducer
+from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
+from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, position_gone, refuse
 from engine.stream.turn import DecisionMachine, Prepared
-from schemas.topics import INPUTS
+from schemas.topics import CHANGES, INPUTS
 
 T = TypeVar("T")
 log = structlog.get_logger("shard")
@@ -43,20 +44,7 @@ log = structlog.get_logger("shard")
 HEARTBEAT_S: Final = 1.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 CONNECT_DEADLINE_S: Final = 30.0
-BELONG_TOGETHER: Final = "restore topics and a Redis that belong together, or begin anew, with new topics and an empty Redis"
-
-
-class State(Enum):
-    """Where a shard is."""
-
-    TAKING_OVER = "taking over"
-    WAITING = "waiting"
-    RUNNING = "running"
-    STOPPED = "stopped"
-
-
-class ShardStoppedError(EngineError):
-    """This shard cannot go on, and waiting will not mend it."""
+BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of input; all of it may become dead letters
 
 
 class StartAgainError(Exception):
@@ -82,26 +70,12 @@ class Inputs(Protocol):
         """Return when the group has answered a heartbeat that began after this call."""
 
 
-@dataclass(slots=True)
-class Progress:
-    """What a shard has done since it started here, and where it is."""
-
-    state: State = State.TAKING_OVER
-    reason: str = ""
-    records: int = 0
-    changes: int = 0
-    dead_letters: int = 0
-    commits: int = 0
-    last_commit_at: float = 0.0
-    policy: str = ""
-
-
 class Shard:
     """Owns shard ``number`` until its ``run`` is cancelled."""
 
     def __init__(self, number: int, partitions: int, settings: Settings, store: ShardStore, inputs: Inputs) -> None:
         self.number = number
-        self.progress = Progress()
+        self.progress = Progress(log.bind(shard=number))
         self._settings = settings
         self._store = store
         self._inputs = inputs
@@ -114,8 +88,7 @@ class Shard:
         self._wake = asyncio.Event()
         self._is_open = False  # whether deliveries are taken
         self._gone: Delivery | None = None  # a topic does not have the records that come next
-        self._waits_for = ""  # what was said to be waited for, until it is over
-        self._log = log.bind(shard=number)
+        self._where = f"shard {number}"
 
     # What the transport calls
 
@@ -135,13 +108,17 @@ class Shard:
         try:
             self._alignment.offer(delivery)
         except GapError as gap:
-            self._log.info("seek", reason=str(gap))
+            self.progress.log.info("seek", reason=str(gap))
             await self._inputs.seek(self.number, self._alignment.positions())
             return
         self._wake.set()
-        if self._alignment.buffered(topic) >= self._settings.shard.buffer_records and topic not in self._held:
+        if self._is_full(topic):  # said each time: a seek lets a topic flow again
             self._held.add(topic)
             await self._inputs.hold(self.number, topic, held=True)
+
+    def _is_full(self, topic: Topic) -> bool:
+        bounds = self._settings.shard
+        return self._alignment.buffered(topic) >= bounds.buffer_records or self._alignment.buffered_bytes(topic) >= bounds.buffer_bytes
 
     def lag(self) -> int:
         """Records that could be read and were not taken yet."""
@@ -163,21 +140,13 @@ class Shard:
                     failures = 0 if self.progress.commits > before else failures + 1
                     await self._step_back(doubt, failures)
         except ShardStoppedError as stop:
-            self._enter(State.STOPPED, str(stop))
-            self._log.error("stopped", reason=stop.what, cure=stop.cure)
+            self.progress.enter(State.STOPPED, str(stop))
+            self.progress.log.error("stopped", reason=stop.what, cure=stop.cure)
+            for topic in Topic:
+                await self._inputs.hold(self.number, topic, held=True)
         finally:
             self._drop_producer()
             self._is_open = False
-
-    def _enter(self, state: State, reason: str = "") -> None:
-        """Be in a state. What is waited for is said once, and when the waiting is over."""
-        self.progress.state, self.progress.reason = state, reason
-        if state is State.WAITING and reason != self._waits_for:
-            self._log.warning("waiting", reason=reason)
-            self._waits_for = reason
-        elif state is State.RUNNING and self._waits_for:
-            self._log.info("goes on")
-        self._waits_for = ""
 
     def _drop_producer(self) -> None:
         if self._producer is not None:
@@ -188,7 +157,7 @@ class Shard:
         """Forget everything, and wait a while before taking the shard over again (step 7 for a fenced owner)."""
         self._is_open = False
         self._drop_producer()
-        self._enter(State.WAITING, f"to take over again: {doubt}")
+        self.progress.enter(State.WAITING, f"to take over again: {doubt}")
         if isinstance(doubt, FencedError):
             await self._inputs.ownership_confirmed()
         await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)] * random.uniform(0.5, 1.0))
@@ -196,7 +165,7 @@ class Shard:
     # Taking over
 
     async def _take_over(self) -> None:
-        self._enter(State.TAKING_OVER)
+        self.progress.enter(State.TAKING_OVER)
         # 1. Fence: whatever was read before it is worthless.
         kafka = self._settings.kafka
         self._producer = ShardProducer(
@@ -211,8 +180,11 @@ class Shard:
         fields = await self._catch_up()
         # 3. Refuse.
         self._machine.topic_ids = await self._topic_ids()
-        await self._refuse(fields)
-        self._machine.restore(fields)
+        refuse(self._where, fields, self._partitions, self._machine.topic_ids, await self._patiently(self._store.problem))
+        try:
+            self._machine.restore(fields)
+        except (PolicyErrors, ValueError) as error:
+            raise ShardStoppedError(f"the policy in its state cannot be read: {error}", where=self._where, cure=NEWER_ENGINE) from error
         clocks = {topic: fields.get(keys.topic_clock(spec.name)) for topic, spec in zip(Topic, INPUTS, strict=True)}
         offsets = await self._offsets(fields)
         self._alignment.restore(
@@ -223,9 +195,11 @@ class Shard:
         # 4. Seek, and let the topics flow.
         self._held.clear()
         self._gone = None
+        self._rejects = RejectLimit(self._settings.shard.reject_ratio_max, self._settings.shard.reject_run_max)
         self._is_open = True
         await self._inputs.seek(self.number, offsets)
-        self.progress.last_commit_at = time.monotonic()
+        self.progress.move()
+        self.progress.enter(State.RUNNING)
         self._note_policy()
 
     async def _catch_up(self) -> dict[str, bytes]:
@@ -242,12 +216,14 @@ class Shard:
                     missing += 1
                     newest = await self._apply(entry.record, entry.offset)
             except JournalMismatchError as mismatch:
-                raise ShardStoppedError(str(mismatch), where=f"shard {self.number}", cure=mismatch.cure) from mismatch
+                raise ShardStoppedError(str(mismatch), where=self._where, cure=mismatch.cure) from mismatch
+            except ValueError as error:
+                raise ShardStoppedError(str(error), where=self._where, cure=NEWER_ENGINE) from error
             except (KafkaError, TimeoutError) as error:
                 raise StartAgainError(f"the journal cannot be read: {error!r}") from error
             if not missing:
                 return fields
-            self._log.info("caught up", records=missing, sequence=newest)
+            self.progress.log.info("caught up", records=missing, sequence=newest)
 
     async def _offsets(self, fields: Mapping[str, bytes]) -> dict[Topic, int]:
         """Where each topic continues; one of which nothing was taken yet begins where its log does."""
@@ -266,27 +242,6 @@ class Shard:
         except EngineError as error:
             raise ShardStoppedError(error.what, where=error.where, cure=error.cure) from error
 
-    async def _refuse(self, fields: Mapping[str, bytes]) -> None:
-        where = f"shard {self.number}"
-        problem = await self._patiently(self._store.problem)
-        if problem is not None:
-            raise ShardStoppedError(problem, where=where, cure=EVICTION_CURE)
-        for topic, own_id in self._machine.topic_ids.items():
-            if fields.get(keys.topic_id(topic), own_id.encode()) != own_id.encode():
-                raise ShardStoppedError(f"{topic} is another topic than the one its state was made from", where=where, cure=BELONG_TOGETHER)
-        held = int(fields.get(keys.PARTITIONS, str(self._partitions)))
-        if held != self._partitions:
-            raise ShardStoppedError(
-                f"its state was made with {held} partitions, the topics have {self._partitions}",
-                where=where,
-                cure="partitions cannot be added to a running deployment: " + BELONG_TOGETHER,
-            )
-        state_format = int(fields.get(keys.FORMAT, str(keys.STATE_FORMAT)))
-        if state_format > keys.STATE_FORMAT:
-            raise ShardStoppedError(
-                f"its state has format {state_format}, this engine reads {keys.STATE_FORMAT}", where=where, cure="run a newer engine"
-            )
-
     # A batch
 
     async def _turn(self) -> None:
@@ -303,7 +258,7 @@ class Shard:
             return
         problem = self._rejects.problem(len(batch), record.dead_letters)
         if problem is not None:
-            raise ShardStoppedError(problem[0], where=f"shard {self.number}", cure=problem[1])
+            raise ShardStoppedError(problem[0], where=self._where, cure=problem[1])
         # 6. Commit: one transaction, the journal record first.
         assert self._producer is not None
         outputs = [*record.outputs, *dead_letters(batch, record.dead_letters, self.number)]
@@ -318,20 +273,19 @@ class Shard:
         """Wait for records; meanwhile look each second whether the store still is where it was (step 10)."""
         while True:
             if self._gone is not None:
-                raise ShardStoppedError(
-                    f"{INPUTS[self._gone.chunk.topic].name} does not have offset {self._gone.first}, from which to continue (any more)",
-                    where=f"shard {self.number}",
-                    cure=BELONG_TOGETHER,
-                )
+                raise position_gone(self._where, self._gone)
             most = min(self._settings.shard.batch_records, self._machine.records_per_batch)
-            batch = self._alignment.take(most, self._machine.accounts_per_batch, has_policy=self._machine.policy is not None)
+            batch = self._alignment.take(
+                most, self._machine.accounts_per_batch, BATCH_BYTES_MAX, has_policy=self._machine.policy is not None
+            )
             if batch is not None:
-                self._enter(State.RUNNING)
+                self.progress.enter(State.RUNNING)
                 return batch
             if self._machine.policy is None:
-                self._enter(State.WAITING, "no policy is in force: activate one with `limit-engine policy promote FILE`")
+                self.progress.enter(State.WAITING, "no policy is in force: activate one with `limit-engine policy promote FILE`")
             elif self._alignment.lag() == 0:
-                self._enter(State.RUNNING)
+                self.progress.enter(State.RUNNING)
+                self.progress.move()
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
                     await self._wake.wait()
@@ -344,12 +298,14 @@ class Shard:
         try:
             self._machine.admit(prepared.missing, loaded.values)
         except StateFormatError as error:
-            raise ShardStoppedError(str(error), where=f"shard {self.number}") from error
+            raise ShardStoppedError(str(error), where=self._where) from error
 
     async def _load_checked(self, accounts: list[bytes]) -> Loaded:
         loaded = await self._patiently(lambda: self._store.load(accounts))
-        if loaded.applied != self._machine.sequence:
-            raise StartAgainError(f"Redis has applied sequence {loaded.applied} instead of {self._machine.sequence}")
+        if loaded.applied > self._machine.sequence:
+            raise FencedError(f"Redis has applied sequence {loaded.applied}, further than {self._machine.sequence}: another owner works")
+        if loaded.applied < self._machine.sequence:
+            raise StartAgainError(f"Redis has applied sequence {loaded.applied} instead of {self._machine.sequence}: it went back")
         return loaded
 
     def _tick(self, batch: Batch) -> int:
@@ -375,12 +331,13 @@ class Shard:
             try:
                 answer = await call()
             except StoreAway as away:
-                self._enter(State.WAITING, str(away))
+                self.progress.enter(State.WAITING, str(away))
                 await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
                 failures += 1
                 continue
             if failures:
-                self._enter(*before)
+                self.progress.move()
+                self.progress.enter(*before)
             return answer
 
     async def _let_flow(self) -> None:
@@ -391,17 +348,11 @@ class Shard:
                 await self._inputs.hold(self.number, topic, held=False)
 
     def _note(self, record: JournalRecord) -> None:
-        progress = self.progress
-        progress.records += record.events
-        progress.changes += sum(output.topic == "limit-changes" for output in record.outputs)
-        progress.dead_letters += len(record.dead_letters)
-        progress.commits += 1
-        progress.last_commit_at = time.monotonic()
+        changes = sum(output.topic == CHANGES.name for output in record.outputs)
+        self.progress.note_commit(record.events, changes, len(record.dead_letters))
         self._note_policy()
 
     def _note_policy(self) -> None:
         policy = self._machine.policy
-        name = "" if policy is None else f"{policy.document.policy} version {policy.document.version} ({policy.hash[:12]})"
-        if name != self.progress.policy:
-            self.progress.policy = name
-            self._log.info("policy in force", policy=name)
+        if policy is not None:
+            self.progress.note_policy(f"{policy.document.policy} version {policy.document.version} ({policy.hash[:12]})")

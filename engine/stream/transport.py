@@ -117,7 +117,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             session_timeout_ms=int(kafka.session_timeout_s * 1000),
             rebalance_timeout_ms=int(kafka.session_timeout_s * 1000),
             heartbeat_interval_ms=int(kafka.heartbeat_interval_s * 1000),
-            max_poll_interval_ms=600_000,
+            max_poll_interval_ms=2**31 - 1,  # a worker without shards polls nothing, and must not leave the group for that
             metadata_max_age_ms=30_000,
         )
 
@@ -208,6 +208,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 generation_id=self.app.consumer_generation_id,
             )  # fmt: skip
             message.delivery = delivery
+            self._read_offset[tp] = None  # Faust would drop what is below an offset that it has seen; the shard judges positions
             yield tp, message
 
     async def perform_seek(self) -> None:
@@ -216,8 +217,6 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def flow_from(self, positions: Mapping[TP, int]) -> None:
         """Seek and let flow partitions that are assigned."""
-        for tp in positions:
-            self._read_offset[tp] = None
         await self._thread.call_thread(self._thread.flow_from, positions)
 
     async def beginnings(self, partitions: Iterable[TP]) -> dict[TP, int]:

@@ -20,8 +20,9 @@ from engine.core.layout import Topic
 from engine.errors import EngineError
 from engine.settings import Settings
 from engine.state.store import ShardStore
+from engine.stream.progress import State
 from engine.stream.records import Delivery
-from engine.stream.shard import Shard, State
+from engine.stream.shard import Shard
 from engine.stream.topics import input_ids
 from engine.stream.transport import TOPICS, BatchConsumer
 from schemas.topics import INPUTS
@@ -29,6 +30,7 @@ from schemas.topics import INPUTS
 log = structlog.get_logger("worker")
 
 SILENCE_S: Final = 5.0
+ASK_AGAIN_S: Final = 2.0
 
 
 class Worker:
@@ -44,6 +46,7 @@ class Worker:
         self._consumer: BatchConsumer | None = None
         self._topic_ids: dict[str, str] | None = None
         self._is_away = False  # whether Kafka was said to be away
+        self._away_at = 0.0  # when it was last seen to be
 
     # Feed (asked by the transport)
 
@@ -127,7 +130,11 @@ class Worker:
             task.cancel()
             ending.append(task)
             del self.shards[number]
-        await asyncio.gather(*ending, return_exceptions=True)
+        while ending:  # a library may swallow a cancellation: then it is asked again
+            _, pending = await asyncio.wait(ending, timeout=ASK_AGAIN_S)
+            ending = list(pending)
+            for task in ending:
+                task.cancel()
 
     def look_at_group(self) -> None:
         """Say once that Kafka is away, and once that it is back: a shard with nothing to commit would not notice."""
@@ -139,20 +146,24 @@ class Worker:
         elif self._is_away and not is_away:
             log.info("Kafka answers again")
         self._is_away = is_away
+        if is_away:
+            self._away_at = time.monotonic()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
-        error = None if task.cancelled() else task.exception()
+        if task.cancelled():
+            if task in self._tasks.values():  # not by us
+                self._fail(EngineError("was cancelled by a library", where=task.get_name(), cure="start the worker again"))
+            return
+        error = task.exception()
         if isinstance(error, Exception):
             log.error("failed", task=task.get_name(), exc_info=error)
             self._fail(error)
 
     def stalled(self) -> list[int]:
-        """Shards that have something to do, wait for nothing, and have not committed for longer than the watchdog allows."""
-        now = time.monotonic()
+        """Shards that have something to do, wait for nothing, and have not moved for longer than the watchdog allows."""
+        allowed_since = time.monotonic() - self._settings.shard.watchdog_s
         return [
             number
             for number, shard in self.shards.items()
-            if shard.progress.state is State.RUNNING
-            and shard.lag() > 0
-            and now - shard.progress.last_commit_at > self._settings.shard.watchdog_s
+            if shard.progress.state is State.RUNNING and shard.lag() > 0 and max(shard.progress.moved_at, self._away_at) < allowed_since
         ]

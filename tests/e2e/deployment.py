@@ -113,6 +113,11 @@ class Deployment:
             **self.settings,
         }
 
+    def shards_of(self, number: int) -> list[int]:
+        """The shards that a worker said it was assigned last."""
+        told = [line for line in map(json.loads, self.log_of(number).splitlines()) if line["event"] == "assigned"]
+        return list(told[-1]["shards"])
+
     def stop(self) -> None:
         """End the workers."""
         for worker in self.workers:

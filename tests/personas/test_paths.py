@@ -68,6 +68,21 @@ def test_the_limit_goes_its_way(persona: str, seed: int, outcome: Outcome) -> No
         assert ends["limit_minor"][0] <= standing["limit_minor"] <= ends["limit_minor"][1]
 
 
+@EACH_LIFE
+def test_the_customer_is_told_why(persona: str, seed: int, outcome: Outcome) -> None:
+    """In both languages, and of a raised limit only what added points."""
+    features = {feature.name: feature for feature in POLICY.features}
+    for change in outcome.changes[name_of(persona, seed)]:
+        assert 1 <= len(change["reasons"]) <= 4
+        assert all(set(reason["text"]) == {"zh", "en"} and all(reason["text"].values()) for reason in change["reasons"])
+        points = {row["feature"]: row["points"] for row in change["trace"]["features"]}
+        for reason in change["reasons"]:
+            if reason["feature"] is not None:
+                feature, is_lowered = features[reason["feature"]], change["kind"] == "decrease"
+                assert is_lowered or points[feature.name] > 0, reason["code"]
+                assert reason["text"] == (feature.adverse_text if is_lowered else feature.favourable_text)
+
+
 def story_of(account: str, lives: dict[str, list[Item]], outcome: Outcome) -> list[tuple[Item, dict[str, Any]]]:
     """Each record of an account with the standing after it."""
     by_id = {change["cause"]["id"]: change["standing"] for change in outcome.changes[account]}  # the last change that a record caused

@@ -90,7 +90,7 @@ class Shard:
 
     async def turn(self, records_max: int, accounts_max: int) -> JournalRecord | None:
         """Take, decide, journal and apply the next batch; None if all is done."""
-        batch = self.alignment.take(records_max, accounts_max, has_policy=self.machine.policy is not None)
+        batch = self.alignment.take(records_max, accounts_max, 10**9, has_policy=self.machine.policy is not None)
         if batch is None:
             return None
         prepared = self.machine.prepare(batch)

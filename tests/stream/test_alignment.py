@@ -44,7 +44,7 @@ def taken(batch: Batch) -> list[tuple[Topic, int, int]]:
 
 def drain(alignment: Alignment, events_max: int = 100, accounts_max: int = 100) -> list[tuple[Topic, int, int]]:
     found = []
-    while (batch := alignment.take(events_max, accounts_max, has_policy=True)) is not None:
+    while (batch := alignment.take(events_max, accounts_max, 10**9, has_policy=True)) is not None:
         found += taken(batch)
         alignment.settle(batch, batch.watermark_ms)
     return found
@@ -79,18 +79,18 @@ def test_a_topic_that_nothing_is_known_of_holds_everybody_back() -> None:
     alignment = Alignment()
     all_quiet(alignment, but=Topic.TRANSFER)
     alignment.offer(deliver(Topic.PURCHASE, [10]))
-    assert alignment.take(10, 10, has_policy=True) is None
+    assert alignment.take(10, 10, 10**9, has_policy=True) is None
     alignment.offer(deliver(Topic.TRANSFER, []))
-    assert alignment.take(10, 10, has_policy=True) is not None
+    assert alignment.take(10, 10, 10**9, has_policy=True) is not None
 
 
 def test_without_a_policy_only_control_is_taken() -> None:
     alignment = Alignment()
     all_quiet(alignment)
     alignment.offer(deliver(Topic.PURCHASE, [10]))
-    assert alignment.take(10, 10, has_policy=False) is None
+    assert alignment.take(10, 10, 10**9, has_policy=False) is None
     alignment.offer(deliver(Topic.CONTROL, [99, 100]))
-    batch = alignment.take(10, 10, has_policy=False)
+    batch = alignment.take(10, 10, 10**9, has_policy=False)
     assert batch is not None
     assert taken(batch) == [(Topic.CONTROL, 0, 99)]
 
@@ -101,7 +101,7 @@ def test_a_control_record_makes_a_batch_of_its_own() -> None:
     alignment.offer(deliver(Topic.PURCHASE, [10, 20, 30]))
     alignment.offer(deliver(Topic.CONTROL, [20]))
     sizes = []
-    while (batch := alignment.take(10, 10, has_policy=True)) is not None:
+    while (batch := alignment.take(10, 10, 10**9, has_policy=True)) is not None:
         sizes.append((sorted(batch.chunks), len(batch)))
         alignment.settle(batch, batch.watermark_ms)
     assert sizes == [([Topic.PURCHASE], 1), ([Topic.CONTROL], 1), ([Topic.PURCHASE], 2)]
@@ -120,12 +120,12 @@ def test_cuts_say_where_to_continue_behind_markers_too() -> None:
     alignment.restore({Topic.PURCHASE: 7}, {Topic.PURCHASE: 50}, NEVER)
     all_quiet(alignment, but=Topic.PURCHASE)
     alignment.offer(Delivery(Chunk(Topic.PURCHASE, [8, 10], [1, 60], [b"a", b"b"], [b"", b""], None), 7, 12, 12))
-    batch = alignment.take(1, 10, has_policy=True)
+    batch = alignment.take(1, 10, 10**9, has_policy=True)
     assert batch is not None
     assert batch.cuts == {Topic.PURCHASE: (7, 9, 50)}
     assert not batch.caught_up
     alignment.settle(batch, batch.watermark_ms)
-    batch = alignment.take(5, 10, has_policy=True)
+    batch = alignment.take(5, 10, 10**9, has_policy=True)
     assert batch is not None
     assert batch.cuts == {Topic.PURCHASE: (9, 12, 60)}
     assert batch.caught_up
@@ -145,7 +145,7 @@ def test_a_batch_is_cut_by_accounts() -> None:
     alignment = Alignment()
     all_quiet(alignment)
     alignment.offer(deliver(Topic.PURCHASE, list(range(20))))
-    batch = alignment.take(100, 3, has_policy=True)
+    batch = alignment.take(100, 3, 10**9, has_policy=True)
     assert batch is not None
     assert len(set(batch.chunks[Topic.PURCHASE].keys)) == len(batch) == 3
 
@@ -182,9 +182,25 @@ def test_the_order_does_not_depend_on_cuts_or_arrival(times: list[list[int]], se
             left[topic] = left[topic][count:]
             at[topic] += count
         for _ in range(random.randint(0, 3) if ready else 1):
-            batch = pieces.take(random.randint(1, 9), random.randint(1, 9), has_policy=True)
+            batch = pieces.take(random.randint(1, 9), random.randint(1, 9), 10**9, has_policy=True)
             if batch is None:
                 break
             found += taken(batch)
             pieces.settle(batch, batch.watermark_ms)
     assert found == expected
+
+
+def test_a_batch_has_at_most_so_many_bytes_but_one_record() -> None:
+    alignment = Alignment()
+    all_quiet(alignment)
+    alignment.offer(deliver(Topic.PURCHASE, [10, 20, 30, 40, 50]))
+    alignment.offer(deliver(Topic.PROFILE, [15, 25]))
+    assert alignment.buffered_bytes(Topic.PURCHASE) == 5 * len(b"{}")
+    sizes = []
+    for bytes_max in (5, 1, 1_000):
+        batch = alignment.take(100, 100, bytes_max, has_policy=True)
+        assert batch is not None
+        sizes.append(len(batch))
+        alignment.settle(batch, batch.watermark_ms)
+    assert sizes == [2, 1, 4]
+    assert alignment.buffered_bytes(Topic.PURCHASE) == alignment.buffered_bytes(Topic.PROFILE) == 0

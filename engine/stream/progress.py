@@ -1,0 +1,66 @@
+"""Where a shard is and what it has done: for the worker's watchdog, the metrics and the log."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass, field
+from enum import Enum
+from typing import Any
+
+
+class State(Enum):
+    """Where a shard is."""
+
+    TAKING_OVER = "taking over"
+    WAITING = "waiting"
+    RUNNING = "running"
+    STOPPED = "stopped"
+
+
+@dataclass(slots=True)
+class Progress:
+    """What a shard has done since it started here, and where it is.
+
+    ``moved_at`` is the last moment (monotonic) at which it committed, had nothing to do, or ended a wait: a running shard with work to do that
+    has not moved for long is stalled.
+    """
+
+    log: Any
+    state: State = State.TAKING_OVER
+    reason: str = ""
+    records: int = 0
+    changes: int = 0
+    dead_letters: int = 0
+    commits: int = 0
+    last_commit_at: float = field(default_factory=time.monotonic)
+    moved_at: float = field(default_factory=time.monotonic)
+    policy: str = ""
+    waits_for: str = ""  # what was said to be waited for, until it is over
+
+    def enter(self, state: State, reason: str = "") -> None:
+        """Be in a state. What is waited for is said once, and when the waiting is over."""
+        self.state, self.reason = state, reason
+        if state is State.WAITING and reason != self.waits_for:
+            self.log.warning("waiting", reason=reason)
+            self.waits_for = reason
+        elif state is State.RUNNING and self.waits_for:
+            self.log.info("goes on")
+            self.waits_for = ""
+
+    def move(self) -> None:
+        """There was nothing to do, or a wait has ended."""
+        self.moved_at = time.monotonic()
+
+    def note_commit(self, records: int, changes: int, dead_letters: int) -> None:
+        """A batch is committed and applied."""
+        self.records += records
+        self.changes += changes
+        self.dead_letters += dead_letters
+        self.commits += 1
+        self.last_commit_at = self.moved_at = time.monotonic()
+
+    def note_policy(self, policy: str) -> None:
+        """Say which policy is in force when it is another one than before."""
+        if policy != self.policy:
+            self.policy = policy
+            self.log.info("policy in force", policy=policy)

@@ -1,0 +1,72 @@
+"""Workers join and leave while events flow: every shard finds its next owner, and the audit finds nothing wrong."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+from datetime import UTC, datetime
+from pathlib import Path
+
+import pytest
+
+from engine.policy.promote import promote
+from engine.policy.source import load_policy
+from scripts.personas import midnight_before
+from tests.e2e.audit import audit_shard
+from tests.e2e.conftest import deployed
+from tests.e2e.deployment import ROOT, Deployment
+
+PARTITIONS = 4
+ACCOUNTS = 100
+DAYS = 250
+RATE = 800
+
+
+@pytest.fixture
+def four(tmp_path: Path) -> Iterator[Deployment]:
+    yield from deployed(tmp_path, PARTITIONS)
+
+
+@pytest.mark.slow
+def test_from_one_worker_to_five_and_back(four: Deployment) -> None:
+    d = four
+    d.settings = {"LIMITS_KAFKA__SESSION_TIMEOUT_S": "6", "LIMITS_SHARD__BATCH_RECORDS": "50"}
+    start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
+    policy = load_policy(ROOT / "policies" / "minimal.yaml")
+    d.promote(policy, start_ms)
+    d.start_worker()
+    d.wait(lambda: d.taken() >= PARTITIONS, "the policy is in force everywhere", 180)
+    options = {"--kafka": d.kafka.address, "--accounts": ACCOUNTS, "--days": DAYS, "--rate": RATE, "--start-ms": start_ms, "--seed": 3}
+    traffic = d.run("-m", "scripts.traffic", *(str(word) for pair in options.items() for word in pair), log="traffic.log")
+
+    def goes_on() -> None:
+        before = d.taken()
+        d.wait(lambda: d.taken() > before + RATE, "it goes on", 60)
+
+    goes_on()
+    # One joins at a time; the fifth finds no shard left and stands by.
+    for number in range(1, 5):
+        d.start_worker()
+        d.wait(lambda number=number: '"event": "assigned"' in d.log_of(number), f"worker {number} is in the group", 60)  # type: ignore[misc]
+        goes_on()
+    assert sorted(len(d.shards_of(number)) for number in range(5)) == [0, 1, 1, 1, 1]
+    # They leave, in good order and otherwise; who is left takes over.
+    for number, worker in enumerate(d.workers[:4]):
+        if number % 2:
+            worker.kill()
+        else:
+            worker.stop(20)
+            assert '"level": "error"' not in d.log_of(number)
+        goes_on()
+    d.wait(lambda: d.shards_of(4) == list(range(PARTITIONS)), "the last one has every shard", 30)
+    d.wait(lambda: not traffic.is_running(), "all events are sent", 120)
+    d.wait(d.is_all_taken, "everything is taken", 60)
+
+    inputs, journal, changes = d.inputs(), d.journal(), d.changes()
+    promoted = promote(policy, None, datetime.fromtimestamp(start_ms / 1000, UTC))
+    counts: Counter[str] = Counter()
+    for p in range(PARTITIONS):
+        counts.update(audit_shard(promoted, inputs[p], journal[p], changes[p], d.accounts(p), p, PARTITIONS))
+    print(dict(counts))
+    assert counts["records"] > 20 * RATE
+    assert counts["dead_letters"] == len(d.dead_letters())

@@ -1,0 +1,224 @@
+"""What is told of a decision is the decision's own arithmetic: on decisions that the kernel makes of generated policies and logs."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Final
+
+import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
+
+from engine.core.layout import Kind, Out
+from engine.policy.document import Bin, Characteristic, Policy, Segment
+from engine.policy.explain import RULE_TEXTS, Explainer, Explanation, FeaturePoints, Reason
+from tests.core.bridge import Kernel
+from tests.generate import cases, seeded_log, seeded_policy
+from tests.oracle.decide import Emission, Trace
+from tests.oracle.records import Record
+
+ANSWERS: Final = (Kind.COMMAND_ACCEPTED, Kind.COMMAND_REFUSED)
+SEEDS: Final = range(100)
+RECORDS: Final = 150
+Case = tuple[Policy, Sequence[Record]]
+
+
+@dataclass(frozen=True)
+class Told:
+    """A change, as the bridge reads it off the decision's row, and what the engine says of it."""
+
+    policy: Policy
+    segment: Segment
+    emission: Emission
+    trace: Trace
+    explanation: Explanation
+
+    @property
+    def kind(self) -> str:
+        return self.emission.kind
+
+    @property
+    def moves_the_limit(self) -> bool:
+        return self.kind in ("grant", "increase", "decrease")
+
+    @property
+    def rules(self) -> list[Reason]:
+        return [reason for reason in self.explanation.reasons if reason.feature is None]
+
+    @property
+    def scored(self) -> list[Reason]:
+        return [reason for reason in self.explanation.reasons if reason.feature is not None]
+
+    @property
+    def weights(self) -> list[int]:
+        """What each characteristic counts as a reason, by the policy's own words: points added, or lost against the best bin."""
+        rows = zip(self.segment.scorecard, self.trace.points, strict=True)
+        if self.kind == "decrease":
+            return [max(b.points for b in characteristic.bins) - points for characteristic, points in rows]
+        return self.trace.points
+
+    @property
+    def score_alone(self) -> bool:
+        """Would the score's band by itself have moved the limit in the direction in which it went?"""
+        band = next(b for b in self.segment.bands if b.name == self.trace.target_band)
+        before = self.emission.previous.limit
+        return band.limit_minor < before if self.kind == "decrease" else band.limit_minor > before
+
+
+def spoken(policy: Policy) -> Policy:
+    """The policy with texts: each its own, and not each in every language."""
+    said = [
+        {key: {language: f"{key} of {f.name} in {language}" for language in languages} for key, languages in texts.items()}
+        for f, texts in zip(policy.features, _languages(), strict=False)
+    ]
+    features = [f.model_copy(update=texts) for f, texts in zip(policy.features, said, strict=True)]
+    return policy.model_copy(update={"features": tuple(features)})
+
+
+def _languages() -> Iterator[dict[str, tuple[str, ...]]]:
+    while True:
+        yield {"text": ("zh", "en"), "favourable_text": ("zh", "en"), "adverse_text": ("zh", "en")}
+        yield {"text": ("zh", "en"), "favourable_text": ("en",), "adverse_text": ("zh",)}
+        yield {"text": ("en",), "favourable_text": (), "adverse_text": ("zh", "en")}
+
+
+def told(case: Case) -> list[Told]:
+    """Every change that the kernel makes of a log."""
+    policy, log = spoken(case[0]), case[1]
+    kernel = Kernel(policy, log)
+    explainer = Explainer(kernel.policy)
+    found = []
+    for decision in kernel.take(0, len(log), room=1024):
+        if decision[Out.KIND] not in ANSWERS:
+            trace = kernel.trace(decision)
+            segment = next(s for s in policy.segments if s.name == trace.segment)
+            found.append(Told(policy, segment, kernel.emission(decision), trace, explainer.explain(decision.tolist())))
+    return found
+
+
+@pytest.fixture(scope="module")
+def seeded() -> list[Told]:
+    """The changes of large cases."""
+    policies = [(seeded_policy(seed), seed) for seed in SEEDS]
+    return [change for policy, seed in policies for change in told((policy, seeded_log(policy, seed, RECORDS)))]
+
+
+def in_bin(characteristic: Characteristic, value: int | None) -> Bin:
+    """Where a value falls, by the words of docs/policy.md §7."""
+    if value is None:
+        return Bin(at_least=None, points=characteristic.missing)
+    return [b for b in characteristic.bins if b.at_least is None or b.at_least <= value][-1]
+
+
+def assert_arithmetic(change: Told) -> None:
+    """The score is the base and the listed points, and each row of the list is what the scorecard says of the feature's value."""
+    explanation, segment = change.explanation, change.segment
+    assert (explanation.segment, explanation.base_points) == (segment.name, segment.base_points)
+    assert explanation.score == explanation.base_points + sum(row.points for row in explanation.features) == change.trace.score
+    values = dict(zip((f.name for f in change.policy.features), change.trace.values, strict=True))
+    expected = []
+    for characteristic in segment.scorecard:
+        value = values[characteristic.feature]
+        chosen = in_bin(characteristic, value)
+        best = max(chosen.points, *(b.points for b in characteristic.bins))
+        expected.append(FeaturePoints(characteristic.feature, value, chosen.at_least, chosen.points, best))
+    assert explanation.features == expected
+
+
+def assert_trace(change: Told) -> None:
+    """The rest of the evaluation, by name; of an account that ended the target means nothing."""
+    explanation, trace = change.explanation, change.trace
+    assert (explanation.days_past_due, explanation.bucket) == (trace.days_past_due, trace.bucket)
+    assert (explanation.warming_up, explanation.guard) == (trace.warming_up, trace.guard)
+    if change.kind != "close":
+        told_of = explanation.target_band, explanation.target_limit_minor, explanation.bound_by, explanation.caps, explanation.forced
+        assert told_of == (trace.target_band, trace.target, trace.bound_by, trace.caps, trace.forced)
+
+
+def assert_reasons(change: Told) -> None:
+    """Which reasons there are, and in which order: docs/policy.md §10."""
+    reasons, codes = change.explanation.reasons, [reason.code for reason in change.explanation.reasons]
+    assert len(reasons) <= 4
+    assert len(set(codes)) == len(codes)
+    if not change.moves_the_limit:
+        assert codes == [change.emission.cause if change.kind in ("freeze", "unfreeze") else "line_ended"]
+        assert change.scored == []
+        return
+    bound = change.trace.bound_by
+    assert [reason.code for reason in change.rules] == ([] if bound == "band" else [bound])
+    assert reasons == [*change.rules, *change.scored], "the rule comes first"
+    weights = dict(zip((c.feature for c in change.segment.scorecard), change.weights, strict=True))
+    places = {feature: place for place, feature in enumerate(weights)}
+    listed = [reason.feature for reason in change.scored if reason.feature is not None]
+    assert all(weights[feature] > 0 for feature in listed)
+    assert listed == sorted(listed, key=lambda feature: (-weights[feature], places[feature]))
+    others = [weight for feature, weight in weights.items() if weight > 0 and feature not in listed]
+    if not change.score_alone:
+        assert listed == []
+    elif others:
+        assert len(reasons) == 4, "none is left out while there is room"
+        assert max(others) <= min(weights[feature] for feature in listed), "and none that weighs more"
+
+
+def assert_words(change: Told) -> None:
+    """A rule's texts are the engine's, a feature's are the policy's; languages in order."""
+    features = {feature.name: feature for feature in change.policy.features}
+    values = {row.feature: row.value for row in change.explanation.features}
+    for reason in change.explanation.reasons:
+        if reason.feature is None:
+            assert reason.text == RULE_TEXTS[reason.code]
+        else:
+            feature, is_adverse = features[reason.feature], change.kind == "decrease"
+            assert reason.text == (feature.adverse_text if is_adverse else feature.favourable_text)
+            suffix = "missing" if values[feature.name] is None else "low" if is_adverse else "good"
+            assert reason.code == f"{feature.name}_{suffix}"
+        assert list(reason.text) == sorted(reason.text)
+
+
+def assert_explained(change: Told) -> None:
+    for each in (assert_arithmetic, assert_trace, assert_reasons, assert_words):
+        each(change)
+
+
+@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@given(cases())
+def test_small_cases(case: Case) -> None:
+    for change in told(case):
+        assert_explained(change)
+
+
+def test_large_seeded_cases(seeded: list[Told]) -> None:
+    for change in seeded:
+        assert_explained(change)
+
+
+def test_the_large_cases_hold_every_case(seeded: list[Told]) -> None:
+    """What the properties speak of does happen."""
+    shapes = Counter((c.kind, bool(c.rules), bool(c.scored)) for c in seeded)
+    for kind in ("grant", "increase", "decrease"):
+        assert min(shapes[kind, False, True], shapes[kind, True, True]) >= 20, kind
+    assert all(shapes[kind, True, False] >= 20 for kind in ("decrease", "freeze", "unfreeze", "close"))
+    codes = Counter((c.kind == "decrease", reason.code.rpartition("_")[2]) for c in seeded for reason in c.scored)
+    assert min(codes[False, "good"], codes[False, "missing"], codes[True, "low"], codes[True, "missing"]) >= 50
+    ranked = [(c, [weight for weight in c.weights if weight > 0]) for c in seeded if c.scored]
+    assert any(len(c.scored) < len(weights) for c, weights in ranked), "some must be left out"
+    assert any(len(set(weights)) < len(weights) for _, weights in ranked), "some weigh the same"
+
+
+@settings(max_examples=50, deadline=None)
+@given(st.integers(0, 99))
+def test_texts_decide_nothing(seed: int) -> None:
+    """A policy without any text makes the same decisions, for the same reasons."""
+    policy = seeded_policy(seed)
+    log = seeded_log(policy, seed, 40)
+    mute, words = Kernel(policy, log), Kernel(spoken(policy), log)
+    pairs = zip(mute.take(0, len(log), room=1024), words.take(0, len(log), room=1024), strict=True)
+    explainers = Explainer(mute.policy), Explainer(words.policy)
+    for decisions in pairs:
+        if decisions[0][Out.KIND] not in ANSWERS:
+            without, with_texts = (explainer.explain(d.tolist()) for explainer, d in zip(explainers, decisions, strict=True))
+            assert all(reason.text == {} for reason in without.reasons if reason.feature is not None)
+            assert without.reasons == [r._replace(text={}) if r.feature is not None else r for r in with_texts.reasons]
+            assert without._replace(reasons=[]) == with_texts._replace(reasons=[])

@@ -1,0 +1,155 @@
+"""The watchdog and the bounds of a shard's buffers: when a worker must be given up, and when not."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Iterable, Mapping
+from typing import Any
+
+import pytest
+import structlog
+
+from engine.core.layout import Topic
+from engine.settings import Settings
+from engine.settings import Shard as Bounds
+from engine.state.memory_store import MemoryStore
+from engine.stream.progress import Progress, State
+from engine.stream.records import Chunk, Delivery
+from engine.stream.shard import Shard
+from engine.stream.worker import Worker
+
+LONG_AGO = time.monotonic() - 3_600
+
+
+class Transport:
+    """Remembers what a shard asked of it."""
+
+    def __init__(self) -> None:
+        self.held: list[tuple[Topic, bool]] = []
+        self.sought: list[Mapping[Topic, int]] = []
+
+    async def seek(self, shard: int, positions: Mapping[Topic, int]) -> None:
+        self.sought.append(positions)
+
+    async def beginnings(self, shard: int, topics: Iterable[Topic]) -> Mapping[Topic, int]:
+        return dict.fromkeys(topics, 0)
+
+    async def hold(self, shard: int, topic: Topic, *, held: bool) -> None:
+        self.held.append((topic, held))
+
+    async def topic_ids(self) -> Mapping[str, str]:
+        return {}
+
+    async def ownership_confirmed(self) -> None:
+        return
+
+
+def purchases(first: int, count: int, value: bytes = b"{}") -> Delivery:
+    offsets = list(range(first, first + count))
+    return Delivery(Chunk(Topic.PURCHASE, offsets, offsets, [b"a"] * count, [value] * count, None), first, first + count, first + count)
+
+
+def open_shard(transport: Transport, **bounds: int) -> Shard:
+    shard = Shard(0, 1, Settings(shard=Bounds(**bounds)), MemoryStore(), transport)
+    shard._is_open = True
+    return shard
+
+
+def worker_of(shard: Shard) -> Worker:
+    worker = Worker(Settings(), 1, lambda _: MemoryStore(), lambda error: pytest.fail(str(error)))
+    worker.shards[0] = shard
+    return worker
+
+
+async def test_a_full_topic_is_held_each_time() -> None:
+    transport = Transport()
+    shard = open_shard(transport, buffer_records=10)
+    await shard.deliver(purchases(0, 5))
+    assert transport.held == []
+    await shard.deliver(purchases(5, 5))
+    await shard.deliver(purchases(10, 5))  # a seek has let it flow again
+    assert transport.held == [(Topic.PURCHASE, True)] * 2
+
+
+async def test_few_large_records_fill_a_buffer_too() -> None:
+    transport = Transport()
+    shard = open_shard(transport, buffer_bytes=1_000_000)
+    await shard.deliver(purchases(0, 9, bytes(100_000)))
+    assert transport.held == []
+    await shard.deliver(purchases(9, 1, bytes(100_000)))
+    assert transport.held == [(Topic.PURCHASE, True)]
+
+
+async def test_a_gap_is_sought_and_nothing_is_taken_over_it() -> None:
+    transport = Transport()
+    shard = open_shard(transport)
+    await shard.deliver(purchases(0, 5))
+    await shard.deliver(purchases(9, 5))
+    assert [positions[Topic.PURCHASE] for positions in transport.sought] == [5]
+    await shard.deliver(purchases(5, 5))
+    assert (shard.positions() or {})[Topic.PURCHASE] == 10
+
+
+@pytest.mark.parametrize(
+    ("state", "moved_at", "stalled"),
+    [
+        (State.RUNNING, LONG_AGO, [0]),
+        (State.RUNNING, None, []),
+        (State.WAITING, LONG_AGO, []),
+        (State.TAKING_OVER, LONG_AGO, []),
+        (State.STOPPED, LONG_AGO, []),
+    ],
+)
+async def test_a_running_shard_that_does_not_move_is_stalled(state: State, moved_at: float | None, stalled: list[int]) -> None:
+    shard = open_shard(Transport())
+    await shard.deliver(purchases(0, 5))
+    shard.progress.state = state
+    if moved_at is not None:
+        shard.progress.moved_at = moved_at
+    assert worker_of(shard).stalled() == stalled
+
+
+async def test_kafkas_absence_is_no_stall() -> None:
+    shard = open_shard(Transport())
+    await shard.deliver(purchases(0, 5))
+    shard.progress.state, shard.progress.moved_at = State.RUNNING, LONG_AGO
+    worker = worker_of(shard)
+    worker._away_at = time.monotonic()
+    assert worker.stalled() == []
+
+
+def test_what_is_waited_for_is_said_once() -> None:
+    with structlog.testing.capture_logs() as said:
+        progress: Any = Progress(structlog.get_logger())
+        for _ in range(3):
+            progress.enter(State.WAITING, "Redis: away")
+            progress.enter(State.TAKING_OVER)
+        progress.enter(State.RUNNING)
+        progress.enter(State.RUNNING)
+        progress.enter(State.WAITING, "Redis: away")
+    assert [line["event"] for line in said] == ["waiting", "goes on", "waiting"]
+
+
+async def test_release_outlasts_a_swallowed_cancellation(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A library may drop a cancellation; the release asks again instead of waiting for ever."""
+    monkeypatch.setattr("engine.stream.worker.ASK_AGAIN_S", 0.05)
+    swallowed = 0
+
+    async def stubborn() -> None:
+        nonlocal swallowed
+        while True:
+            try:
+                await asyncio.sleep(3_600)
+            except asyncio.CancelledError:
+                swallowed += 1
+                if swallowed == 3:
+                    raise
+
+    shard = open_shard(Transport())
+    worker = worker_of(shard)
+    worker._tasks[0] = asyncio.create_task(stubborn())
+    await asyncio.sleep(0)
+    async with asyncio.timeout(5):
+        await worker.release()
+    assert (swallowed, worker.shards) == (3, {})
