@@ -60,6 +60,7 @@ def _records(files: list[Path]) -> Iterator[tuple[LogRecord, str]]:
 def _record(line: bytes, number: int, place: str) -> LogRecord:
     from engine.policy.errors import did_you_mean
     from engine.stream import offline
+    from engine.stream.records import TOPICS
 
     form = 'each line is a JSON object {"topic": ..., "value": {...}}'
     try:
@@ -69,10 +70,10 @@ def _record(line: bytes, number: int, place: str) -> LogRecord:
     if not isinstance(plain, dict) or not {"topic", "value"} <= set(plain):
         fail(f"{place}: {form}")
     name = plain["topic"]
-    topic = offline.TOPICS.get(name) if isinstance(name, str) else None
+    topic = TOPICS.get(name) if isinstance(name, str) else None
     if topic is None:
-        hint = did_you_mean(str(name), offline.TOPICS)
-        fail(f"{place}: {name!r} is not an input topic; there are {', '.join(offline.TOPICS)}" + (f" ({hint})" if hint else ""))
+        hint = did_you_mean(str(name), TOPICS)
+        fail(f"{place}: {name!r} is not an input topic; there are {', '.join(TOPICS)}" + (f" ({hint})" if hint else ""))
     try:
         value = json.dumps(plain["value"], ensure_ascii=False).encode()
     except UnicodeEncodeError:  # half a character, which only an escape can say

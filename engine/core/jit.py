@@ -1,7 +1,7 @@
 """The compiler of the hot path: numba, with a cache on disk that knows what it was compiled from.
 
-numba's own cache looks only at the file of the function it compiles, not at the files of the functions that one calls; after a change in a
-callee it would run old machine code. So the cache directory is named by a digest of every module of the package that is compiled.
+numba's own cache looks only at the file of the function it compiles, not at the files of the functions and constants that one uses; after a
+change there it would run old machine code. So the cache directory is named by a digest of every module of the packages that hold compiled code.
 """
 
 from __future__ import annotations
@@ -23,9 +23,10 @@ _ENGINE: Final = Path(__file__).resolve().parent.parent
 
 def _cache_directory() -> Path:
     digest = hashlib.sha256(numba.__version__.encode())
-    for source in sorted(_ENGINE.rglob("*.py")):
-        text = source.read_bytes()
-        if b"@compiled" in text or source.name == "layout.py":
+    sources = {source: source.read_bytes() for source in sorted(_ENGINE.rglob("*.py"))}
+    packages = {source.parent for source, text in sources.items() if b"@compiled" in text}
+    for source, text in sources.items():
+        if source.parent in packages:
             digest.update(text)
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "credit-limit-engine" / f"kernels-{digest.hexdigest()[:16]}"

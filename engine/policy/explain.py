@@ -56,6 +56,7 @@ class Explanation(NamedTuple):
 
 
 BOUND_NAMES = [bound.name.lower() for bound in Bound]
+NOT_KNOWN: dict[str, str] = {"zh": "{}：暂无记录", "en": "{}: not known yet"}
 RULE_TEXTS: dict[str, dict[str, str]] = {
     "product_cap": {"zh": "已达到本产品的最高额度", "en": "The highest limit of this product is reached."},
     "income_cap": {"zh": "收入与其他机构额度决定了最高额度", "en": "Income and limits held elsewhere set the highest limit."},
@@ -72,6 +73,14 @@ RULE_TEXTS: dict[str, dict[str, str]] = {
     "legal": {"zh": "依法律要求", "en": "Required by law."},
     "past_due": {"zh": "存在逾期未还款项", "en": "Instalments are past due."},
     "over_cap": {"zh": "额度超过法规上限，暂停用款", "en": "The limit is above the legal cap; drawing is paused."},
+    "score": {"zh": "综合评分", "en": "The score as a whole."},
+    "customer_lifted": {"zh": "应您本人要求恢复", "en": "Lifted at your own request."},
+    "takeover_lifted": {"zh": "已确认账户由您本人使用", "en": "The account is known to be in your own hands again."},
+    "risk_desk_lifted": {"zh": "风险人员已解除限制", "en": "Lifted by the risk desk."},
+    "arrears_lifted": {"zh": "欠款限制已解除", "en": "The restriction because of arrears is lifted."},
+    "legal_lifted": {"zh": "法律限制已解除", "en": "The legal restriction is lifted."},
+    "past_due_lifted": {"zh": "逾期款项已减少到限制以下", "en": "Less is past due than would pause drawing."},
+    "over_cap_lifted": {"zh": "额度已在法规上限以内", "en": "The limit is within the legal cap again."},
     "line_ended": {"zh": "账户状态使授信终止", "en": "The account's status ends the credit line."},
 }
 
@@ -137,7 +146,8 @@ class Explainer:
         limit, would have moved the limit the same way."""
         kind = Kind(decision[Out.KIND])
         if kind in (Kind.FREEZE, Kind.UNFREEZE):
-            return [rule_reason(Block(decision[Out.CAUSE]).name.lower())]
+            block = Block(decision[Out.CAUSE]).name.lower()
+            return [rule_reason(block if kind is Kind.FREEZE else f"{block}_lifted")]
         if kind is Kind.CLOSE:
             return [rule_reason("line_ended")]
         bound = BOUND_NAMES[decision[Out.BOUND_BY]]
@@ -146,7 +156,7 @@ class Explainer:
         by_score, before = decision[CAPS_AT + Bound.BAND], decision[Out.PREVIOUS_LIMIT]
         if by_score < before if adverse else by_score > before:
             reasons += self._score_reasons(features, adverse=adverse)
-        return reasons[:REASONS_MAX]
+        return reasons[:REASONS_MAX] or [rule_reason("score")]
 
     def _score_reasons(self, features: list[FeaturePoints], *, adverse: bool) -> list[Reason]:
         """Features by points lost (adverse) or won, most first, in scorecard order where equal; none that lost or won nothing."""
@@ -155,8 +165,13 @@ class Explainer:
         reasons = []
         for row in (features[place] for place in ranked[:REASONS_MAX]):
             feature = self._policy.features_by_name[row.feature]
-            code = f"{row.feature}_{'missing' if row.value is None else 'low' if adverse else 'good'}"
-            reasons.append(Reason(code, row.feature, dict(sorted((feature.adverse_text if adverse else feature.favourable_text).items()))))
+            if row.value is None:
+                ending, text = "missing", {language: NOT_KNOWN[language].format(name) for language, name in feature.text.items()}
+            elif adverse:
+                ending, text = "low", feature.adverse_text
+            else:
+                ending, text = "good", feature.favourable_text
+            reasons.append(Reason(f"{row.feature}_{ending}", row.feature, dict(sorted(text.items()))))
         return reasons
 
 

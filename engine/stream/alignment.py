@@ -152,6 +152,10 @@ class Alignment:
         """Bytes of the values that lie here of a topic."""
         return self._lanes[topic].bytes
 
+    def is_read(self, topic: Topic) -> bool:
+        """Whether nothing more of a topic can be read, and none of its records lies here."""
+        return not self._lanes[topic].lags and not self._lanes[topic].count
+
     def lag(self) -> int:
         """Records that lie here or could be read, over all topics (a bound: the latter may be markers of transactions). A topic that nothing is
         known of yet counts as one."""

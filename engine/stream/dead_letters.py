@@ -10,11 +10,10 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
-from engine.core.layout import Topic
 from engine.state.record import DeadLetterRef, Output
-from engine.stream.records import Batch
+from engine.stream.records import TOPICS, Batch
 from schemas import dead_letters as names
-from schemas.topics import DEAD_LETTERS, INPUTS
+from schemas.topics import DEAD_LETTERS
 
 WINDOW_RECORDS: Final = 2_000
 ENOUGH_RECORDS: Final = 200
@@ -28,11 +27,10 @@ OTHERWISE: Final = "mend its producer (the dead-letters topic has the records wi
 
 def dead_letters(batch: Batch, refs: Iterable[DeadLetterRef], shard: int) -> list[Output]:
     """The dead letters that a journal record names, with the bytes that came."""
-    topics = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}
     places = {topic: {offset: i for i, offset in enumerate(chunk.offsets)} for topic, chunk in batch.chunks.items()}
     found = []
     for ref in refs:
-        topic = topics[ref.topic]
+        topic = TOPICS[ref.topic]
         chunk, i = batch.chunks[topic], places[topic][ref.offset]
         told = {
             names.EXCEPTION: "org.credit-limit-engine.Refusal",

@@ -23,9 +23,7 @@ from engine.stream.decode.columns import epoch_ms
 from engine.stream.records import Batch, Chunk
 from engine.stream.turn import DecisionMachine
 from schemas.common import parse_instant
-from schemas.topics import INPUTS
 
-TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}
 BATCH_RECORDS: Final = 5_000
 CACHE_ACCOUNTS: Final = 5_000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.core.layout import Topic
+from schemas.topics import INPUTS
+
+TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}  # the input topics by name
 
 Headers = tuple[tuple[str, bytes | None], ...]
 

@@ -14,11 +14,10 @@ from engine.state import keys
 from engine.state.record import JournalRecord
 from engine.state.store import ShardStore
 from engine.stream.alignment import Alignment
-from engine.stream.records import Batch, Chunk, Delivery
+from engine.stream.records import TOPICS, Batch, Chunk, Delivery
 from engine.stream.turn import DecisionMachine
 from schemas.topics import INPUTS
 
-TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}
 NO_BOUND: Final = 2**62
 
 

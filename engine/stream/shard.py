@@ -44,6 +44,7 @@ log = structlog.get_logger("shard")
 HEARTBEAT_S: Final = 1.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 CONNECT_DEADLINE_S: Final = 30.0
+FLOW_AGAIN_SHARE: Final = 0.5
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of input; all of it may become dead letters
 
 
@@ -116,9 +117,10 @@ class Shard:
             self._held.add(topic)
             await self._inputs.hold(self.number, topic, held=True)
 
-    def _is_full(self, topic: Topic) -> bool:
-        bounds = self._settings.shard
-        return self._alignment.buffered(topic) >= bounds.buffer_records or self._alignment.buffered_bytes(topic) >= bounds.buffer_bytes
+    def _is_full(self, topic: Topic, share: float = 1.0) -> bool:
+        """Whether a topic's buffer holds at least this share of what it may."""
+        records, size = self._settings.shard.buffer_records * share, self._settings.shard.buffer_bytes * share
+        return self._alignment.buffered(topic) >= records or self._alignment.buffered_bytes(topic) >= size
 
     def lag(self) -> int:
         """Records that could be read and were not taken yet."""
@@ -281,7 +283,7 @@ class Shard:
             if batch is not None:
                 self.progress.enter(State.RUNNING)
                 return batch
-            if self._machine.policy is None:
+            if self._machine.policy is None and self._alignment.is_read(Topic.CONTROL):
                 self.progress.enter(State.WAITING, "no policy is in force: activate one with `limit-engine policy promote FILE`")
             elif self._alignment.lag() == 0:
                 self.progress.enter(State.RUNNING)
@@ -343,7 +345,7 @@ class Shard:
     async def _let_flow(self) -> None:
         """Fetch again what was held because its buffer was full."""
         for topic in sorted(self._held):
-            if self._alignment.buffered(topic) <= self._settings.shard.buffer_records // 2:
+            if not self._is_full(topic, FLOW_AGAIN_SHARE):
                 self._held.discard(topic)
                 await self._inputs.hold(self.number, topic, held=False)
 

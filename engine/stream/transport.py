@@ -34,12 +34,10 @@ from faust.types import TP, ConsumerMessage
 
 from engine.core.layout import Topic
 from engine.settings import Kafka
-from engine.stream.records import Chunk, Delivery
-from schemas.topics import INPUTS
+from engine.stream.records import TOPICS, Chunk, Delivery
 
 log = structlog.get_logger("transport")
 
-TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}
 FETCH_RECORDS_MAX: Final = 20_000
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 FETCH_TIMEOUT_S: Final = 0.5

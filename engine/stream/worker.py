@@ -21,10 +21,10 @@ from engine.errors import EngineError
 from engine.settings import Settings
 from engine.state.store import ShardStore
 from engine.stream.progress import State
-from engine.stream.records import Delivery
+from engine.stream.records import TOPICS, Delivery
 from engine.stream.shard import Shard
 from engine.stream.topics import input_ids
-from engine.stream.transport import TOPICS, BatchConsumer
+from engine.stream.transport import BatchConsumer
 from schemas.topics import INPUTS
 
 log = structlog.get_logger("worker")

@@ -21,8 +21,8 @@ from engine.policy.document import Policy
 from engine.state.codec import RowCodec
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord
-from engine.stream.records import Chunk
-from engine.stream.replay import TOPICS, Replay, differences
+from engine.stream.records import TOPICS, Chunk
+from engine.stream.replay import Replay, differences
 from engine.stream.turn import DecisionMachine
 from schemas.common import parse_day, parse_instant
 from tests.core.bridge import KEY, Kernel, oracle_state, word_bit

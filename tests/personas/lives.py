@@ -14,7 +14,8 @@ from engine.core.fingerprint import FingerprintKey
 from engine.policy.source import load_policy
 from engine.state.record import DeadLetterRef
 from engine.stream import offline
-from engine.stream.offline import TOPICS, LogRecord
+from engine.stream.offline import LogRecord
+from engine.stream.records import TOPICS
 from scripts.personas import DAY_MS, Item, midnight_before
 from scripts.spoil import Arrival, encode
 

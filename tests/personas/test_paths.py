@@ -75,12 +75,15 @@ def test_the_customer_is_told_why(persona: str, seed: int, outcome: Outcome) -> 
     for change in outcome.changes[name_of(persona, seed)]:
         assert 1 <= len(change["reasons"]) <= 4
         assert all(set(reason["text"]) == {"zh", "en"} and all(reason["text"].values()) for reason in change["reasons"])
-        points = {row["feature"]: row["points"] for row in change["trace"]["features"]}
+        rows = {row["feature"]: row for row in change["trace"]["features"]}
         for reason in change["reasons"]:
             if reason["feature"] is not None:
                 feature, is_lowered = features[reason["feature"]], change["kind"] == "decrease"
-                assert is_lowered or points[feature.name] > 0, reason["code"]
-                assert reason["text"] == (feature.adverse_text if is_lowered else feature.favourable_text)
+                assert is_lowered or rows[feature.name]["points"] > 0, reason["code"]
+                if rows[feature.name]["value"] is None:
+                    assert all(name in reason["text"][language] for language, name in feature.text.items())
+                else:
+                    assert reason["text"] == (feature.adverse_text if is_lowered else feature.favourable_text)
 
 
 def story_of(account: str, lives: dict[str, list[Item]], outcome: Outcome) -> list[tuple[Item, dict[str, Any]]]:

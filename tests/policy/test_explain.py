@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engine.core.layout import Kind, Out
 from engine.policy.document import Bin, Characteristic, Policy, Segment
-from engine.policy.explain import RULE_TEXTS, Explainer, Explanation, FeaturePoints, Reason
+from engine.policy.explain import NOT_KNOWN, RULE_TEXTS, Explainer, Explanation, FeaturePoints, Reason
 from tests.core.bridge import Kernel
 from tests.generate import cases, seeded_log, seeded_policy
 from tests.oracle.decide import Emission, Trace
@@ -143,11 +143,13 @@ def assert_reasons(change: Told) -> None:
     assert len(reasons) <= 4
     assert len(set(codes)) == len(codes)
     if not change.moves_the_limit:
-        assert codes == [change.emission.cause if change.kind in ("freeze", "unfreeze") else "line_ended"]
+        block = change.emission.cause
+        assert codes == [{"freeze": block, "unfreeze": f"{block}_lifted"}.get(change.kind, "line_ended")]
         assert change.scored == []
         return
     bound = change.trace.bound_by
-    assert [reason.code for reason in change.rules] == ([] if bound == "band" else [bound])
+    rules = [] if bound == "band" else [bound]
+    assert [reason.code for reason in change.rules] == (rules if rules or change.scored else ["score"]), "no change is without a reason"
     assert reasons == [*change.rules, *change.scored], "the rule comes first"
     weights = dict(zip((c.feature for c in change.segment.scorecard), change.weights, strict=True))
     places = {feature: place for place, feature in enumerate(weights)}
@@ -170,10 +172,13 @@ def assert_words(change: Told) -> None:
         if reason.feature is None:
             assert reason.text == RULE_TEXTS[reason.code]
         else:
-            feature, is_adverse = features[reason.feature], change.kind == "decrease"
-            assert reason.text == (feature.adverse_text if is_adverse else feature.favourable_text)
-            suffix = "missing" if values[feature.name] is None else "low" if is_adverse else "good"
+            feature, is_adverse, is_missing = features[reason.feature], change.kind == "decrease", values[reason.feature] is None
+            suffix = "missing" if is_missing else "low" if is_adverse else "good"
             assert reason.code == f"{feature.name}_{suffix}"
+            if is_missing:
+                assert reason.text == {language: NOT_KNOWN[language].format(name) for language, name in feature.text.items()}
+            else:
+                assert reason.text == (feature.adverse_text if is_adverse else feature.favourable_text)
         assert list(reason.text) == sorted(reason.text)
 
 

@@ -22,7 +22,7 @@ from engine.stream.decode.decoder import Decoder, Reject
 from engine.stream.decode.envelope import Envelope
 from engine.stream.decode.judge import judge
 from engine.stream.decode.misrouting import partition_of
-from engine.stream.records import Chunk
+from engine.stream.records import TOPICS, Chunk
 from engine.stream.turn import activated_policy
 from schemas import changes, commands, dead_letters, topics
 from schemas.advisories import Advisory
@@ -105,7 +105,7 @@ def test_a_log_is_decided_as_the_document_shows(block: Block) -> None:
     records = [offline.activation(load_policy(ROOT / "policies" / "minimal.yaml"))]
     for offset, record in enumerate(logged(block), 1):
         validate(record["topic"], record["value"])
-        records.append(offline.log_record(offline.TOPICS[record["topic"]], offset, json.dumps(record["value"]).encode()))
+        records.append(offline.log_record(TOPICS[record["topic"]], offset, json.dumps(record["value"]).encode()))
     journal = list(offline.decide(records, KEY, Settings.model_fields["application"].default))
     assert [reject for entry in journal for reject in entry.dead_letters] == []
     made = [(output.topic, json.loads(output.value)) for entry in journal for output in entry.outputs]

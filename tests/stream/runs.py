@@ -20,8 +20,7 @@ from engine.policy.source import load_policy
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord
 from engine.stream.alignment import Alignment
-from engine.stream.records import Chunk, Delivery
-from engine.stream.replay import TOPICS
+from engine.stream.records import TOPICS, Chunk, Delivery
 from engine.stream.turn import DecisionMachine
 from scripts.personas import midnight_before, population
 from scripts.spoil import Shares, spoil

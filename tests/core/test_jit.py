@@ -1,0 +1,45 @@
+"""The kernel's cache on disk: whatever compiled code uses is in the digest that names it."""
+
+from __future__ import annotations
+
+import ast
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+ROOT = Path(__file__).parents[2]
+
+
+def cache_directory(root: Path) -> str:
+    """The cache directory of an engine that lies somewhere."""
+    code = "import os, engine.core.jit; print(os.environ['NUMBA_CACHE_DIR'])"
+    done = subprocess.run([sys.executable, "-c", code], cwd=root, env={"HOME": "/nowhere"}, capture_output=True, text=True, check=True)
+    return done.stdout
+
+
+def compiled_and_used(engine: Path) -> set[Path]:
+    """The modules that hold compiled code, and those whose names they import."""
+    found = set()
+    for source in engine.rglob("*.py"):
+        text = source.read_text()
+        if "@compiled" not in text:
+            continue
+        found.add(source)
+        for node in ast.walk(ast.parse(text)):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("engine."):
+                found.add(engine.parent / f"{str(node.module).replace('.', '/')}.py")
+    return found
+
+
+def test_a_change_in_what_compiled_code_uses_names_another_cache(tmp_path: Path) -> None:
+    shutil.copytree(ROOT / "engine", tmp_path / "engine", ignore=shutil.ignore_patterns("__pycache__"))
+    before = cache_directory(tmp_path)
+    assert cache_directory(tmp_path) == before
+    used = compiled_and_used(tmp_path / "engine")
+    assert {"layout.py", "tables.py", "fields.py", "decide.py"} <= {source.name for source in used}
+    for source in used:
+        text = source.read_text()
+        source.write_text(text + "\n# changed\n")
+        assert cache_directory(tmp_path) != before, source
+        source.write_text(text)
