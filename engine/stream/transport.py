@@ -4,6 +4,8 @@ Theory of operation. Faust hands over one message per record; here its consumer 
 ``Delivery``: the records as columns, the positions before and behind them, and the last stable offset. What is overridden, and why:
 
 - ``Consumer.getmany``: one message per partition batch. A message's value is empty; the delivery rides on the message.
+- ``Consumer._read_offset``: Faust drops what lies below an offset that it has seen, also after a seek; the shards judge positions, so it is
+  emptied for each message.
 - ``Consumer.perform_seek`` (Faust asks it after every rebalance, and whenever it had stopped the flow): the positions come from the shards, never
   from Kafka's group. A partition whose shard does not know its position yet is paused until the shard says so (``flow_from``).
 - ``AIOKafkaConsumerThread._create_worker_consumer``: Faust hard-codes ``read_uncommitted``, a wait of 1.5 s and round-robin assignment, which

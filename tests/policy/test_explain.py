@@ -11,7 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.core.layout import Kind, Out
+from engine.core.layout import Block, Bound, Kind, Out
 from engine.policy.document import Bin, Characteristic, Policy, Segment
 from engine.policy.explain import NOT_KNOWN, RULE_TEXTS, Explainer, Explanation, FeaturePoints, Reason
 from tests.core.bridge import Kernel
@@ -205,11 +205,24 @@ def test_the_large_cases_hold_every_case(seeded: list[Told]) -> None:
     for kind in ("grant", "increase", "decrease"):
         assert min(shapes[kind, False, True], shapes[kind, True, True]) >= 20, kind
     assert all(shapes[kind, True, False] >= 20 for kind in ("decrease", "freeze", "unfreeze", "close"))
+    assert sum(reason.code == "score" for c in seeded for reason in c.rules) >= 20
     codes = Counter((c.kind == "decrease", reason.code.rpartition("_")[2]) for c in seeded for reason in c.scored)
     assert min(codes[False, "good"], codes[False, "missing"], codes[True, "low"], codes[True, "missing"]) >= 50
     ranked = [(c, [weight for weight in c.weights if weight > 0]) for c in seeded if c.scored]
     assert any(len(c.scored) < len(weights) for c, weights in ranked), "some must be left out"
     assert any(len(set(weights)) < len(weights) for _, weights in ranked), "some weigh the same"
+
+
+def test_every_rule_can_be_told() -> None:
+    """In both languages, and of a block in other words when it is lifted."""
+    bounds = {bound.name.lower() for bound in Bound if bound is not Bound.BAND}
+    blocks = {block.name.lower() for block in Block}
+    lifted = {f"{block}_lifted" for block in blocks}
+    assert set(RULE_TEXTS) == bounds | blocks | lifted | {"score", "line_ended"}
+    assert all(set(text) == {"zh", "en"} and all(text.values()) for text in RULE_TEXTS.values())
+    for language in ("zh", "en"):
+        told = [text[language] for code, text in RULE_TEXTS.items() if code in lifted]
+        assert len(set(told) - {text[language] for code, text in RULE_TEXTS.items() if code not in lifted}) == len(lifted)
 
 
 @settings(max_examples=50, deadline=None)

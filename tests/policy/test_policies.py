@@ -84,14 +84,16 @@ def test_default_serves_persons_and_businesses(policy: doc.Policy) -> None:
 def test_default_speaks_to_customers(policy: doc.Policy) -> None:
     """Every reason can be told in both languages, in words of its own."""
     scorecards = [characteristic for segment in policy.segments for characteristic in segment.scorecard]
-    favourable = {c.feature for c in scorecards if max(c.missing, *(b.points for b in c.bins)) > 0}
+    favourable = {c.feature for c in scorecards if max(b.points for b in c.bins) > 0}
     texts = [feature.adverse_text for feature in policy.features] + [feature.text for feature in policy.features]
     texts += [feature.favourable_text for feature in policy.features if feature.name in favourable]
     texts += [requirement.text for segment in policy.segments for requirement in segment.eligibility]
     assert all(set(text) == {"zh", "en"} for text in texts)
     assert {feature.name for feature in policy.features if feature.favourable_text} == favourable, "said only where points can be won"
     for language in get_args(doc.Total.model_fields["text"].annotation)[0].__args__:
-        told = [text[language] for feature in policy.features for text in (feature.favourable_text, feature.adverse_text) if text]
+        told = [
+            text[language] for feature in policy.features for text in (feature.text, feature.favourable_text, feature.adverse_text) if text
+        ]
         assert len(set(told)) == len(told)
         assert not [text for text in told if "_" in text or text.endswith((".", "。"))]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 
 import pytest
@@ -106,6 +107,27 @@ async def test_a_server_that_is_not_there_is_away() -> None:
     redis = connect("redis://127.0.0.1:1/0")
     with pytest.raises(StoreAway, match="Redis"):
         await RedisStore(redis, "test", 0).load([b"a"])
+    await redis.aclose()
+
+
+@pytest.mark.parametrize("turns", range(12))
+async def test_no_cancellation_is_swallowed(redis_server: RedisServer, turns: int) -> None:
+    """Whenever it comes: before, during or together with an answer."""
+    redis = connect(redis_server.url, connections=8)
+    store = RedisStore(redis, f"test-{uuid.uuid4().hex}", 0)
+    await store.load([b"a"])
+
+    async def work() -> None:
+        while True:
+            await store.load([b"a"])
+
+    for _ in range(5):
+        task = asyncio.create_task(work())
+        for _ in range(20 + turns):
+            await asyncio.sleep(0)
+        task.cancel()
+        await asyncio.wait({task}, timeout=5)
+        assert task.cancelled()
     await redis.aclose()
 
 
