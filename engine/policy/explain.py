@@ -79,7 +79,7 @@ RULE_TEXTS: dict[str, dict[str, str]] = {
     "risk_desk_lifted": {"zh": "风险人员已解除限制", "en": "Lifted by the risk desk."},
     "arrears_lifted": {"zh": "欠款限制已解除", "en": "The restriction because of arrears is lifted."},
     "legal_lifted": {"zh": "法律限制已解除", "en": "The legal restriction is lifted."},
-    "past_due_lifted": {"zh": "逾期款项已减少到限制以下", "en": "Less is past due than would pause drawing."},
+    "past_due_lifted": {"zh": "逾期天数已低于暂停用款的界限", "en": "Nothing is past due for long enough to pause drawing."},
     "over_cap_lifted": {"zh": "额度已在法规上限以内", "en": "The limit is within the legal cap again."},
     "line_ended": {"zh": "账户状态使授信终止", "en": "The account's status ends the credit line."},
 }
