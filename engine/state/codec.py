@@ -34,12 +34,12 @@ from engine.core.layout import (
 )
 from engine.core.tables import Ints, Me, MeasureKind, RowLayout
 from engine.core.windows import tile_of
-from engine.state.messagepack import Bytes, get_integer, get_length, put_bytes, put_integer, put_length
+from engine.state.messagepack import INTEGER_BYTES_MAX, PADDING, Bytes, get_integer, get_length, put_bytes, put_integer, put_length
 
 FORMAT: Final = 1
 PARTS: Final = 8
 BUFFER_BYTES: Final = 1 << 20
-CELL_BYTES_MAX: Final = 9
+GAP_MAX: Final = 1 << 32
 
 
 class StateFormatError(Exception):
@@ -186,9 +186,11 @@ def get_attributes(data: Bytes, at: int, row: Ints, names: Bytes, bounds: Ints) 
     """Read the attributes that the policy knows. Returns the place behind them, -1 if they are malformed."""
     length, at = get_length(data, at, 0x80, 0xDE)
     for _ in range(length if at >= 0 else 0):
+        if at + 2 > data.shape[0]:
+            return -1
         head = np.int64(data[at])
         size = 1 + (head & 0x1F) if head & 0xE0 == 0xA0 else 2 + np.int64(data[at + 1]) if head == 0xD9 else 0
-        if size == 0:
+        if size == 0 or at + size > data.shape[0]:
             return -1
         attribute = name_at(data, at, size, names, bounds)
         value, at = get_integer(data, at + size)
@@ -209,7 +211,7 @@ def get_tiles(data: Bytes, at: int, row: Ints, measures: Ints, m: int) -> int:
     age = np.int64(0)
     for _ in range(length // 2 if at >= 0 else 0):
         gap, at = get_integer(data, at)
-        if at < 0 or gap < 0:
+        if at < 0 or not 0 <= gap < GAP_MAX:
             return -1
         value, at = get_integer(data, at)
         if at < 0:
@@ -222,19 +224,22 @@ def get_tiles(data: Bytes, at: int, row: Ints, measures: Ints, m: int) -> int:
 
 @compiled
 def get_row(data: Bytes, at: int, end: int, row: Ints, measures: Ints, names: Bytes, bounds: Ints) -> bool:
-    """Read one value into a blank row; ``data`` must go on for some bytes behind ``end``. False if it is malformed."""
+    """Read one value into a blank row; behind the last value ``data`` goes on for PADDING bytes. False if it is malformed: then the row may
+    hold anything, also of the next value, but nothing outside of row and data was touched."""
     if data[at] != 0x90 | PARTS or data[at + 1] != FORMAT:
         return False
     at = get_cells(data, at + 2, row, 0, FIXED_COLUMNS)
-    at = get_cells(data, at, row, FIGURES_AT, FIGURES) if 0 <= at < end else -1
-    at = get_cells(data, at, row, MOVEMENTS_AT, 2 * MOVEMENTS_MAX) if 0 <= at < end else -1
-    at = get_cells(data, at, row, INSTALMENTS_AT, INSTALMENT_FIELDS * INSTALMENTS_MAX) if 0 <= at < end else -1
-    at = get_cells(data, at, row, FINGERPRINTS_AT, FINGERPRINTS_MAX) if 0 <= at < end else -1
-    at = get_attributes(data, at, row, names, bounds) if 0 <= at < end else -1
-    columns, at = get_length(data, at, 0x80, 0xDE) if 0 <= at < end else (0, -1)
+    at = get_cells(data, at, row, FIGURES_AT, FIGURES)
+    at = get_cells(data, at, row, MOVEMENTS_AT, 2 * MOVEMENTS_MAX)
+    at = get_cells(data, at, row, INSTALMENTS_AT, INSTALMENT_FIELDS * INSTALMENTS_MAX)
+    at = get_cells(data, at, row, FINGERPRINTS_AT, FINGERPRINTS_MAX)
+    if not (0 <= row[Col.MOVEMENTS] <= MOVEMENTS_MAX and 0 <= row[Col.INSTALMENTS] <= INSTALMENTS_MAX and row[Col.FINGERPRINTS] >= 0):
+        return False
+    at = get_attributes(data, at, row, names, bounds)
+    columns, at = get_length(data, at, 0x80, 0xDE)
     guess = 0
     for _ in range(columns):
-        column, at = get_integer(data, at) if 0 <= at < end else (0, -1)
+        column, at = get_integer(data, at)
         if at < 0:
             return False
         found = -1
@@ -264,7 +269,7 @@ class RowCodec:
         encoded = [_name(name) for name in layout.attributes]
         self._names = np.frombuffer(b"".join(encoded) or b"\0", np.uint8)
         self._bounds = np.cumsum([0, *map(len, encoded)]).astype(np.int64)
-        self._row_bytes_max = CELL_BYTES_MAX * (layout.width + len(layout.measures)) + len(self._names) + 4 * len(layout.measures) + 64
+        self._row_bytes_max = INTEGER_BYTES_MAX * (layout.width + len(layout.measures)) + len(self._names) + 4 * len(layout.measures) + 64
         self._out = np.empty(max(BUFFER_BYTES, self._row_bytes_max), np.uint8)
         self._found = np.empty(2 * max([1, *(int(measure[Me.TILES]) for measure in layout.measures)]), np.int64)
 
@@ -287,7 +292,7 @@ class RowCodec:
 
     def decode(self, accounts: Sequence[bytes], values: Sequence[bytes], rows: Ints, slots: Ints) -> None:
         """Read ``values`` into the blank ``rows[slots]``. Raises StateFormatError naming the account."""
-        data = np.frombuffer(b"".join(values) + bytes(16), np.uint8)
+        data = np.frombuffer(b"".join(values) + bytes(PADDING), np.uint8)
         bounds = np.cumsum([0, *map(len, values)])
         bad = get_rows(data, bounds, rows, slots, self._measures, self._names, self._bounds)
         if bad >= 0:

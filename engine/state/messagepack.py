@@ -1,6 +1,12 @@
-"""MessagePack's integers and the heads of its arrays and maps, read and written by compiled code. Nil stands for MISSING."""
+"""MessagePack's integers and the heads of its arrays and maps, read and written by compiled code. Nil stands for MISSING.
+
+Compiled code checks no bounds, and a value from outside may be damaged: every reader here refuses a place from which the longest integer would
+reach behind the data, so whoever reads appends PADDING bytes. A refused place stays refused: reading at -1 gives -1.
+"""
 
 from __future__ import annotations
+
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
@@ -9,6 +15,8 @@ from engine.core.jit import compiled
 from engine.core.layout import MISSING
 
 Bytes = npt.NDArray[np.uint8]
+INTEGER_BYTES_MAX: Final = 9
+PADDING: Final = INTEGER_BYTES_MAX
 
 
 @compiled
@@ -49,7 +57,9 @@ def put_length(out: Bytes, at: int, length: int, short: int, long: int) -> int:
 
 @compiled
 def get_integer(data: Bytes, at: int) -> tuple[int, int]:
-    """Read an integer or nil (MISSING) and the place behind it; place -1 if it is neither."""
+    """Read an integer or nil (MISSING) and the place behind it; place -1 if it is neither or not inside the data."""
+    if at < 0 or at + INTEGER_BYTES_MAX > data.shape[0]:
+        return 0, -1
     head = np.int64(data[at])
     if head < 0x80:
         return head, at + 1
@@ -70,7 +80,9 @@ def get_integer(data: Bytes, at: int) -> tuple[int, int]:
 
 @compiled
 def get_length(data: Bytes, at: int, short: int, long: int) -> tuple[int, int]:
-    """Read the head of an array or map: its length and the place behind it; place -1 if it is none."""
+    """Read the head of an array or map: its length and the place behind it; place -1 if it is none or not inside the data."""
+    if at < 0 or at + INTEGER_BYTES_MAX > data.shape[0]:
+        return 0, -1
     head = np.int64(data[at])
     if head & 0xF0 == short:
         return head & 0x0F, at + 1

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
 from random import Random
 
 import numpy as np
 import ormsgpack
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from engine.core.fingerprint import FingerprintKey
 from engine.core.layout import (
@@ -117,3 +120,24 @@ def test_damage_is_named(seed: int, key: FingerprintKey) -> None:
     newer = value[:1] + b"\x02" + value[2:]
     with pytest.raises(StateFormatError, match="run a newer engine"):
         codec.decode([b"a-17"], [newer], blank_row(layout).reshape(1, -1), np.array([0]))
+
+
+@given(data=st.data())
+@settings(max_examples=400)
+def test_damage_never_reaches_memory_that_is_not_its_own(data: st.DataObject, key: FingerprintKey) -> None:
+    """Compiled code checks no bounds: a damaged value must be told or read as another value, and leave the rows beside it alone."""
+    layout = compile_policy(seeded_policy(0), key).layout
+    (value,) = RowCodec(layout).encode(random_row(layout, Random(3)).reshape(1, -1), np.array([0]))
+    damaged = bytearray(value)
+    for _ in range(data.draw(st.integers(1, 4))):
+        at = data.draw(st.integers(0, len(damaged) - 1))
+        # Heads of long arrays and maps, the largest integers, and whatever else.
+        damaged[at : at + data.draw(st.integers(0, 3))] = data.draw(
+            st.sampled_from([b"\xdc\xff\xff", b"\xde\xff\xff", b"\xcf" + b"\x7f" * 8, b"\xd9\xff", b"\0"])
+            | st.binary(min_size=1, max_size=3)
+        )
+    rows = np.stack([blank_row(layout)] * 3)
+    guard = rows[0].copy()
+    with contextlib.suppress(StateFormatError):
+        RowCodec(layout).decode([b"a"], [bytes(damaged)], rows, np.array([1]))
+    assert (rows[0] == guard).all() and (rows[2] == guard).all()
