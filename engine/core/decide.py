@@ -98,6 +98,12 @@ def is_over(row: Ints) -> bool:
 
 
 @compiled
+def is_evaluated(t: Ints, row: Ints) -> bool:
+    """Whether the account is judged at all: it has a profile, or the policy needs none."""
+    return row[FIGURES_AT + Fig.AS_OF] != MISSING or t[Ru.NEEDS_PROFILE] == 0
+
+
+@compiled
 def take_profile(t: Ints, row: Ints, profile: Ints) -> None:
     """Replace the held snapshot; ``granted`` is the standing of an account that never had one."""
     for figure in range(FIGURES):
@@ -115,9 +121,8 @@ def take_profile(t: Ints, row: Ints, profile: Ints) -> None:
 @compiled
 def start_standing(t: Ints, row: Ints) -> None:
     """Put the segment's initial standing in force for an account that never had one."""
-    known = row[FIGURES_AT + Fig.AS_OF] != MISSING or t[Ru.NEEDS_PROFILE] == 0
     segment = segment_of(t, row)
-    if known and row[Col.STANDING] == Standing.NONE and t[segment + Se.INITIAL_LIMIT] != MISSING and not is_over(row):
+    if is_evaluated(t, row) and row[Col.STANDING] == Standing.NONE and t[segment + Se.INITIAL_LIMIT] != MISSING and not is_over(row):
         row[Col.STANDING] = Standing.OPEN
         row[Col.LIMIT] = t[segment + Se.INITIAL_LIMIT]
         row[Col.BAND] = t[segment + Se.INITIAL_BAND]
@@ -304,7 +309,7 @@ def take_event(t: Ints, row: Ints, events: Ints, i: int, profiles: Ints, facts: 
     if topic == Topic.PROFILE:
         take_profile(t, row, profiles[profile_row])
     start_standing(t, row)
-    evaluated = row[FIGURES_AT + Fig.AS_OF] != MISSING or t[Ru.NEEDS_PROFILE] == 0
+    evaluated = is_evaluated(t, row)
     n = first
     if topic == Topic.COMMAND:
         n = obey(row, events[Ev.COMMAND_KIND, i], events[Ev.CAUSE, i], evaluated, d, n)
@@ -319,6 +324,43 @@ def take_event(t: Ints, row: Ints, events: Ints, i: int, profiles: Ints, facts: 
     d[first, Out.EVALUATED] = evaluated
     share_trace(d, first, n)
     return (Verdict.ACCEPTED if evaluated else Verdict.NO_PROFILE), n
+
+
+@compiled
+def stamp(d: Ints, first: int, n: int, event: int, slot: int, clock: int) -> None:
+    """Say in decisions ``first .. n`` what they are about."""
+    for k in range(first, n):
+        d[k, Out.EVENT] = event
+        d[k, Out.SLOT] = slot
+        d[k, Out.CLOCK] = clock
+
+
+@compiled
+def take_tick(t: Ints, row: Ints, clock: int, facts: Ints, d: Ints, first: int) -> int:
+    """Time has gone by for an account: its clock moves on to the shard's, and it is judged. Returns the number of decisions after it."""
+    move_clock(t, row, MISSING, clock, facts)
+    start_standing(t, row)
+    if not is_evaluated(t, row):
+        return first
+    n = evaluate(t, row, d, first, first, observe_arrears(t, row, row[Col.CLOCK]))
+    d[first, Out.EVALUATED] = True
+    share_trace(d, first, n)
+    return n
+
+
+@compiled
+def sweep(t: Ints, rows: Ints, slots: Ints, start: int, clock: int, facts: Ints, d: Ints) -> tuple[int, int]:
+    """Let time go by for the accounts ``rows[slots[start:]]`` until the end or until ``d`` might overflow; the arguments are those of ``run``.
+    Returns the place in ``slots`` to go on from and the number of decisions in ``d``."""
+    n = 0
+    for place in range(start, slots.shape[0]):
+        if n + EMISSIONS_MAX > d.shape[0]:
+            return place, n
+        row = rows[slots[place]]
+        end = take_tick(t, row, clock, facts, d, n)
+        stamp(d, n, end, place, slots[place], row[Col.CLOCK])
+        n = end
+    return slots.shape[0], n
 
 
 @compiled
@@ -339,9 +381,6 @@ def run(
         row = rows[events[Ev.SLOT, i]]
         verdict, end = take_event(t, row, events, i, profiles, facts, d, n)
         verdicts[i] = verdict
-        for k in range(n, end):
-            d[k, Out.EVENT] = i
-            d[k, Out.SLOT] = events[Ev.SLOT, i]
-            d[k, Out.CLOCK] = row[Col.CLOCK]
+        stamp(d, n, end, i, events[Ev.SLOT, i], row[Col.CLOCK])
         n = end
     return order.shape[0], n

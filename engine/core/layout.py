@@ -333,7 +333,7 @@ class Out(IntEnum):
     """Columns of a decision. From EXPOSURE on it is the evaluation's trace; the caps (by ``Bound``), the feature values and the bins by
     characteristic (-1: missing) stand behind."""
 
-    EVENT = 0  # index of the event in the batch
+    EVENT = 0  # index of the event in the batch; of a sweep: place of the account in it
     SLOT = 1
     KIND = 2
     SEQUENCE = 3

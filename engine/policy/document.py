@@ -368,6 +368,7 @@ class Policy(PolicyModel):
     version: int = Field(ge=1, le=2**31 - 1)
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
     utc_offset_minutes: UtcOffsetMinutes = 0
+    sweep_hour: int = Field(0, ge=0, le=23)
     needs_profile: bool = True
     default_segment: Literal["individual", "enterprise"] = "individual"
     too_far_ahead_seconds: int = Field(300, ge=0, le=86_400)

@@ -41,6 +41,12 @@ class AccountCache:
         self._held = [None] * self.capacity
         self._used[:] = 0
 
+    def drop(self, accounts: Sequence[bytes]) -> None:
+        """Forget those of these accounts that are held."""
+        for slot in [self._slots.pop(account) for account in accounts if account in self._slots]:
+            self._held[slot] = None
+            self._used[slot] = 0
+
     def missing(self, accounts: Sequence[bytes]) -> list[bytes]:
         """Begin a batch of these accounts (each once, at most ``capacity``): those that must be admitted before ``slots``."""
         if len(accounts) > self.capacity:

@@ -20,6 +20,7 @@ ENGINE: Final = "engine"
 POLICY: Final = "policy"
 OUTPUTS: Final = "outputs"
 PARTITIONS: Final = "partitions"
+SWEEP: Final = "sweep"
 
 STATE_FORMAT: Final = 1
 

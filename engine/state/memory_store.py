@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Sequence
 
 from engine.state.keys import BUCKETS, bucket_of
 from engine.state.record import JournalRecord
-from engine.state.store import Loaded, applied_of, fields_of
+from engine.state.store import Loaded, Slice, applied_of, cut_slice, fields_of
 
 
 class MemoryStore:
@@ -33,6 +33,11 @@ class MemoryStore:
             self._buckets[bucket_of(account)][account] = value
         self._fields.update(fields_of(record, journal_offset))
         return record.sequence
+
+    async def slice(self, bucket: int, after: bytes, buckets: int, most: int) -> Slice:
+        """See ``ShardStore``."""
+        held = [self._buckets[(bucket + step) % BUCKETS].items() for step in range(buckets)]
+        return cut_slice(applied_of(self._fields), held, after, most)
 
     async def problem(self) -> str | None:
         """See ``ShardStore``."""

@@ -20,9 +20,9 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
-from engine.state.keys import ShardKeys, bucket_of
+from engine.state.keys import BUCKETS, ShardKeys, bucket_of
 from engine.state.record import JournalRecord
-from engine.state.store import Loaded, fields_of
+from engine.state.store import Loaded, Slice, cut_slice, fields_of
 
 TIMEOUT_S: Final = 5.0
 EVICTION_CURE: Final = "CONFIG SET maxmemory-policy noeviction"
@@ -40,6 +40,7 @@ class _Script:
 
 APPLY: Final = _Script("apply.lua")
 LOAD: Final = _Script("load.lua")
+SLICE: Final = _Script("slice.lua")
 
 
 class _QuickConnection(Connection):
@@ -101,6 +102,12 @@ class RedisStore:
             names.append(self._keys.accounts(bucket))
             arguments += [b"%d" % len(flat), *flat]
         return int(await self._run(APPLY, names, arguments))
+
+    async def slice(self, bucket: int, after: bytes, buckets: int, most: int) -> Slice:
+        """See ``ShardStore``. Order is made here: a server compares text by its own locale."""
+        names = [self._keys.shard, *(self._keys.accounts((bucket + step) % BUCKETS) for step in range(buckets))]
+        applied, *found = await self._run(SLICE, names, [])
+        return cut_slice(applied, [zip(flat[::2], flat[1::2], strict=True) for flat in found], after, most)
 
     async def problem(self) -> str | None:
         """See ``ShardStore``."""

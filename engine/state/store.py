@@ -5,7 +5,7 @@ A store holds a prefix of the shard's journal. ``apply`` is idempotent and needs
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
@@ -21,6 +21,17 @@ class Loaded:
     values: list[bytes | None]
 
 
+@dataclass(frozen=True, slots=True)
+class Slice:
+    """Accounts in the order of a sweep, with the applied sequence of that moment: the rest of a first bucket and ``buckets`` - 1 whole ones or
+    a part of the next, of which ``after`` is the last id (empty: none)."""
+
+    applied: int
+    accounts: list[tuple[bytes, bytes]]
+    buckets: int
+    after: bytes
+
+
 class ShardStore(Protocol):
     """The state of one shard. Any method of a remote store may raise OSError: the store is away, nothing is known about the call."""
 
@@ -34,6 +45,10 @@ class ShardStore(Protocol):
         """Apply ``record`` if the applied sequence is the one before it, else do nothing. Returns the applied sequence afterwards: equal to
         ``record.sequence`` when done (now or before), lower when the store lacks earlier records, higher when it is further."""
 
+    async def slice(self, bucket: int, after: bytes, buckets: int, most: int) -> Slice:
+        """At most ``most`` accounts of ``buckets`` buckets from ``bucket`` on (after 255 comes 0), of the first one those with ids above
+        ``after``; atomically with the applied sequence."""
+
     async def problem(self) -> str | None:
         """Why this store may not hold limits, None if it may."""
 
@@ -44,6 +59,19 @@ class ShardStore(Protocol):
 def applied_of(fields: Mapping[str, bytes]) -> int:
     """The applied sequence that a shard hash tells; 0 before the first record."""
     return int(fields.get(keys.SEQUENCE, b"0"))
+
+
+def cut_slice(applied: int, held: Sequence[Iterable[tuple[bytes, bytes]]], after: bytes, most: int) -> Slice:
+    """The slice of these buckets' (account id, encoded state) pairs."""
+    accounts: list[tuple[bytes, bytes]] = []
+    for finished, bucket in enumerate(held):
+        rest = sorted(item for item in bucket if item[0] > after)
+        room = most - len(accounts)
+        accounts += rest[:room]
+        if len(rest) > room:
+            return Slice(applied, accounts, finished, accounts[-1][0] if room else b"")
+        after = b""
+    return Slice(applied, accounts, len(held), b"")
 
 
 def fields_of(record: JournalRecord, journal_offset: int) -> dict[str, bytes]:

@@ -1,13 +1,14 @@
 """The same decisions without Kafka and Redis: a log of records through one machine, for ``limit-engine decide`` and for tests.
 
 Records are taken in order of occurred_at (issued_at of commands and controls), which is also their record time; ties in the order of the
-topics' ranks, then as they came. Their offset is their place in the log, counted from 1.
+topics' ranks, then as they came. Their offset is their place in the log, counted from 1. Every day from the first record to the last is swept
+at its very beginning, before the records of the day, as by a shard that had nothing else to do; ``until_ms`` lets time go by behind the last.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import Final
@@ -18,13 +19,16 @@ from engine.core.fingerprint import FingerprintKey
 from engine.core.layout import MISSING, Topic
 from engine.policy.document import Policy
 from engine.policy.promote import canonical_bytes, policy_hash, promote
+from engine.state import keys
 from engine.state.record import JournalRecord
 from engine.stream.decode.columns import epoch_ms
 from engine.stream.records import Batch, Chunk
+from engine.stream.sweep import Sweep, day_begins, sweep_day
 from engine.stream.turn import DecisionMachine
 from schemas.common import parse_instant
 
 BATCH_RECORDS: Final = 5_000
+SWEPT_RECORDS: Final = 2_000
 CACHE_ACCOUNTS: Final = 5_000
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -71,14 +75,17 @@ def activation(policy: Policy) -> LogRecord:
 
 
 def decide(
-    records: Iterable[LogRecord], key: FingerprintKey, application: str, cache_accounts: int = CACHE_ACCOUNTS
+    records: Iterable[LogRecord], key: FingerprintKey, application: str, cache_accounts: int = CACHE_ACCOUNTS, until_ms: int = MISSING
 ) -> Iterator[JournalRecord]:
-    """What a single shard would have journaled of a log that begins with an activation, batch by batch. Raises ValueError if that is
-    refused."""
+    """What a single shard would have journaled of a log that begins with an activation, batch by batch and sweep by sweep. Raises ValueError if
+    the activation is refused."""
     machine = DecisionMachine(application, 0, 1, key, cache_accounts)
     states: dict[bytes, bytes] = {}
     tick_ms = MISSING
     for batch in batches(sorted(records, key=in_time), machine):
+        for record in swept(machine, states, tick_ms, int(batch.clock_ms[0])):
+            states.update(record.accounts)
+            yield record
         prepared = machine.prepare(batch)
         if prepared.missing:
             machine.admit(prepared.missing, [states.get(account) for account in prepared.missing])
@@ -88,16 +95,40 @@ def decide(
         if machine.policy is None:
             raise ValueError(f"the policy is not in force: {record.dead_letters[0].message}")
         yield record
+    for record in swept(machine, states, tick_ms, until_ms):
+        states.update(record.accounts)
+        yield record
+
+
+def swept(machine: DecisionMachine, states: Mapping[bytes, bytes], tick_ms: int, until_ms: int) -> Iterator[JournalRecord]:
+    """The sweeps of the days that begin after ``tick_ms`` and not after ``until_ms``, and before them one that an activation has begun."""
+    if machine.policy is None or tick_ms == MISSING:
+        return
+    policy = machine.policy.document
+    days = range(sweep_day(policy, tick_ms) + 1, sweep_day(policy, until_ms) + 1)
+    for at_ms in (tick_ms, *(day_begins(policy, day) for day in days)):
+        while (sweep := machine.sweep_at(at_ms)) is not None:
+            rest = sorted((keys.bucket_of(account), account) for account in states if is_ahead(sweep, account))
+            taken = rest[:SWEPT_RECORDS]
+            after = taken[-1][1] if len(rest) > len(taken) else b""
+            buckets = taken[-1][0] - sweep.bucket if after else sweep.left
+            yield machine.sweep([(account, states[account]) for _, account in taken], buckets, after, at_ms)
+
+
+def is_ahead(sweep: Sweep, account: bytes) -> bool:
+    """Whether a sweep that began at bucket 0 has yet to come to an account."""
+    return (keys.bucket_of(account), account) > (sweep.bucket, sweep.after)
 
 
 def batches(records: list[LogRecord], machine: DecisionMachine) -> Iterator[Batch]:
-    """Sorted records as batches: each control record alone, the others by the thousand, as many accounts as the machine can take."""
+    """Sorted records as batches: each control record alone, the others by the thousand and of one day, as many accounts as the machine can
+    take."""
     clock = MISSING
     held: list[LogRecord] = []
     accounts: set[bytes] = set()
     for record in records:
         is_full = len(held) == BATCH_RECORDS or len(accounts) >= machine.accounts_per_batch
-        if held and (is_full or Topic.CONTROL in (record.topic, held[-1].topic)):
+        if held and (is_full or Topic.CONTROL in (record.topic, held[-1].topic) or is_new_day(machine, held[-1], record)):
             yield _batch(held, clock)
             clock = max(clock, held[-1].at_ms)
             held, accounts = [], set()
@@ -105,6 +136,14 @@ def batches(records: list[LogRecord], machine: DecisionMachine) -> Iterator[Batc
         accounts.add(record.key)
     if held:
         yield _batch(held, clock)
+
+
+def is_new_day(machine: DecisionMachine, before: LogRecord, record: LogRecord) -> bool:
+    """Whether a day's sweep is due between two records."""
+    if machine.policy is None or record.at_ms == MISSING:
+        return False
+    policy = machine.policy.document
+    return sweep_day(policy, record.at_ms) > sweep_day(policy, before.at_ms)
 
 
 def _batch(records: list[LogRecord], clock_ms: int) -> Batch:

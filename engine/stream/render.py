@@ -18,8 +18,9 @@ from engine.core.layout import MISSING, Block, Kind, Out, Refused, Standing
 from engine.policy.compile import CompiledPolicy
 from engine.policy.explain import Explainer, Explanation
 from engine.state.record import Output
+from engine.stream.sweep import Sweep
 from schemas import cloudevents as ce
-from schemas.topics import ADVISORIES, CHANGES
+from schemas.topics import ADVISORIES, CHANGES, CONTROL
 
 IDS: Final = uuid.UUID("6f0c1d52-5a0e-5b7e-9a44-6c2d1b0f7e31")
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -29,19 +30,31 @@ OUTPUT_SEQUENCE_HEADER: Final = "output_sequence"
 
 @dataclass(frozen=True, slots=True)
 class Cause:
-    """The record that was decided on."""
+    """What was decided on: a record, or that time went by (no topic, ``at_ms``)."""
 
     kind: str
-    topic: str
-    partition: int
-    offset: int
+    topic: str | None
+    partition: int | None
+    offset: int | None
     id: str
     occurred_at_ms: int
+
+    def plain(self) -> dict[str, Any]:
+        """As the contract has it."""
+        told: dict[str, Any] = {"kind": self.kind, "topic": self.topic, "partition": self.partition, "offset": self.offset, "id": self.id}
+        return told if self.kind != "tick" else {"kind": self.kind, "id": self.id, "at": instant(self.occurred_at_ms)}
 
 
 def instant(at_ms: int) -> str:
     """RFC 3339 in UTC with milliseconds."""
     return (EPOCH + timedelta(milliseconds=at_ms)).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def tick_cause(sweep: Sweep, shard: int, tick_ms: int) -> Cause:
+    """What an account is told of a sweep: the day, or the activation that it follows."""
+    if sweep.offset is None:
+        return Cause("tick", None, None, None, sweep.cause, tick_ms)
+    return Cause("control", CONTROL.name, shard, sweep.offset, sweep.cause, tick_ms)
 
 
 class Renderer:
@@ -67,7 +80,7 @@ class Renderer:
             "account_id": account.decode(),
             "occurred_at": instant(cause.occurred_at_ms),
             **body,
-            "cause": {"kind": cause.kind, "topic": cause.topic, "partition": cause.partition, "offset": cause.offset, "id": cause.id},
+            "cause": cause.plain(),
             "policy": self._reference,
         }
         headers = (

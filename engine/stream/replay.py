@@ -15,6 +15,7 @@ from engine.state.record import JournalRecord
 from engine.state.store import ShardStore
 from engine.stream.alignment import Alignment
 from engine.stream.records import TOPICS, Batch, Chunk, Delivery
+from engine.stream.sweep import Sweep
 from engine.stream.turn import DecisionMachine
 from schemas.topics import INPUTS
 
@@ -45,13 +46,31 @@ class Replay:
         if record.sequence == 1:  # which topics these were is no matter of the decisions
             told = dict(record.fields)
             self._machine.topic_ids = {name: told[keys.topic_id(name)].decode() for name in TOPICS if keys.topic_id(name) in told}
+        made = await self._swept(record) if not record.cuts else await self._decided(record, inputs)
+        await self._store.apply(made, -1)
+        return made
+
+    async def _swept(self, record: JournalRecord) -> JournalRecord:
+        """The slice of a sweep that ended where the record says."""
+        now, end = self._machine.sweep_at(record.tick_ms), Sweep.decode(dict(record.fields)[keys.SWEEP])
+        if now is None or end.left > now.left:
+            raise ValueError(f"sequence {record.sequence} goes on with a sweep where there is none")
+        finished = now.left - end.left
+        accounts: list[tuple[bytes, bytes]] = []
+        for step in range(finished + (end.after > b"")):
+            held = [item async for item in self._store.accounts((now.bucket + step) % keys.BUCKETS)]
+            accounts += [item for item in held if (step > 0 or item[0] > now.after) and (step < finished or item[0] <= end.after)]
+        self._alignment.tick_ms = record.tick_ms
+        return self._machine.sweep(accounts, finished, end.after, record.tick_ms)
+
+    async def _decided(self, record: JournalRecord, inputs: Mapping[Topic, Chunk]) -> JournalRecord:
+        """The batch that the record cut."""
         batch = self.batch(record, inputs)
         prepared = self._machine.prepare(batch)
         if prepared.missing:
             self._machine.admit(prepared.missing, (await self._store.load(prepared.missing)).values)
         made = self._machine.execute(prepared, record.tick_ms)
         self._alignment.settle(batch, record.tick_ms)
-        await self._store.apply(made, -1)
         return made
 
     def batch(self, record: JournalRecord, inputs: Mapping[Topic, Chunk]) -> Batch:

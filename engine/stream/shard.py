@@ -25,7 +25,7 @@ from engine.policy.errors import PolicyErrors
 from engine.settings import Settings
 from engine.state import keys
 from engine.state.codec import StateFormatError
-from engine.state.record import JournalRecord
+from engine.state.record import JournalRecord, Output
 from engine.state.redis_store import StoreAway
 from engine.state.store import Loaded, ShardStore, applied_of
 from engine.stream.alignment import Alignment, GapError
@@ -45,6 +45,8 @@ HEARTBEAT_S: Final = 1.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 CONNECT_DEADLINE_S: Final = 30.0
 FLOW_AGAIN_SHARE: Final = 0.5
+SLICE_ACCOUNTS_MAX: Final = 2_000
+SLICE_BUCKETS_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of input; all of it may become dead letters
 
 
@@ -87,6 +89,7 @@ class Shard:
         self._producer: ShardProducer | None = None
         self._held: set[Topic] = set()
         self._wake = asyncio.Event()
+        self._slice_buckets, self._slice_accounts = 1, SLICE_ACCOUNTS_MAX  # of a sweep; the former as many as hold some accounts
         self._is_open = False  # whether deliveries are taken
         self._gone: Delivery | None = None  # a topic does not have the records that come next
         self._where = f"shard {number}"
@@ -247,7 +250,50 @@ class Shard:
     # A batch
 
     async def _turn(self) -> None:
+        """The next batch, if there is one, and the next slice of a sweep, if there is one: they take turns."""
         batch = await self._next_batch()
+        if batch is not None:
+            await self._decide(batch)
+        tick_ms = self._idle_tick()
+        if self._machine.sweep_at(tick_ms) is not None:
+            await self._sweep(tick_ms)
+
+    async def _sweep(self, tick_ms: int) -> None:
+        """One slice of the sweep."""
+        now = self._machine.sweep_at(tick_ms)
+        assert now is not None
+        buckets = min(self._slice_buckets, now.left)
+        part = await self._patiently(lambda: self._store.slice(now.bucket, now.after, buckets, self._slice_accounts))
+        self._check_applied(part.applied)
+        try:
+            record = self._machine.sweep(part.accounts, part.buckets, part.after, tick_ms)
+        except StateFormatError as error:
+            raise ShardStoppedError(str(error), where=self._where) from error
+        journal = record.encode()
+        if not self._machine.fits(record, len(journal)):
+            self._machine.take_back()
+            self._slice_accounts = max(1, self._slice_accounts // 4)
+            return
+        is_full = part.after or len(part.accounts) >= self._slice_accounts
+        self._slice_buckets = max(1, buckets // 2) if is_full else min(SLICE_BUCKETS_MAX, 2 * self._slice_buckets)
+        self._slice_accounts = min(SLICE_ACCOUNTS_MAX, 2 * self._slice_accounts)
+        await self._commit(record, journal, [])
+        self._alignment.tick_ms = tick_ms
+
+    def _idle_tick(self) -> int:
+        """The shard's tick now: where all is read, the wall clock goes on by itself."""
+        tick_ms = self._alignment.tick_ms
+        goes_on = self._settings.clock == "wall" and tick_ms != MISSING and self._alignment.lag() == 0
+        return max(tick_ms, int(time.time() * 1000)) if goes_on else tick_ms
+
+    async def _commit(self, record: JournalRecord, journal: bytes, dead: list[Output]) -> None:
+        """Steps 6 and 8: one transaction, the journal record first; then the store."""
+        assert self._producer is not None
+        offset = await self._producer.commit(journal, [*record.outputs, *dead])
+        await self._apply_own(record, offset)
+        self._note(record)
+
+    async def _decide(self, batch: Batch) -> None:
         # 5. Read and load: what the cache lacks, with the sequence that the store has applied.
         prepared = self._machine.prepare(batch)
         if prepared.missing:
@@ -256,23 +302,18 @@ class Shard:
         record = self._machine.execute(prepared, tick_ms)
         journal = record.encode()
         if not self._machine.fits(record, len(journal)):
-            self._machine.take_back(record)
+            self._machine.take_back()
             return
         problem = self._rejects.problem(len(batch), record.dead_letters)
         if problem is not None:
             raise ShardStoppedError(problem[0], where=self._where, cure=problem[1])
-        # 6. Commit: one transaction, the journal record first.
-        assert self._producer is not None
-        outputs = [*record.outputs, *dead_letters(batch, record.dead_letters, self.number)]
-        offset = await self._producer.commit(journal, outputs)
+        await self._commit(record, journal, dead_letters(batch, record.dead_letters, self.number))
         self._alignment.settle(batch, tick_ms)
-        # 8. Apply.
-        await self._apply_own(record, offset)
-        self._note(record)
         await self._let_flow()
 
-    async def _next_batch(self) -> Batch:
-        """Wait for records; meanwhile look each second whether the store still is where it was (step 10)."""
+    async def _next_batch(self) -> Batch | None:
+        """Wait for records, or until there is something to sweep (None); meanwhile look each second whether the store still is where it was
+        (step 10)."""
         while True:
             if self._gone is not None:
                 raise position_gone(self._where, self._gone)
@@ -288,6 +329,8 @@ class Shard:
             elif self._alignment.lag() == 0:
                 self.progress.enter(State.RUNNING)
                 self.progress.move()
+            if self._machine.sweep_at(self._idle_tick()) is not None:
+                return None
             try:
                 async with asyncio.timeout(HEARTBEAT_S):
                     await self._wake.wait()
@@ -304,11 +347,15 @@ class Shard:
 
     async def _load_checked(self, accounts: list[bytes]) -> Loaded:
         loaded = await self._patiently(lambda: self._store.load(accounts))
-        if loaded.applied > self._machine.sequence:
-            raise FencedError(f"Redis has applied sequence {loaded.applied}, further than {self._machine.sequence}: another owner works")
-        if loaded.applied < self._machine.sequence:
-            raise StartAgainError(f"Redis has applied sequence {loaded.applied} instead of {self._machine.sequence}: it went back")
+        self._check_applied(loaded.applied)
         return loaded
+
+    def _check_applied(self, applied: int) -> None:
+        """That the store is where the machine is."""
+        if applied > self._machine.sequence:
+            raise FencedError(f"Redis has applied sequence {applied}, further than {self._machine.sequence}: another owner works")
+        if applied < self._machine.sequence:
+            raise StartAgainError(f"Redis has applied sequence {applied} instead of {self._machine.sequence}: it went back")
 
     def _tick(self, batch: Batch) -> int:
         """The watermark while there is more to read; the wall clock, read once, when all is read."""

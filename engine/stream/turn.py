@@ -6,14 +6,15 @@ what was decided and encodes the touched accounts. The same batches, ticks and p
 byte: the live shard, the offline ``decide`` and the audit's replay are this one class.
 
 A control record is the first of its batch and alone in it (``engine.stream.alignment``): what the other records mean depends on the policy
-that it puts in force. ``restore`` puts the machine back to what the store says; after any doubt that is the only way on.
+that it puts in force. Between the batches ``sweep`` lets time go by for accounts that have no records (``engine.stream.sweep``). ``restore``
+puts the machine back to what the store says; after any doubt that is the only way on.
 """
 
 from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Final
 
 import numpy as np
@@ -21,6 +22,7 @@ from pydantic_core import from_json
 
 from engine import __version__
 from engine.core.decide import run
+from engine.core.decide import sweep as sweep_rows
 from engine.core.fingerprint import FingerprintKey
 from engine.core.layout import EVENT_COLUMNS, FIGURES, Ev, Out, Topic, Verdict
 from engine.core.tables import FACTS, Ints
@@ -35,15 +37,25 @@ from engine.state.record import DeadLetterRef, InputCut, JournalRecord, Output
 from engine.state.store import applied_of
 from engine.stream.decode.decoder import Decoded, Decoder, Reject, decode_control
 from engine.stream.records import Batch, Chunk
-from engine.stream.render import Cause, Renderer
+from engine.stream.render import Cause, Renderer, tick_cause
+from engine.stream.sweep import Sweep, sweep_at
 from schemas.topics import INPUTS, JOURNAL_BYTES_MAX
 
 DECISIONS_AT_ONCE: Final = 1024
 RECORD_BYTES_TARGET: Final = 6_000_000
 RECORD_BYTES_MAX: Final = JOURNAL_BYTES_MAX - 4_096
 ACCOUNTS_MAX: Final = 6_000
+SWEPT_AT_ONCE: Final = 256
 Origin = Callable[[int], tuple[Topic, int]]
 CAUSE_KINDS: Final = {Topic.PROFILE: "profile", Topic.COMMAND: "command"}
+
+
+@dataclass(frozen=True, slots=True)
+class Activation:
+    """The control record that put a policy in force."""
+
+    control_id: str
+    offset: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,7 +67,7 @@ class Prepared:
     accounts: tuple[bytes, ...]
     missing: list[bytes]
     rejects: dict[Topic, list[Reject]]
-    activated: bool
+    activation: Activation | None
 
 
 class DecisionMachine:
@@ -75,6 +87,9 @@ class DecisionMachine:
         self._decoder: Decoder | None = None
         self._cache: AccountCache | None = None
         self._renderer: Renderer | None = None
+        self._sweep: Sweep | None = None
+        self._before: tuple[int, int, Sweep | None] = (0, 0, None)  # sequence, outputs and sweep before the last record
+        self._swept: AccountCache | None = None  # rows for a sweep; the accounts of the events keep theirs
         self._bytes_per_record = 1_000.0  # what an input record adds to the journal: rises at once, falls slowly
 
     @property
@@ -92,13 +107,19 @@ class DecisionMachine:
         """Of the last record made or restored."""
         return self._sequence
 
+    def sweep_at(self, tick_ms: int) -> Sweep | None:
+        """How far the sweep is that goes on, or begins, at a tick; None if there is nothing to sweep."""
+        found = sweep_at(self._sweep, self.policy.document, tick_ms) if self.policy is not None else None
+        return found if found is not None and found.left else None
+
     def restore(self, fields: Mapping[str, bytes]) -> None:
         """Begin again from the shard hash (``engine.state.keys``); every cached account is forgotten."""
         self._sequence = applied_of(fields)
         self._outputs = int(fields.get(keys.OUTPUTS, b"0"))
+        self._sweep = Sweep.decode(fields[keys.SWEEP]) if keys.SWEEP in fields else None
         document = fields.get(keys.POLICY)
         if document is None:
-            self.policy = self._decoder = self._cache = self._renderer = None
+            self.policy = self._decoder = self._cache = self._renderer = self._swept = None
             return
         policy = Policy.from_plain(json.loads(document))
         if self.policy is None or self.policy.hash != policy_hash(policy):
@@ -109,8 +130,8 @@ class DecisionMachine:
     def prepare(self, batch: Batch) -> Prepared:
         """Decode a batch; a control record in it is in force from here on."""
         if Topic.CONTROL in batch.chunks:
-            activated, refused = self._take_control(batch.chunks[Topic.CONTROL])
-            return Prepared(batch, {}, (), [], {Topic.CONTROL: refused}, activated)
+            activation, refused = self._take_control(batch.chunks[Topic.CONTROL])
+            return Prepared(batch, {}, (), [], {Topic.CONTROL: refused}, activation)
         assert self._decoder is not None, "only control records may come before a policy"
         assert self._cache is not None
         decoded = {topic: self._decoder.decode(chunk) for topic, chunk in sorted(batch.chunks.items())}
@@ -120,7 +141,7 @@ class DecisionMachine:
             found.update(taken if part.accepted.all() else [taken[i] for i in np.flatnonzero(part.accepted).tolist()])
         accounts = tuple(sorted(account for account in found if account is not None))
         rejects = {topic: part.rejects for topic, part in decoded.items()}
-        return Prepared(batch, decoded, accounts, self._cache.missing(accounts), rejects, activated=False)
+        return Prepared(batch, decoded, accounts, self._cache.missing(accounts), rejects, activation=None)
 
     def admit(self, accounts: Sequence[bytes], values: Sequence[bytes | None]) -> None:
         """Take loaded states into the cache; None is an account without history. Raises StateFormatError."""
@@ -130,21 +151,54 @@ class DecisionMachine:
     def execute(self, prepared: Prepared, tick_ms: int) -> JournalRecord:
         """Decide the batch. Every account of ``prepared.missing`` must have been admitted since ``prepare``."""
         batch = prepared.batch
-        accounts: tuple[tuple[bytes, bytes], ...] = ()
-        outputs: tuple[Output, ...] = ()
-        counts: dict[str, int] = {}
-        if prepared.decoded:
-            accounts, outputs, verdicts = self._decide(prepared)
-            counts = {verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict}
+        record = self._record(tick_ms, batch)
+        fields = dict(record.fields)
+        if prepared.activation is not None:
+            fields |= self._activated(prepared.activation)
+        if not prepared.decoded:
+            return replace(record, fields=tuple(sorted(fields.items())), dead_letters=dead_letter_refs(prepared))
+        accounts, outputs, verdicts = self._decide(prepared)
+        counts = {verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict}
+        return replace(
+            record,
+            accounts=accounts,
+            fields=self._with_outputs(fields, outputs),
+            outputs=outputs,
+            dead_letters=dead_letter_refs(prepared),
+            counts=tuple(sorted(counts.items())),
+        )
+
+    def sweep(self, accounts: Sequence[tuple[bytes, bytes]], buckets: int, after: bytes, tick_ms: int) -> JournalRecord:
+        """Let time go by up to a tick for the next accounts and states of the sweep (``sweep_at``), which is then ``buckets`` buckets and, of the
+        next one, the ids up to ``after`` further. Raises StateFormatError."""
+        now = self.sweep_at(tick_ms)
+        assert now is not None, "there is nothing to sweep"
+        record = self._record(tick_ms, None)
+        self._sweep = now.moved(buckets, after)
+        changed: list[tuple[bytes, bytes]] = []
+        outputs: list[Output] = []
+        for first in range(0, len(accounts), SWEPT_AT_ONCE):
+            self._let_time_pass(accounts[first : first + SWEPT_AT_ONCE], now, tick_ms, changed, outputs)
+        fields = {**dict(record.fields), keys.SWEEP: self._sweep.encode()}
+        return replace(
+            record,
+            accounts=tuple(sorted(changed)),
+            fields=self._with_outputs(fields, outputs),
+            outputs=tuple(outputs),
+            counts=(("swept", len(accounts)),),
+        )
+
+    def _record(self, tick_ms: int, batch: Batch | None) -> JournalRecord:
+        """The next record as far as its inputs and its tick make it. A day that the tick reaches begins a sweep."""
+        self._before = self._sequence, self._outputs, self._sweep
         fields = {}
         if self._sequence == 0:
             fields[keys.PARTITIONS] = b"%d" % self._partitions
             fields |= {keys.topic_id(name): own_id.encode() for name, own_id in self.topic_ids.items()}
-        if prepared.activated and self.policy is not None:
-            fields[keys.POLICY] = canonical_bytes(self.policy.document)
-        if outputs:
-            self._outputs += len(outputs)
-            fields[keys.OUTPUTS] = b"%d" % self._outputs
+        if self.policy is not None:
+            before, self._sweep = self._sweep, sweep_at(self._sweep, self.policy.document, tick_ms)
+            if self._sweep is not None and self._sweep != before:
+                fields[keys.SWEEP] = self._sweep.encode()
         self._sequence += 1
         return JournalRecord(
             application=self._application,
@@ -153,31 +207,40 @@ class DecisionMachine:
             engine_version=__version__,
             policy_hash=self.policy.hash if self.policy is not None else "",
             tick_ms=tick_ms,
-            events=len(batch),
-            cuts=tuple(InputCut(INPUTS[topic].name, *cut) for topic, cut in sorted(batch.cuts.items())),
-            accounts=accounts,
+            events=len(batch) if batch is not None else 0,
+            cuts=tuple(InputCut(INPUTS[topic].name, *cut) for topic, cut in sorted(batch.cuts.items())) if batch is not None else (),
+            accounts=(),
             fields=tuple(sorted(fields.items())),
-            outputs=outputs,
-            dead_letters=tuple(
-                DeadLetterRef(INPUTS[topic].name, batch.chunks[topic].offsets[reject.index], reject.disposition, reject.message)
-                for topic, rejects in sorted(prepared.rejects.items())
-                for reject in rejects
-            ),
-            counts=tuple(sorted(counts.items())),
+            outputs=(),
+            dead_letters=(),
+            counts=(),
         )
 
+    def _activated(self, activation: Activation) -> dict[str, bytes]:
+        """The fields that say which policy is in force, and that a sweep begins: unless it is the first one, which finds no accounts."""
+        assert self.policy is not None
+        fields = {keys.POLICY: canonical_bytes(self.policy.document)}
+        if self._sweep is not None:
+            self._sweep = self._sweep.begun(self._sweep.day, activation.control_id, activation.offset)
+            fields[keys.SWEEP] = self._sweep.encode()
+        return fields
+
+    def _with_outputs(self, fields: dict[str, bytes], outputs: Sequence[Output]) -> tuple[tuple[str, bytes], ...]:
+        """A record's fields with the number of outputs after these."""
+        self._outputs += len(outputs)
+        return tuple(sorted((fields | {keys.OUTPUTS: b"%d" % self._outputs} if outputs else fields).items()))
+
     def fits(self, record: JournalRecord, size: int) -> bool:
-        """Learn from an executed batch's record, which has ``size`` bytes. False if it is too large to be committed: then ``take_back``, and
-        take fewer."""
-        now = size / record.events
-        self._bytes_per_record = max(now, self._bytes_per_record + (now - self._bytes_per_record) / 4)
+        """Learn from a record made, which has ``size`` bytes. False if it is too large to be committed: then ``take_back``, and take fewer."""
+        if record.events:
+            now = size / record.events
+            self._bytes_per_record = max(now, self._bytes_per_record + (now - self._bytes_per_record) / 4)
         return size <= RECORD_BYTES_MAX
 
-    def take_back(self, record: JournalRecord) -> None:
-        """Be as before the batch that was executed last. Not for one with a control record."""
+    def take_back(self) -> None:
+        """Be as before the record that was made last. Not for one with a control record."""
         assert self._cache is not None
-        self._sequence -= 1
-        self._outputs -= len(record.outputs)
+        self._sequence, self._outputs, self._sweep = self._before
         self._cache.forget()
 
     # Control
@@ -187,22 +250,23 @@ class DecisionMachine:
         self.policy = compile_policy(policy, self._key)
         self._decoder = Decoder(self.policy.decode, self._key, self.shard, self._partitions)
         self._cache = AccountCache(self.policy, self._cache_accounts)
+        self._swept = AccountCache(self.policy, SWEPT_AT_ONCE)
         self._renderer = Renderer(self.policy, self._application, self.shard)
 
-    def _take_control(self, chunk: Chunk) -> tuple[bool, list[Reject]]:
-        """Whether a policy was put in force, and the rejects."""
+    def _take_control(self, chunk: Chunk) -> tuple[Activation | None, list[Reject]]:
+        """The activation that put a policy in force, and the rejects."""
         controls, rejects = decode_control(chunk)
-        activated = False
+        activation = None
         for index, control in controls:
             if control.kind != "activate":
                 rejects.append(Reject(index, "invalid", f"control records of kind {control.kind} are not supported yet"))
                 continue
             try:
                 self._enforce(activated_policy(control))
-                activated = True
+                activation = Activation(control.control_id, chunk.offsets[index])
             except (PolicyErrors, ValueError) as error:
                 rejects.append(Reject(index, "invalid", str(error)))
-        return activated, sorted(rejects, key=lambda reject: reject.index)
+        return activation, sorted(rejects, key=lambda reject: reject.index)
 
     # Events
 
@@ -232,6 +296,38 @@ class DecisionMachine:
         values = cache.encoded(slots[touched])
         accounts = tuple((prepared.accounts[i], value) for i, value in zip(touched.tolist(), values, strict=True))
         return accounts, tuple(outputs), verdicts
+
+    def _let_time_pass(
+        self,
+        accounts: Sequence[tuple[bytes, bytes]],
+        sweep: Sweep,
+        tick_ms: int,
+        changed: list[tuple[bytes, bytes]],
+        outputs: list[Output],
+    ) -> None:
+        """Judge accounts at a tick; those that something is said about are added to ``changed``, what is said to ``outputs``."""
+        policy, cache, rows = self.policy, self._cache, self._swept
+        assert policy is not None
+        assert cache is not None
+        assert rows is not None
+        ids = [account for account, _ in accounts]
+        rows.forget()
+        rows.admit(rows.missing(ids), [value for _, value in accounts])
+        slots = rows.slots(ids)
+        decisions = np.zeros((DECISIONS_AT_ONCE, policy.decision_columns), np.int64)
+        facts = np.zeros(FACTS, np.int64)
+        told: set[int] = set()
+        place = 0
+        while place < len(ids):
+            place, count = sweep_rows(policy.program, rows.rows, slots, place, tick_ms, facts, decisions)
+            for decision in decisions[:count].tolist():
+                told.add(decision[Out.EVENT])
+                cause = tick_cause(sweep, self.shard, tick_ms)
+                assert self._renderer is not None
+                outputs.append(self._renderer.render(decision, ids[decision[Out.EVENT]], cause, self._outputs + len(outputs) + 1))
+        places = sorted(told)
+        changed += zip([ids[i] for i in places], rows.encoded(slots[places]), strict=True)
+        cache.drop([ids[i] for i in places])
 
     @staticmethod
     def _events(prepared: Prepared, slot_of: Mapping[bytes | None, int]) -> tuple[Ints, Ints, Origin]:
@@ -273,6 +369,15 @@ class DecisionMachine:
             occurred_at_ms=occurred_at_ms,
         )
         return self._renderer.render(decision, account, cause, self._outputs + before + 1)
+
+
+def dead_letter_refs(prepared: Prepared) -> tuple[DeadLetterRef, ...]:
+    """The rejected records of a batch, by topic and offset."""
+    return tuple(
+        DeadLetterRef(INPUTS[topic].name, prepared.batch.chunks[topic].offsets[reject.index], reject.disposition, reject.message)
+        for topic, rejects in sorted(prepared.rejects.items())
+        for reject in rejects
+    )
 
 
 def activated_policy(control: Any) -> Policy:

@@ -152,5 +152,5 @@ def test_what_happened_before_1970_comes_first() -> None:
     early = changed(LINES[2], occurred_at="1969-12-31T00:00:00Z", event_id="early")
     told = say("decide", "-", "--policy", POLICY, stdin="".join([*LINES, early]))
     assert (told.exit_code, told.stderr) == (0, "")
-    offsets = [json.loads(line)["value"]["cause"]["offset"] for line in told.stdout.splitlines()]
-    assert offsets == [json.loads(line)["value"]["cause"]["offset"] + 1 for line in DECIDED.splitlines()]
+    causes, expected = ([json.loads(line)["value"]["cause"] for line in text.splitlines()] for text in (told.stdout_bytes, DECIDED))
+    assert causes == [cause | {"offset": cause["offset"] + 1} if "offset" in cause else cause for cause in expected]

@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.core.decide import EMISSIONS_MAX, run
+from engine.core.decide import EMISSIONS_MAX, run, sweep
 from engine.core.exposure import exposure_of
 from engine.core.fingerprint import FingerprintKey, band_code, fingerprint
 from engine.core.instalments import bucket_of, days_past_due
@@ -100,6 +100,16 @@ class Kernel:
             place, count = run(
                 self.policy.program, self.rows, self.events, order, self.profiles, place, self.decisions, self.verdicts, self._facts
             )
+            taken += [decision.copy() for decision in self.decisions[:count]]
+        return taken
+
+    def sweep(self, clock: int) -> list[Ints]:
+        """Let time go by for every account; the decisions, each a copy of its row."""
+        slots = np.flatnonzero(self.rows[:, Col.FIRST_AT] != MISSING)
+        taken: list[Ints] = []
+        place = 0
+        while place < len(slots):
+            place, count = sweep(self.policy.program, self.rows, slots, place, clock, self._facts, self.decisions)
             taken += [decision.copy() for decision in self.decisions[:count]]
         return taken
 

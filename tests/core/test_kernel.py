@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from random import Random
 
@@ -12,7 +12,7 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.core.decide import EMISSIONS_MAX
-from engine.core.layout import MISSING, Col, Out
+from engine.core.layout import DAY_MS, MISSING, Col, Out
 from engine.core.tables import Ints
 from engine.core.windows import rebuild
 from engine.policy.document import Policy
@@ -20,6 +20,7 @@ from engine.policy.source import load_policy
 from tests.core.bridge import Kernel, comparable, comparable_emission, oracle_state, word_bit
 from tests.generate import cases, seeded_log, seeded_policy
 from tests.oracle.account import OracleAccount, Step
+from tests.oracle.decide import Emission
 from tests.oracle.records import Record
 
 SEEDS = range(100)
@@ -70,6 +71,50 @@ def test_the_policies_that_come_with_the_engine(name: str) -> None:
     policy = load_policy(POLICIES / f"{name}.yaml")
     for seed in range(10):
         assert_same(policy, seeded_log(policy, seed, RECORDS))
+
+
+def swept_steps(accounts: Mapping[str, OracleAccount], clock: int) -> list[tuple[str, Emission]]:
+    """What the oracle says of each account as time goes by, in the order of their ids."""
+    return [(account_id, e) for account_id in sorted(accounts) for e in accounts[account_id].tick(clock).emissions]
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_time_goes_by_without_records(seed: int) -> None:
+    """A sweep between any two records, and for half a year behind the last one."""
+    policy = seeded_policy(seed)
+    log = seeded_log(policy, seed, RECORDS)
+    random, kernel = Random(seed), Kernel(policy, log)
+    accounts: dict[str, OracleAccount] = {}
+    clocks = [record.clock if random.random() < 0.1 else None for record in log] + [log[-1].clock + day * DAY_MS for day in range(180)]
+    for i, clock in enumerate(clocks):
+        if i < len(log):
+            account = accounts.setdefault(log[i].account_id, OracleAccount(policy, word_bit))
+            expected = account.apply(log[i]).emissions
+            assert [comparable_emission(kernel.emission(d), policy) for d in kernel.take(i, i + 1)] == [
+                comparable_emission(e, policy) for e in expected
+            ]
+        if clock is not None:
+            told = [(kernel.accounts[d[Out.SLOT]], comparable_emission(kernel.emission(d), policy)) for d in kernel.sweep(clock)]
+            assert told == [(account_id, comparable_emission(e, policy)) for account_id, e in swept_steps(accounts, clock)]
+    for account_id, account in accounts.items():
+        assert kernel.state(account_id) == oracle_state(account)
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_an_account_that_a_sweep_says_nothing_about_need_not_be_written(seed: int) -> None:
+    """Its next record, or the next sweep, moves its clock just as well."""
+    policy = seeded_policy(seed)
+    log = seeded_log(policy, seed, RECORDS)
+    random, every, few = Random(seed), Kernel(policy, log), Kernel(policy, log)
+    for i, record in enumerate(log):
+        told, expected = ([side.emission(d) for d in side.take(i, i + 1)] for side in (few, every))
+        assert told == expected
+        if random.random() < 0.2:
+            before = few.rows.copy()
+            decisions = few.sweep(record.clock)
+            assert [few.emission(d) for d in decisions] == [every.emission(d) for d in every.sweep(record.clock)]
+            silent = np.setdiff1d(np.arange(len(few.rows)), [d[Out.SLOT] for d in decisions])
+            few.rows[silent] = before[silent]
 
 
 @settings(max_examples=200, deadline=None)

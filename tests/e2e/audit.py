@@ -18,11 +18,13 @@ from engine.core.layout import MISSING, Topic
 from engine.core.rows import blank_row
 from engine.policy.compile import compile_policy
 from engine.policy.document import Policy
+from engine.state import keys
 from engine.state.codec import RowCodec
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord
 from engine.stream.records import TOPICS, Chunk
 from engine.stream.replay import Replay, differences
+from engine.stream.sweep import Sweep
 from engine.stream.turn import DecisionMachine
 from schemas.common import parse_day, parse_instant
 from tests.core.bridge import KEY, Kernel, oracle_state, word_bit
@@ -116,8 +118,9 @@ def profile_record(common: dict[str, Any], plain: dict[str, Any], policy: Policy
     )
 
 
-def taken_in_order(records: list[JournalRecord], inputs: Shard) -> Iterator[tuple[Topic, int, int, JournalRecord]]:
-    """Every input record of a shard as the journal says it was taken: topic, place in its chunk, shard clock, journal record.
+def taken_in_order(records: list[JournalRecord], inputs: Shard) -> Iterator[tuple[Topic | Sweep, int, int]]:
+    """Every input record of a shard as the journal says it was taken: topic, place in its chunk, shard clock. Between them the slices of sweeps:
+    where the sweep stood after it, 0, and the tick.
 
     Within a batch by (running maximum of the topic's record times, rank, offset).
     """
@@ -136,8 +139,23 @@ def taken_in_order(records: list[JournalRecord], inputs: Shard) -> Iterator[tupl
         clock = tick
         for time, topic, _, place in sorted(batch):
             clock = max(clock, time)
-            yield topic, place, clock, record
+            yield topic, place, clock
         tick = max(tick, record.tick_ms)
+        if not record.cuts:
+            yield Sweep.decode(dict(record.fields)[keys.SWEEP]), 0, tick
+
+
+def swept(accounts: Mapping[str, OracleAccount], before: Sweep | None, after: Sweep) -> list[str]:
+    """The accounts of a slice, in the order in which a sweep goes through them; ``before`` is where the one before it ended."""
+    goes_on = before is not None and before.cause == after.cause
+    first = before if before is not None and goes_on else Sweep(after.day, bucket=before.bucket if before else 0, left=keys.BUCKETS)
+
+    def place(account_id: str) -> tuple[int, bytes]:
+        return (keys.bucket_of(account_id.encode()) - first.bucket) % keys.BUCKETS, account_id.encode()
+
+    end = first.left - after.left
+    known = sorted(accounts, key=place)
+    return [account_id for account_id in known if (0, first.after) < place(account_id) <= (end, after.after)]
 
 
 def audit_shard(
@@ -167,7 +185,14 @@ def audit_shard(
     rejected = {(TOPICS[ref.topic], ref.offset) for record in records for ref in record.dead_letters}
     accounts: dict[str, OracleAccount] = {}
     emitted: defaultdict[str, list[Any]] = defaultdict(list)
-    for topic, place, clock, _ in taken_in_order(records, inputs):
+    sweep: Sweep | None = None
+    for taken, place, clock in taken_in_order(records, inputs):
+        if isinstance(taken, Sweep):
+            for account_id in swept(accounts, sweep, taken):
+                emitted[account_id] += accounts[account_id].tick(clock).emissions
+            sweep = taken
+            continue
+        topic = taken
         chunk = inputs[topic]
         value = chunk.values[place]
         if topic is Topic.CONTROL or (topic, chunk.offsets[place]) in rejected:

@@ -87,16 +87,24 @@ class OracleAccount:
         self.accepted.append(identity)
         if self.first_at is None:
             self.first_at = record.occurred_at
-        self._move_clock(record)
+        self._move_clock(record.occurred_at, record.clock)
         self._work(record)
         if self.profile is None and self.policy.needs_profile:
             return Step("no_profile", [refuse(self, "no_profile")] if isinstance(record, Command) else [], None)
         emissions, trace = evaluate(self, record if isinstance(record, Command) else None)
         return Step("accepted", emissions, trace)
 
-    def _move_clock(self, record: Record) -> None:
-        times = [record.occurred_at, record.clock]
-        self.now = max(times if self.now is None else [self.now, *times])
+    def tick(self, clock: int) -> Step:
+        """Let time go by to the shard's clock, as a sweep does."""
+        self._move_clock(clock)
+        self._take_first_standing(None)
+        if self.profile is None and self.policy.needs_profile:
+            return Step("no_profile", [], None)
+        emissions, trace = evaluate(self, None)
+        return Step("accepted", emissions, trace)
+
+    def _move_clock(self, *times: int) -> None:
+        self.now = max(times if self.now is None else (self.now, *times))
         self._measure(self.instalments.settle(self.today))
         self.instalments.look_at_cure(self.today)
 

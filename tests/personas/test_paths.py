@@ -88,12 +88,18 @@ def test_the_customer_is_told_why(persona: str, seed: int, outcome: Outcome) -> 
 
 def story_of(account: str, lives: dict[str, list[Item]], outcome: Outcome) -> list[tuple[Item, dict[str, Any]]]:
     """Each record of an account with the standing after it."""
-    by_id = {change["cause"]["id"]: change["standing"] for change in outcome.changes[account]}  # the last change that a record caused
-    story, standing = [], {"limit_minor": 0, "blocks": []}
+    story, standing, place, changes = [], {"limit_minor": 0, "blocks": []}, 0, outcome.changes[account]
     for item in lives[account]:
-        standing = by_id.get(item.value["event_id"], standing)
+        while place < len(changes) and is_done(changes[place]["cause"], item):
+            standing = changes[place]["standing"]
+            place += 1
         story.append((item, standing))
     return story
+
+
+def is_done(cause: dict[str, Any], item: Item) -> bool:
+    """Whether a change was caused by this record, or by a tick before it."""
+    return at_ms_of(cause["at"]) <= item.at_ms if cause["kind"] == "tick" else bool(cause["id"] == item.value["event_id"])
 
 
 @EACH_LIFE

@@ -88,6 +88,22 @@ async def test_accounts_lie_in_their_buckets_in_order(store: ShardStore) -> None
     assert found == accounts
 
 
+@pytest.mark.parametrize("most", [1, 7, 100, 1000])
+async def test_slices_go_through_all_accounts_in_order(store: ShardStore, most: int) -> None:
+    """From any bucket on, and round to it; the ids of a bucket in the order of their bytes, whatever the server's language."""
+    accounts = {f"{'aAzZ-é_'[n % 7]}{n}".encode(): b"%d" % n for n in range(600 if most > 1 else 60)}
+    await store.apply(record(1, accounts), 0)
+    bucket, left, after = 200, BUCKETS, b""
+    found: list[tuple[bytes, bytes]] = []
+    while left:
+        part = await store.slice(bucket, after, min(50, left), most)
+        assert part.applied == 1
+        assert len(part.accounts) <= most
+        found += part.accounts
+        bucket, left, after = (bucket + part.buckets) % BUCKETS, left - part.buckets, part.after
+    assert found == sorted(accounts.items(), key=lambda item: ((bucket_of(item[0]) - 200) % BUCKETS, item[0]))
+
+
 async def test_values_are_bytes(store: ShardStore) -> None:
     value = bytes(range(256))
     await store.apply(record(1, {value[:64]: value}), 0)

@@ -8,6 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
+from random import Random
 from typing import Any, Final
 
 import numpy as np
@@ -100,11 +101,25 @@ class Shard:
         await self.store.apply(record, -1)
         return record
 
-    async def journal(self, records_max: int = 2_000, accounts_max: int = 100) -> list[JournalRecord]:
-        """Work until all is done."""
+    async def slice(self, buckets: int, most: int) -> JournalRecord | None:
+        """Decide, journal and apply the next slice of a sweep; None if there is nothing to sweep."""
+        tick_ms = self.alignment.tick_ms
+        sweep = self.machine.sweep_at(tick_ms)
+        if sweep is None:
+            return None
+        part = await self.store.slice(sweep.bucket, sweep.after, min(buckets, sweep.left), most)
+        record = self.machine.sweep(part.accounts, part.buckets, part.after, tick_ms)
+        await self.store.apply(record, -1)
+        return record
+
+    async def journal(self, records_max: int = 2_000, accounts_max: int = 100, sweeps: Random | None = None) -> list[JournalRecord]:
+        """Work until all is done; with slices of sweeps between the batches, as many and as large as chance says."""
         journal = []
         while (record := await self.turn(records_max, accounts_max)) is not None:
             journal.append(record)
+            while sweeps is not None and sweeps.random() < 0.7:
+                swept = await self.slice(sweeps.randrange(1, 200), sweeps.randrange(1, 40))
+                journal += [swept] if swept is not None else []
         return journal
 
 

@@ -245,7 +245,7 @@ async def test_a_control_record_that_cannot_be_followed_is_a_dead_letter(case: s
     letters = [[(ref.topic, ref.offset, ref.disposition) for ref in record.dead_letters] for record in journal]
     assert letters == [[("limit-control", n, disposition)] if n % 2 == 0 else [] for n in range(5)]
     assert all(words in ref.message for record in journal for ref in record.dead_letters)
-    assert [[name for name, _ in record.fields] for record in journal] == [["partitions"], ["policy"], [], ["policy"], []]
+    assert [[name for name, _ in record.fields] for record in journal] == [["partitions"], ["policy", "sweep"], [], ["policy", "sweep"], []]
 
 
 async def test_the_same_policy_again_changes_nothing(few: Inputs) -> None:
@@ -292,6 +292,37 @@ async def test_a_replay_gives_the_journal_byte_for_byte(few: Inputs) -> None:
     assert len(records) > 50
     assert [b.sequence - a.sequence for a, b in pairwise(records)] == [1] * (len(records) - 1)
     assert await replayed(few, list(encoded(records))) == []
+
+
+async def test_sweeps_are_made_again_from_where_they_stood(few: Inputs) -> None:
+    """Slices of any size between batches of any size; days that come faster than their sweeps end, and an activation among them."""
+    text = (POLICIES / "default.yaml").read_text("utf-8").replace("version: 1", "version: 2").replace("up_days: 30", "up_days: 0")
+    versions = [activation(DEFAULT), activation(promote(parse_policy(text.encode(), "quicker"), DEFAULT, NOW))]
+    times = [START_MS, START_MS + 15 * DAY_MS]
+    inputs = {**few, Topic.CONTROL: Chunk(Topic.CONTROL, [0, 1], times, [None] * 2, versions, None)}
+    records = await Shard.of(inputs, 50).journal(records_max=97, accounts_max=13, sweeps=Random(5))
+    causes = {json.loads(output.value)["cause"]["kind"] for record in records if not record.cuts for output in record.outputs}
+    assert causes == {"tick", "control"}
+    assert await replayed(inputs, list(encoded(records))) == []
+
+
+async def test_a_sweep_comes_to_each_account_once() -> None:
+    accounts = [f"a-{n}".encode() for n in range(300)]
+    shard = Shard.of(
+        of_purchases([(n, 0, name.decode(), raw(purchase(0, account_id=name.decode()))) for n, name in enumerate(accounts)]), 500
+    )
+    await shard.journal(accounts_max=400)
+    shard.alignment.tick_ms += DAY_MS
+    swept = [record async for record in slices(shard, Random(1))]
+    assert sum(dict(record.counts)["swept"] for record in swept) == len(accounts)
+    assert len(swept) > 10
+    assert shard.machine.sweep_at(shard.alignment.tick_ms) is None
+
+
+async def slices(shard: Shard, random: Random) -> AsyncIterator[JournalRecord]:
+    """The slices of a sweep, of any size."""
+    while (record := await shard.slice(random.randrange(1, 60), random.randrange(1, 40))) is not None:
+        yield record
 
 
 TAMPERED: Final[dict[str, Callable[[JournalRecord], JournalRecord]]] = {
