@@ -210,6 +210,7 @@ def test_one_payment(terms: Terms, interest: int, nominal: int, effective: int) 
         (100_000, {"upfront_fee_bp": 10_000}, "lower upfront_fee_bp or upfront_fee_minor"),
         (5, {"yearly_rate_bp": 0}, "take a larger draw or a shorter term"),
         (8, {"yearly_rate_bp": 0}, "take a larger draw or a shorter term"),
+        (11, {"yearly_rate_bp": 0}, "take a larger draw or a shorter term"),
         (11, {"plan": "equal_principal"}, "take a larger draw or a shorter term"),
         (100_000, {"term_months": 1, "instalment_fee_minor": 10**9}, "lower the interest or the fees, or take a longer term"),
     ],
