@@ -15,6 +15,8 @@ from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 AMOUNT_MAX = 2**53 - 1
 POINTS_MAX = 1_000_000
+YEARLY_RATE_BP_MAX = 100_000
+TERM_MONTHS_MAX = 600
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 Word = Annotated[str, Field(min_length=1, max_length=64)]
@@ -337,6 +339,40 @@ class InitialStanding(PolicyModel):
     band: Name
 
 
+RepaymentPlan = Literal["equal_instalments", "equal_principal", "interest_monthly", "single_payment"]
+Accrual = Literal["monthly", "daily_365", "daily_360"]
+
+
+class RateTier(PolicyModel):
+    """A score tier with its nominal yearly rate; bounds and margins as of a band."""
+
+    name: Name
+    lower: Points | None = None
+    up_margin: int = Field(0, ge=0, le=POINTS_MAX)
+    down_margin: int = Field(0, ge=0, le=POINTS_MAX)
+    yearly_rate_bp: int = Field(ge=0, le=YEARLY_RATE_BP_MAX)
+
+
+class RateExample(PolicyModel):
+    """The draw whose annual rate is told with a tier (``engine.policy.cost``): amount, term, plan, and the fees beside the interest."""
+
+    draw_minor: int = Field(ge=1, le=AMOUNT_MAX)
+    term_months: int = Field(ge=1, le=TERM_MONTHS_MAX)
+    plan: RepaymentPlan
+    accrual: Accrual
+    upfront_fee_bp: int = Field(0, ge=0, le=10_000)
+    upfront_fee_minor: Minor = 0
+    instalment_fee_minor: Minor = 0
+
+
+class Rates(PolicyModel):
+    """The price of credit by score, lowest score first; a rise of the rate is told ``rise_notice_days`` before it is in force."""
+
+    tiers: tuple[RateTier, ...] = Field(min_length=1, max_length=16)
+    rise_notice_days: Days
+    example: RateExample
+
+
 class Segment(PolicyModel):
     """One clientele with its own strategy: who may be granted anything, how it is scored, and which limits follow."""
 
@@ -347,6 +383,7 @@ class Segment(PolicyModel):
     bands: tuple[Band, ...] = Field(min_length=1, max_length=16)
     limits: Limits
     cool_down: CoolDown
+    rates: Rates | None = None
     initial_standing: InitialStanding | None = None
 
 

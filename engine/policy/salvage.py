@@ -25,6 +25,7 @@ _STAND_INS: Final[dict[str, object]] = {
     "base_points": 0,
     "limits": {"product_cap_minor": 0, "legal_cap_minor": 0, "round_to_minor": 1},
     "cool_down": {"up_days": 0, "down_days": 0},
+    "rates": None,
 }
 _OPTIONAL: Final = frozenset(name for name, field in Policy.model_fields.items() if not field.is_required())
 

@@ -10,7 +10,9 @@ from engine.policy.document import Band, Eligibility, Limits, Policy, Segment
 from engine.policy.errors import Path, Problem, did_you_mean
 from engine.policy.fields import figure_type
 from engine.policy.verify_features import figure_problem
+from engine.policy.verify_ladder import ladder_problems
 from engine.policy.verify_measures import repeated_names, unknown_words
+from engine.policy.verify_rates import rates_problems
 
 _TESTS: Final = ("at_least", "at_most", "in", "min_age_days", "max_age_days")
 _TESTS_OF: Final[Mapping[str, tuple[str, ...]]] = {
@@ -41,6 +43,8 @@ def segment_problems(policy: Policy) -> Iterator[Problem]:
         yield from _scorecard_problems(segment, features, (*path, "scorecard"))
         yield from _band_problems(segment.bands, (*path, "bands"))
         yield from _limit_problems(segment, path)
+        if segment.rates is not None:
+            yield from rates_problems(segment.rates, (*path, "rates"))
         yield from _initial_problems(segment, (*path, "initial_standing"))
 
 
@@ -96,38 +100,11 @@ def _scorecard_problems(segment: Segment, features: list[str], path: Path) -> It
 
 
 def _band_problems(bands: tuple[Band, ...], path: Path) -> Iterator[Problem]:
-    yield from repeated_names([band.name for band in bands], path)
-    lowest = bands[0]
-    if lowest.lower is not None:
-        yield Problem((*path, 0, "lower"), "the lowest band has no lower: it takes every score below the second")
-    for margin in ("up_margin", "down_margin"):
-        if getattr(lowest, margin):
-            yield Problem((*path, 0, margin), "the lowest band has no bound, so no margin either", "leave it out")
+    yield from ladder_problems(bands, path, "band")
     for i, (below, band) in enumerate(pairwise(bands), 1):
-        yield from _neighbour_problems(below, band, (*path, i))
-
-
-def _neighbour_problems(below: Band, band: Band, path: Path) -> Iterator[Problem]:
-    """A band and the next lower one: who rises must be able to enter either, and who falls out of the upper one must land in the lower."""
-    if band.limit_minor < below.limit_minor:
-        message = f"{band.limit_minor} is below the limit of the band before, {below.limit_minor}: a better score never lowers a limit"
-        yield Problem((*path, "limit_minor"), message)
-    if band.lower is None:
-        yield Problem((*path, "lower"), "is missing: only the lowest band has none")
-    elif below.lower is None:
-        return
-    elif band.lower <= below.lower:
-        yield Problem((*path, "lower"), f"{band.lower} is not above {below.lower}: bands must ascend")
-    else:
-        leaves, enters, enters_below = band.lower - band.down_margin, band.lower + band.up_margin, below.lower + below.up_margin
-        if leaves <= below.lower:
-            message = (
-                f"an account leaves {band.name!r} below {leaves} only, so never falls into {below.name!r}, which begins at {below.lower}"
-            )
-            yield Problem((*path, "down_margin"), message, f"at most {band.lower - below.lower - 1}")
-        if enters <= enters_below:
-            message = f"who rises enters {band.name!r} at {enters}, not later than {below.name!r} at {enters_below}"
-            yield Problem((*path, "up_margin"), message, f"at least {enters_below - band.lower + 1}, or a smaller one below")
+        if band.limit_minor < below.limit_minor:
+            message = f"{band.limit_minor} is below the limit of the band before, {below.limit_minor}: a better score never lowers a limit"
+            yield Problem((*path, i, "limit_minor"), message)
 
 
 def _limit_problems(segment: Segment, path: Path) -> Iterator[Problem]:
