@@ -286,11 +286,12 @@ class Band(PolicyModel):
     limit_minor: Minor
 
 
-class Eligibility(PolicyModel):
-    """One requirement; it fails on a missing value unless ``unknown: pass``.
+class Test(PolicyModel):
+    """A test of one value.
 
     Exactly one of ``figure`` and ``feature`` names the value. ``at_least``/``at_most`` bound it; ``in`` lists the accepted words (of status,
-    employment, income_proof, jurisdiction); ``min_age_days``/``max_age_days`` bound the policy days from a date figure to today.
+    employment, income_proof, jurisdiction); ``min_age_days``/``max_age_days`` bound the policy days from a date figure to today. A missing
+    value passes only with ``unknown: pass``.
     """
 
     code: Name
@@ -303,6 +304,71 @@ class Eligibility(PolicyModel):
     max_age_days: int | None = Field(None, ge=-36600, le=36600)
     unknown: Literal["fail", "pass"] = "fail"
     text: dict[Literal["zh", "en"], str] = Field(default_factory=dict)
+
+
+class Eligibility(Test):
+    """A requirement: while its test is not passed, ``guard`` stops grants and increases."""
+
+    guard: Literal["not_eligible", "identity_lapsed", "ability_not_fresh", "over_indebted"] = "not_eligible"
+
+
+class Signal(Test):
+    """A sign that somebody else uses the account, and how much it weighs."""
+
+    points: int = Field(ge=1, le=POINTS_MAX)
+
+
+class Takeover(PolicyModel):
+    """Drawing is frozen when the points of the signals that hold reach ``freeze_from``; not again within ``rest_days`` after the block was
+    lifted by command."""
+
+    freeze_from: int = Field(ge=1, le=POINTS_MAX)
+    rest_days: Days = 7
+    signals: tuple[Signal, ...] = Field(min_length=1, max_length=16)
+
+
+class DebtWarning(Test):
+    """A sign that the customer borrows more than is good for them: an advisory, and no increase."""
+
+
+class Protection(PolicyModel):
+    """What protects the customer: from others and from too much credit."""
+
+    takeover: Takeover | None = None
+    over_borrowing: tuple[DebtWarning, ...] = Field((), max_length=16)
+
+
+class QuietHours(PolicyModel):
+    """Local hours, ``from`` inclusive, ``to`` exclusive, over midnight, in which no increase is made or offered."""
+
+    from_hour: int = Field(alias="from", ge=0, le=23)
+    to_hour: int = Field(alias="to", ge=0, le=23)
+
+
+class Increases(PolicyModel):
+    """How limits are raised: by themselves where the customer consented, else by an offer that stands for ``offer_days``; after one that was not
+    taken ``offer_rest_days`` go by without another. ``unsolicited_offers``: also a first limit is offered to who did not apply."""
+
+    consent: Literal["needed", "not_needed"] = "not_needed"
+    unsolicited_offers: bool = False
+    offer_days: int = Field(30, ge=1, le=366)
+    offer_rest_days: Days = 30
+    quiet_hours: QuietHours | None = None
+
+
+class Notices(PolicyModel):
+    """Days between the announcement of a decrease and the decrease; and after how many days an advisory that still holds is told again."""
+
+    decrease_days: int = Field(0, ge=0, le=366)
+    advisory_days: int = Field(30, ge=1, le=366)
+
+
+class Commands(PolicyModel):
+    """Bounds of what commands may do: holds, overrides and temporary limits end after at most ``longest_days``; a limit from
+    ``second_person_from_minor`` on needs an ``approved_by`` that is not ``issued_by``."""
+
+    longest_days: int = Field(366, ge=1, le=3660)
+    second_person_from_minor: Minor | None = None
 
 
 class IncomeCap(PolicyModel):
@@ -385,6 +451,10 @@ class Segment(PolicyModel):
     cool_down: CoolDown
     rates: Rates | None = None
     initial_standing: InitialStanding | None = None
+    increases: Increases = Increases()
+    notices: Notices = Notices()
+    commands: Commands = Commands()
+    protection: Protection = Protection()
 
 
 class Arrears(PolicyModel):
@@ -409,6 +479,7 @@ class Policy(PolicyModel):
     needs_profile: bool = True
     default_segment: Literal["individual", "enterprise"] = "individual"
     too_far_ahead_seconds: int = Field(300, ge=0, le=86_400)
+    reconcile_hours: int | None = Field(None, ge=0, le=8784)
     arrears: Arrears = Arrears()
     measures: tuple[Measure, ...] = Field(min_length=1, max_length=128)
     features: tuple[Feature, ...] = Field(min_length=1, max_length=128)

@@ -66,6 +66,14 @@ class Granted:
     since_day: int
 
 
+@dataclass(frozen=True)
+class Applied:
+    """What core banking applied last, as a profile tells it."""
+
+    sequence: int
+    limit_minor: int
+
+
 @dataclass(frozen=True, kw_only=True)
 class Profile(_Record):
     """A snapshot, flattened to the names of ``document.ProfileFigure`` (absent: unknown); dates are policy days."""
@@ -76,6 +84,8 @@ class Profile(_Record):
     requested_limit_minor: int | None = None
     exposure_minor: int | None = None
     granted: Granted | None = None
+    applied: Applied | None = None
+    corrects: bool = False
     figures: Mapping[str, int | str] = field(default_factory=dict)
     attributes: Mapping[str, int] = field(default_factory=dict)
 
@@ -88,10 +98,16 @@ class Profile(_Record):
 
 @dataclass(frozen=True, kw_only=True)
 class Command(_Record):
-    """A command; ``cause`` is that of ``freeze`` and ``unfreeze``."""
+    """A command, flattened: ``cause`` of freeze and unfreeze; ``until`` also for ``expires_at``; ``limit_minor`` also for the requested limit
+    and the ceiling; ``of`` of release; ``offer_id``. ``second_person``: approved_by is there and is not issued_by."""
 
     kind: str
     cause: str | None = None
+    until: int | None = None
+    limit_minor: int | None = None
+    of: str | None = None
+    offer_id: str | None = None
+    second_person: bool = False
 
 
 Posting = Repayment | Purchase | Transfer
