@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.changes import Advice, Cause, PolicyRef, Reason
+from schemas.changes import Advice, Cause, PolicyRef, Reason, Trace
 from schemas.common import Output
 
 
@@ -19,13 +19,16 @@ class _Advisory(Output):
 
 
 class CommandResult(_Advisory):
-    """The answer to a command. ``reason`` says why it was refused; ``sequence`` is the account's last change after it."""
+    """The answer to a command. ``reason`` says why it was refused; ``sequence`` is the account's last change after it. A refused request or
+    acceptance carries the evaluation it was refused by."""
 
     kind: Literal["command_result"]
     command_id: str
     result: Literal["accepted", "refused"]
     reason: str | None
     sequence: int
+    reasons: tuple[Reason, ...] = ()
+    trace: Trace | None = None
 
 
 class OverBorrowing(_Advisory):
