@@ -15,6 +15,7 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from engine.core.layout import MISSING, Block, Kind, Out, Refused, Standing
+from engine.policy.advice import Advice, Adviser
 from engine.policy.compile import CompiledPolicy
 from engine.policy.explain import Explainer, Explanation
 from engine.state.record import Output
@@ -50,6 +51,7 @@ class Renderer:
     def __init__(self, policy: CompiledPolicy, application: str, shard: int) -> None:
         self._policy = policy
         self._explainer = Explainer(policy)
+        self._adviser = Adviser(policy)
         self._source = f"/{application}".encode()
         self._shard = str(shard).encode()
         document = policy.document
@@ -106,7 +108,7 @@ class Renderer:
             "score": explanation.score,
             "trace": trace_of(explanation),
             "reasons": [{"code": r.code, "feature": r.feature, "text": r.text} for r in explanation.reasons],
-            "advice": [],
+            "advice": [advice_of(advice) for advice in self._adviser.advise(decision)],
         }
 
     def standing(self, decision: Sequence[int], limit_at: Out, band_at: Out, blocks_at: Out, standing_at: Out) -> dict[str, Any]:
@@ -135,6 +137,19 @@ class Renderer:
     def assess(self, decision: Sequence[int]) -> dict[str, Any]:
         """The arithmetic of a decision, by name."""
         return trace_of(self._explainer.explain(decision))
+
+
+def advice_of(advice: Advice) -> dict[str, Any]:
+    """One piece of advice as the contract has it."""
+    return {
+        "code": advice.code,
+        "feature": advice.feature,
+        "value": advice.value,
+        "value_needed": advice.value_needed,
+        "points": advice.points,
+        "until": None if advice.until is None else instant(advice.until),
+        "text": advice.text,
+    }
 
 
 def trace_of(explanation: Explanation) -> dict[str, Any]:

@@ -17,7 +17,7 @@ FIELDS = (
     "amount_minor, amount_due_minor, days_late, category, channel, product, funded_by, direction, purpose, merchant_id, "
     "counterparty_id, outcome or local_hour"
 )
-KEYS = "name, text, favourable_text, adverse_text, window_days, window_hours, when_partial, kind and measure"
+KEYS = "name, text, favourable_text, adverse_text, advice, window_days, window_hours, when_partial, kind and measure"
 
 DOCUMENTS = {
     "an empty file": ("", "1:1: a policy is a mapping of keys to values, and this is empty"),
@@ -142,7 +142,7 @@ PARTS: dict[str, tuple[str, list[str]]] = {
     ),
     "a key of another kind of feature": (
         "features:\n  - {name: f, kind: tenure, window_days: 3}",
-        ["2:29: features[0].window_days: unknown key (known here: name, text, favourable_text, adverse_text and kind)"],
+        ["2:29: features[0].window_days: unknown key (known here: name, text, favourable_text, adverse_text, advice and kind)"],
     ),
     "a feature's missing key": (
         "features:\n  - {name: f, kind: ratio, numerator: m, window_days: 3}",
