@@ -152,6 +152,21 @@ PARTS: dict[str, tuple[str, list[str]]] = {
         "features:\n  - {name: f, kind: tenure, text: {zh: 年, fr: an}}",
         ["2:43: features[0].text.fr: unknown key (known here: zh and en)"],
     ),
+    "advice that goes nowhere": (
+        "features:\n  - {name: f, kind: tenure, advice: {direction: up, text: {zh: 等, en: Wait}}}",
+        ["2:49: features[0].advice.direction: must be raise or lower, not 'up'"],
+    ),
+    "advice without words": (
+        "features:\n  - {name: f, kind: tenure, advice: {direction: raise, words: {zh: 等}}}",
+        [
+            "2:37: features[0].advice.text: is missing",
+            "2:56: features[0].advice.words: unknown key (known here: direction and text)",
+        ],
+    ),
+    "a policy in a language nobody reads": (
+        "languages: [zh, fr]\nfeatures: [{name: f, kind: tenure, text: {zh: 年}}]",
+        ["1:17: languages[1]: must be zh or en, not 'fr'"],
+    ),
     "a scale between": (
         "features:\n  - {name: f, kind: utilisation, scale: 10}",
         ["2:41: features[0].scale: must be 1, 100 or 1000, not 10"],
