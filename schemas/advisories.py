@@ -28,6 +28,7 @@ class CommandResult(_Advisory):
     reason: str | None
     sequence: int
     reasons: tuple[Reason, ...] = ()
+    advice: tuple[Advice, ...] = ()
     trace: Trace | None = None
 
 
@@ -55,13 +56,6 @@ class IncreaseWithheld(_Advisory):
     reasons: tuple[Reason, ...]
 
 
-class WhatWouldRaise(_Advisory):
-    """What the customer could do."""
-
-    kind: Literal["what_would_raise"]
-    advice: tuple[Advice, ...]
-
-
 class StandingMismatch(_Advisory):
     """Core banking has applied something else for too long."""
 
@@ -73,6 +67,6 @@ class StandingMismatch(_Advisory):
 
 
 Advisory = Annotated[
-    CommandResult | OverBorrowing | SuspectedTakeover | IncreaseWithheld | WhatWouldRaise | StandingMismatch,
+    CommandResult | OverBorrowing | SuspectedTakeover | IncreaseWithheld | StandingMismatch,
     Field(discriminator="kind"),
 ]

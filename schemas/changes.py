@@ -136,9 +136,18 @@ class Reason(Output):
 
 
 class Advice(Output):
-    """What the customer could do to move the band."""
+    """What the customer could do: together, the entries with a ``feature`` move the target band one up.
+
+    ``feature`` must come from ``value`` to ``value_needed``, which brings ``points``. An entry without a feature names a rule that would still
+    hold the limit, and in ``until`` the instant from which it no longer does, where it ends by itself.
+    """
 
     code: str
+    feature: str | None
+    value: int | None
+    value_needed: int | None
+    points: int | None
+    until: str | None
     text: dict[str, str]
 
 

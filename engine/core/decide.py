@@ -306,6 +306,7 @@ def write_trace(t: Ints, segment: int, row: Ints, out: Ints, score: int, band: i
     out[Out.REQUIREMENT] = -1
     out[Out.SIGNALS] = 0
     out[Out.GUARD_UNTIL] = MISSING
+    out[Out.CURED_ON] = row[Col.CURED_ON]
     out[Out.APPLIED_SEQUENCE] = row[FIGURES_AT + Fig.APPLIED_SEQUENCE]
     out[Out.APPLIED_LIMIT] = row[FIGURES_AT + Fig.APPLIED_LIMIT]
 

@@ -452,7 +452,8 @@ class Out(IntEnum):
     GUARD_UNTIL = 20 + 2 * STANDING_COLUMNS  # when the guard lets go by itself, MISSING if that is not known
     APPLIED_SEQUENCE = 21 + 2 * STANDING_COLUMNS  # of the profile
     APPLIED_LIMIT = 22 + 2 * STANDING_COLUMNS
-    EVALUATED = 23 + 2 * STANDING_COLUMNS  # 0: the trace is empty (a command refused before any profile)
+    CURED_ON = 23 + 2 * STANDING_COLUMNS  # policy day
+    EVALUATED = 24 + 2 * STANDING_COLUMNS  # 0: the trace is empty (a command refused before any profile)
 
 
 CAPS_AT: Final = Out.EVALUATED + 1

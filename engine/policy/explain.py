@@ -228,11 +228,11 @@ class Explainer:
         return rule_reason(Guard(decision[Out.GUARD]).name.lower())
 
     def _score_reasons(self, features: list[FeaturePoints], *, adverse: bool) -> list[Reason]:
-        """Features by points lost (adverse) or won, most first, in scorecard order where equal; none that lost or won nothing."""
-        weights = [row.best_points - row.points if adverse else row.points for row in features]
-        ranked = sorted((place for place, weight in enumerate(weights) if weight > 0), key=lambda place: -weights[place])
+        """Features by points lost (adverse) or won, most first, by name where equal; none that lost or won nothing."""
+        weighed = [(row.best_points - row.points if adverse else row.points, row) for row in features]
+        ranked = sorted((-weight, row.feature, row) for weight, row in weighed if weight > 0)
         reasons = []
-        for row in (features[place] for place in ranked[:REASONS_MAX]):
+        for _, _, row in ranked[:REASONS_MAX]:
             feature = self._policy.features_by_name[row.feature]
             if row.value is None:
                 ending, text = "missing", {language: NOT_KNOWN[language].format(name) for language, name in feature.text.items()}

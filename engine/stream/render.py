@@ -17,6 +17,7 @@ from pydantic_core import to_json
 
 from engine.core.fingerprint import band_code
 from engine.core.layout import MISSING, Block, Col, Guard, Kind, Out, Refused, Standing, after
+from engine.policy.advice import Advice, Adviser
 from engine.policy.compile import CompiledPolicy
 from engine.policy.cost import example_cost
 from engine.policy.explain import Explainer, Explanation
@@ -104,6 +105,7 @@ class Renderer:
     def __init__(self, policy: CompiledPolicy, application: str, shard: int) -> None:
         self._policy = policy
         self._explainer = Explainer(policy)
+        self._adviser = Adviser(policy)
         self._source = f"/{application}".encode()
         self._shard = str(shard).encode()
         document = policy.document
@@ -172,7 +174,8 @@ class Renderer:
         if refused < Refused.OFFER_STALE:
             return told
         explanation = self._explainer.explain(decision)
-        return told | {"reasons": reasons_of(explanation), "trace": trace_of(explanation)}
+        advice = [advice_of(advice) for advice in self._adviser.advise(decision)]
+        return told | {"reasons": reasons_of(explanation), "advice": advice, "trace": trace_of(explanation)}
 
     def _change(self, decision: Sequence[int], kind: Kind) -> dict[str, Any]:
         explanation = self._explainer.explain(decision)
@@ -185,7 +188,7 @@ class Renderer:
             "score": explanation.score,
             "trace": trace_of(explanation),
             "reasons": reasons_of(explanation),
-            "advice": [],
+            "advice": [advice_of(advice) for advice in self._adviser.advise(decision)],
             **({"cost": cost} if cost is not None else {}),
         }
 
@@ -262,6 +265,19 @@ class Renderer:
     def assess(self, decision: Sequence[int]) -> dict[str, Any]:
         """The arithmetic of a decision, by name."""
         return trace_of(self._explainer.explain(decision))
+
+
+def advice_of(advice: Advice) -> dict[str, Any]:
+    """One piece of advice as the contract has it."""
+    return {
+        "code": advice.code,
+        "feature": advice.feature,
+        "value": advice.value,
+        "value_needed": advice.value_needed,
+        "points": advice.points,
+        "until": None if advice.until is None else instant(advice.until),
+        "text": advice.text,
+    }
 
 
 def trace_of(explanation: Explanation) -> dict[str, Any]:
