@@ -8,34 +8,59 @@ from __future__ import annotations
 from dataclasses import dataclass, field, replace
 from random import Random
 from typing import Any, Final
+from zlib import crc32
 
 from engine.policy.document import Policy
 from tests.generate.words import AMOUNTS, DATES, FIGURE_WORDS, NUMBERS, START, WORDS
-from tests.oracle.records import Command, Granted, Posting, Profile, Purchase, Record, Repayment, Transfer
+from tests.oracle.account import OracleAccount
+from tests.oracle.line import Line
+from tests.oracle.records import Applied, Command, Granted, Posting, Profile, Purchase, Record, Repayment, Transfer
 from tests.oracle.time_rules import DAY_MS, HOUR_MS, day_of, dead_letter, horizon_ms, midnight
 
 HUGE: Final = 2**53 - 1
 CAUSES: Final = ("customer", "takeover", "risk_desk", "arrears", "legal")
-OTHER_COMMANDS: Final = ("hold", "override", "release", "request_increase", "set_ceiling", "accept_offer", "close")
+COMMANDS: Final = {
+    "freeze": 10,
+    "unfreeze": 16,
+    "hold": 5,
+    "override": 8,
+    "release": 12,
+    "set_temporary_limit": 10,
+    "request_increase": 12,
+    "set_ceiling": 8,
+    "accept_offer": 6,
+    "decline_offer": 2,
+    "opt_out": 2,
+    "close": 2,
+}
 # What an account is given to: weights of purchase, transfer, repayment, profile, command, repetition, reversal.
 MOODS: Final[dict[str, tuple[int, ...]]] = {
     "plain": (30, 25, 20, 8, 5, 5, 7),
     "borrower": (5, 5, 70, 4, 3, 5, 8),  # more than 36 instalments in a longer log
     "spender": (50, 30, 8, 2, 2, 3, 5),  # more than 32 movements
     "restless": (5, 5, 10, 40, 25, 10, 5),  # closed, reopened, frozen, granted
+    "commanded": (4, 4, 10, 22, 50, 5, 5),
+    "calm": (12, 12, 1, 35, 30, 5, 5),  # pays, and is offered more
+    "calm ": (2, 2, 0, 50, 40, 3, 3),
 }
 ACTIONS: Final = ("purchase", "transfer", "repayment", "profile", "command", "repetition", "reversal")
 
 
 @dataclass
 class _Customer:
-    """One account as far as its next record depends on it."""
+    """One account as far as its next record depends on it; ``account`` is what came of the last ones."""
 
     account_id: str
     mood: str
+    account: OracleAccount
     given: list[Record] = field(default_factory=list)
     status: str = "active"
     as_of: int | None = None
+
+    @property
+    def is_calm(self) -> bool:
+        """Whether nothing is amiss with this customer."""
+        return self.mood.startswith("calm")
 
 
 def random_log(policy: Policy, random: Random, n: int) -> list[Record]:
@@ -71,7 +96,10 @@ class _Writer:
 
     def log(self, n: int) -> list[Record]:
         moods = tuple(MOODS)
-        customers = [_Customer(f"account-{i}", self.random.choice(moods)) for i in range(self.random.randint(1, 3))]
+        customers = [
+            _Customer(f"account-{i}", self.random.choice(moods), OracleAccount(self.policy, lambda word: crc32(word.encode()) % 64))
+            for i in range(self.random.randint(1, 3))
+        ]
         log: list[Record] = []
         while len(log) < n:
             self.pass_time()
@@ -79,6 +107,7 @@ class _Writer:
             record = self.record(customer)
             if record is not None and dead_letter(self.policy, record) is None:
                 customer.given.append(record)
+                customer.account.apply(record)
                 log.append(record)
         return log
 
@@ -255,7 +284,7 @@ class _Writer:
             if self.chance(70):
                 figures[name] = self.random.choice((*FIGURE_WORDS[name], "else"))
         for name in DATES:
-            if self.chance(60):
+            if self.chance(15 if name == "opted_out_at" or (name == "consent_at" and customer.is_calm) else 60):
                 figures[name] = today + self.random.choice((-400, -60, -30, -3, -1, 0, 0, 1, 90))
         numbers = {name: self.random.randint(low, high) for name, (low, high) in NUMBERS.items() if self.chance(65)}
         prefix = "attributes."
@@ -263,10 +292,14 @@ class _Writer:
             **common,
             as_of=as_of,
             segment=self.random.choice(("individual", "individual", "enterprise")),
-            applied_at=common["occurred_at"] - self.random.choice((0, DAY_MS)) if self.chance(75) else None,
+            applied_at=common["occurred_at"] - self.random.choice((0, DAY_MS)) if self.chance(40 if customer.is_calm else 75) else None,
             requested_limit_minor=self.random.choice((0, 9_500, 120_000)) if self.chance(25) else None,
             exposure_minor=self.random.choice((0, 1, 5_000, 40_000, 250_000)) if self.chance(75) else None,
             granted=self.granted(today) if self.chance(20) else None,
+            applied=Applied(customer.account.sequence + self.random.choice((0, 0, 0, -1, 1)), self.limit(customer.account.line))
+            if self.chance(40)
+            else None,
+            corrects=self.chance(15),
             figures=figures | {name: number for name, number in numbers.items() if not name.startswith(prefix)},
             attributes={name.removeprefix(prefix): n for name, n in numbers.items() if name.startswith(prefix)},
         )
@@ -275,6 +308,10 @@ class _Writer:
         """The next status: closed now and then, and open again after that."""
         if customer.status not in ("active", "dormant", "forbearance"):
             return "active" if self.chance(60) else customer.status
+        if self.chance(5):
+            return "forbearance"
+        if customer.is_calm and self.chance(80):
+            return "active"
         return self.random.choice(FIGURE_WORDS["status"]) if self.chance(8) else "active"
 
     def granted(self, today: int) -> Granted:
@@ -285,9 +322,64 @@ class _Writer:
         return Granted(limit, name, today - self.random.choice((0, 5, 100)))
 
     def command(self, customer: _Customer) -> Command:
-        kind = self.random.choice(("freeze", "freeze", "unfreeze", "unfreeze", "other"))
-        if kind == "other":
-            return Command(**self.common(customer), kind=self.random.choice(OTHER_COMMANDS))
-        frozen = [r.cause for r in customer.given if isinstance(r, Command) and r.kind == "freeze"]
-        cause = self.random.choice(frozen) if kind == "unfreeze" and frozen else self.random.choice(CAUSES)
-        return Command(**self.common(customer), kind=kind, cause=cause)
+        """A command with sensible or senseless arguments."""
+        common = self.common(customer)
+        line = customer.account.line
+        given: dict[str, Any] = {}
+        kind = self.command_kind(line, is_calm=customer.is_calm)
+        match kind:
+            case "freeze":
+                given["cause"] = self.random.choice(CAUSES)
+            case "unfreeze":
+                given["cause"] = self.random.choice([cause for cause in CAUSES if cause in line.blocks] or CAUSES)
+            case "hold":
+                given["until"] = self.end()
+            case "override" | "set_temporary_limit":
+                given = {"until": self.end(), "limit_minor": self.limit(line), "second_person": self.chance(70)}
+            case "release":
+                held = {"hold": line.hold_until, "override": line.override, "temporary": line.temporary}
+                given["of"] = self.random.choice([of for of, end in held.items() if end is not None] or tuple(held))
+            case "request_increase":
+                given["limit_minor"] = self.limit(line)
+            case "set_ceiling":
+                given["limit_minor"] = self.limit(line) if self.chance(40) else None
+            case "accept_offer" | "decline_offer":
+                given["offer_id"] = self.offer_id(line)
+        return Command(**common, kind=kind, **given)
+
+    def command_kind(self, line: Line, *, is_calm: bool) -> str:
+        """Any kind; most often one for which there is something to do."""
+        if line.offer is not None and self.chance(65):
+            return self.random.choice(("accept_offer", "accept_offer", "accept_offer", "decline_offer", "override"))
+        if line.standing != "open" and self.chance(60):
+            return self.random.choice(("set_ceiling", "opt_out", "accept_offer"))
+        if line.blocks & set(CAUSES) and self.chance(30):
+            return "unfreeze"
+        if is_calm and self.chance(75):
+            return self.random.choice(("request_increase", "request_increase", "set_temporary_limit", "override", "release"))
+        return self.weighted(tuple(COMMANDS), tuple(COMMANDS.values()))
+
+    def limit(self, line: Line) -> int:
+        """A limit as an operator or a customer names one: one of a band's, or a little more or less than the line's."""
+        bands = self.random.choice(self.policy.segments).bands
+        limit = self.random.choice((line.limit, self.random.choice(bands).limit_minor))
+        return self.random.choice((limit, limit, limit + 1, limit * 3 // 2, limit // 3, 20 * limit))
+
+    def end(self) -> int:
+        """When something ends: in hours or days, now, in the past, or far too late."""
+        days = self.weighted(("-1", "0", "1", "3", "7", "40", "500"), (6, 4, 40, 25, 15, 6, 4))
+        hours = self.random.choice((0, 0, -1, 5))
+        return self.clock + int(days) * DAY_MS + hours * HOUR_MS
+
+    def offer_id(self, line: Line) -> str:
+        """The line's offer, another number, or no offer's name."""
+        number = self.random.randint(1, 6) if line.offer is None else line.offer[0]
+        match self.weighted(("right", "other", "zero", "text"), (85, 9, 3, 3)):
+            case "right":
+                return f"offer-{number}"
+            case "other":
+                return f"offer-{number + 1}"
+            case "zero":
+                return f"offer-0{number}"
+            case _:
+                return "offer"

@@ -66,6 +66,7 @@ class _Writer:
             "utc_offset_minutes": self.random.choice(OFFSETS_MINUTES),
             "needs_profile": needs_profile,
             "default_segment": self.random.choice(names),
+            **({"reconcile_hours": self.random.choice((0, 2, 48))} if self.chance(60) else {}),
             "too_far_ahead_seconds": self.random.choice((0, 300, 86_400)),
             "arrears": self.arrears(),
             "measures": self.measures,
@@ -228,13 +229,19 @@ class _Writer:
         bands = self.bands(unit)
         segment: Plain = {
             "name": name,
-            "eligibility": [self.requirement(n) for n in range(self.random.choice((0, 0, 1, 2)))],
+            "eligibility": [self.requirement(code) for code in self.codes((0, 0, 0, 1, 2, 3))],
             "base_points": self.random.choice((0, 450)),
             "scorecard": [self.characteristic(feature) for feature in scored],
             "bands": bands,
             "limits": self.limits(unit, bands[-1]["limit_minor"]),
             "cool_down": {"up_days": self.random.choice((0, 0, 7, 30)), "down_days": self.random.choice((0, 0, 7, 30))},
+            "increases": self.increases(),
+            "notices": {"decrease_days": self.random.choice((0, 0, 3)), "advisory_days": self.random.choice((1, 3, 30))},
+            "commands": self.commands(unit),
+            "protection": self.protection(),
         }
+        if self.chance(50):
+            segment["rates"] = self.rates(segment["base_points"])
         for band in bands[1:]:
             band["lower"] += segment["base_points"]
         if self.chance(30 if needs_profile else 75):
@@ -286,24 +293,78 @@ class _Writer:
             limits["step_down_minor"] = self.random.choice((unit // 3, unit, 2 * unit))
         return limits
 
-    def requirement(self, number: int) -> Plain:
-        requirement: Plain = {"code": f"rule{number}", "unknown": self.random.choice(("fail", "pass", "pass"))}
+    def increases(self) -> Plain:
+        increases: Plain = {
+            "consent": self.random.choice(("needed", "needed", "not_needed")),
+            "unsolicited_offers": self.chance(75),
+            "offer_days": self.random.choice((1, 10, 10)),
+            "offer_rest_days": self.random.choice((0, 0, 1, 5)),
+        }
+        if self.chance(30):
+            increases["quiet_hours"] = {"from": self.random.randint(0, 23), "to": self.random.randint(0, 23)}
+        return increases
+
+    def commands(self, unit: int) -> Plain:
+        commands: Plain = {"longest_days": self.random.choice((1, 7, 30, 366))}
+        if self.chance(40):
+            commands["second_person_from_minor"] = self.random.choice((0, unit, 4 * unit))
+        return commands
+
+    def protection(self) -> Plain:
+        protection: Plain = {"over_borrowing": [self.test(code) for code in self.codes((0, 0, 0, 1, 2))]}
+        if self.chance(35):
+            signals = [{**self.test(code), "points": self.random.choice((1, 2, 3))} for code in self.codes((1, 2, 3))]
+            protection["takeover"] = {
+                "freeze_from": self.random.choice((1, 2, 3, 4)),
+                "rest_days": self.random.choice((0, 1, 7)),
+                "signals": signals,
+            }
+        return protection
+
+    def rates(self, base_points: int) -> Plain:
+        """Tiers with lower bounds around the base points, the better the cheaper."""
+        tiers: list[Plain] = [{"name": "tier0", "yearly_rate_bp": 2_400}]
+        lower = base_points - self.random.randint(0, 8) * 5
+        for number in range(1, self.random.randint(2, 3)):
+            up, down = self.random.choice((0, 0, 3, 10)), self.random.choice((0, 0, 3, 10))
+            rate = 2_400 - 600 * number
+            tiers.append({"name": f"tier{number}", "lower": lower, "up_margin": up, "down_margin": down, "yearly_rate_bp": rate})
+            lower += self.random.randint(3, 8) * 5
+        example = {"draw_minor": 100_000, "term_months": 12, "plan": "equal_instalments", "accrual": "monthly"}
+        return {"tiers": tiers, "rise_notice_days": self.random.choice((0, 2, 5)), "example": example}
+
+    # Tests
+
+    def codes(self, counts: tuple[int, ...]) -> list[str]:
+        """So many codes, not in the order of the alphabet."""
+        return self.random.sample(("rule_a", "rule_b", "rule_c"), self.random.choice(counts))
+
+    def requirement(self, code: str) -> Plain:
+        requirement = self.test(code)
+        requirement["unknown"] = self.random.choice(("fail", "pass", "pass"))
+        if self.chance(60):
+            requirement["guard"] = self.random.choice(("identity_lapsed", "ability_not_fresh", "over_indebted"))
+        return requirement
+
+    def test(self, code: str) -> Plain:
+        """A test of a figure or a feature."""
+        test: Plain = {"code": code, "unknown": self.random.choice(("fail", "fail", "pass"))}
         match self.random.choice(("feature", "word", "status", "number", "date")):
             case "feature":
                 feature = self.random.choice(self.features)
                 side = self.random.choice(("at_least", "at_most"))
-                return {**requirement, "feature": feature["name"], side: self.random.choice(self.bounds(feature))}
+                return {**test, "feature": feature["name"], side: self.random.choice(self.bounds(feature))}
             case "word":
                 figure = self.random.choice(("employment", "income_proof", "jurisdiction"))
-                return {**requirement, "figure": figure, "in": self.some(FIGURE_WORDS[figure], 2)}
+                return {**test, "figure": figure, "in": self.some(FIGURE_WORDS[figure], 2)}
             case "status":
-                return {**requirement, "figure": "status", "in": ["active", "dormant"]}
+                return {**test, "figure": "status", "in": ["active", "dormant"]}
             case "number":
                 figure = self.random.choice(tuple(NUMBERS))
                 low, high = NUMBERS[figure]
                 if self.chance(50):
-                    return {**requirement, "figure": figure, "at_least": low + (high - low) // 4}
-                return {**requirement, "figure": figure, "at_most": high - (high - low) // 4}
+                    return {**test, "figure": figure, "at_least": low + (high - low) // 4}
+                return {**test, "figure": figure, "at_most": high - (high - low) // 4}
             case _:
                 side, days = self.random.choice((("min_age_days", -5), ("min_age_days", 3), ("max_age_days", 0), ("max_age_days", 60)))
-                return {**requirement, "figure": self.random.choice(DATES), side: days}
+                return {**test, "figure": self.random.choice(DATES), side: days}

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from copy import deepcopy
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 from engine.policy import document as doc
@@ -52,7 +53,15 @@ class OracleAccount:
         self.sequence = 0
         self.last_change: int | None = None
         self.last_decrease: int | None = None
+        self.last_change_at: int | None = None  # ms, of any change
         self.closed_on: int | None = None
+        self.opted_out: int | None = None  # day, by command
+        self.takeover_lifted: int | None = None  # day, by command
+        self.offer_ended: int | None = None  # day
+        self.offer_band: str | None = None
+        self.warned: tuple[str, int] | None = None  # what was told, until when not again
+        self.withheld: tuple[str, str | None, int, int] | None = None
+        self.mismatch: tuple[int, int] | None = None
 
     @property
     def profile(self) -> Profile | None:
@@ -77,6 +86,39 @@ class OracleAccount:
         """Whether the profile's status allows no decision."""
         return self.profile is not None and self.profile.figure("status") in CLOSING
 
+    @property
+    def override_limit(self) -> int | None:
+        """The limit of an override in force."""
+        override = self.line.override
+        return override[0] if override is not None and self.is_in_force(override[1]) else None
+
+    @property
+    def limit_in_force(self) -> int:
+        """The temporary limit while one is in force, else the limit."""
+        temporary = self.line.temporary
+        return temporary[0] if temporary is not None and self.is_in_force(temporary[1]) else self.line.limit
+
+    def is_in_force(self, until: int | None) -> bool:
+        """Whether what ends then is still in force."""
+        assert self.now is not None
+        return until is not None and until > self.now
+
+    def figure(self, name: str) -> int | str | None:
+        """A figure of the profile held, None if unknown."""
+        return None if self.profile is None else self.profile.figure(name)
+
+    def number(self, name: str) -> int | None:
+        """A figure that is a number or a day."""
+        value = self.figure(name)
+        assert not isinstance(value, str), f"{name} is a word"
+        return value
+
+    def stand(self, line: Line) -> None:
+        """Let another line stand; an offer that is gone has ended today."""
+        if self.line.offer is not None and line.offer is None:
+            self.offer_ended, self.offer_band = self.today, None
+        self.line = line
+
     def apply(self, record: Record) -> Step:
         """Take one record."""
         identity = (type(record).__name__, record.source, record.event_id)
@@ -91,11 +133,19 @@ class OracleAccount:
         self._work(record)
         if self.profile is None and self.policy.needs_profile:
             return Step("no_profile", [refuse(self, "no_profile")] if isinstance(record, Command) else [], None)
-        emissions, trace = evaluate(self, record if isinstance(record, Command) else None)
+        emissions, trace = evaluate(self, record)
         return Step("accepted", emissions, trace)
 
     def tick(self, clock: int) -> Step:
-        """Let time go by to the shard's clock, as a sweep does."""
+        """Let time go by to the shard's clock, as a sweep does; if that emits nothing the account stays as it was."""
+        shared = (self.policy, *(meter.measure for meter in self.meters.values()))
+        later = deepcopy(self, {id(document): document for document in shared})
+        step = later._sweep(clock)
+        if step.emissions:
+            vars(self).update(vars(later))
+        return step
+
+    def _sweep(self, clock: int) -> Step:
         self._move_clock(clock)
         self._take_first_standing(None)
         if self.profile is None and self.policy.needs_profile:
@@ -132,10 +182,14 @@ class OracleAccount:
         initial = self.segment.initial_standing
         is_segment_known = self.profile is not None or not self.policy.needs_profile
         if granted is not None:
-            self.line = Line(granted.limit_minor, granted.band, self.line.blocks, "open")
+            self._begin(granted.limit_minor, granted.band)
             self.last_change = granted.since_day
         elif initial is not None and is_segment_known and not self.is_closed_by_status:
-            self.line = Line(initial.limit_minor, initial.band, self.line.blocks, "open")
+            self._begin(initial.limit_minor, initial.band)
+
+    def _begin(self, limit: int, band: str) -> None:
+        """Open the line; the ceiling stays, an offer is given up."""
+        self.stand(replace(self.line, limit=limit, band=band, standing="open", offer=None))
 
     def view(self) -> View:
         """What features look at now."""
@@ -151,7 +205,7 @@ class OracleAccount:
             profile=self.profile,
             exposure=self.exposure.value(),
             days_past_due=self.instalments.days_past_due(self.today),
-            limit=self.line.limit,
+            limit=self.limit_in_force,
         )
 
     def features(self) -> list[int | None]:
@@ -176,6 +230,15 @@ class OracleAccount:
             "last_change": self.last_change,
             "last_decrease": self.last_decrease,
             "closed_on": self.closed_on,
+            "line": self.line,
+            "opted_out": self.opted_out,
+            "takeover_lifted": self.takeover_lifted,
+            "offer_ended": self.offer_ended,
+            "offer_band": self.offer_band,
+            "last_change_at": self.last_change_at,
+            "warned": self.warned,
+            "withheld": self.withheld,
+            "mismatch": self.mismatch,
             "days_past_due": self.instalments.days_past_due(self.today),
             "bucket": self.instalments.bucket(self.today),
             "in_arrears": self.instalments.in_arrears,

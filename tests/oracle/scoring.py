@@ -1,8 +1,8 @@
-"""From values to a score, a band and a target limit (docs/policy.md §7, §9.5)."""
+"""From values to a score, a band and a target limit (docs/policy.md §7, §9.7)."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from engine.policy import document as doc
@@ -45,27 +45,33 @@ def standing_place(segment: doc.Segment, band: str | None, limit: int) -> int:
 
 def target_place(segment: doc.Segment, score: int, standing: int | None) -> int:
     """Place of the target band; ``standing`` is the place of the standing one."""
+    return ladder_place(segment.bands, score, standing)
+
+
+def ladder_place(steps: Sequence[doc.Band | doc.RateTier], score: int, standing: int | None) -> int:
+    """Place of the band or tier that a score leads to from the standing one."""
 
     def highest(up: bool) -> int:
-        entries = [None if b.lower is None else b.lower + (b.up_margin if up else 0) for b in segment.bands]
+        entries = [None if s.lower is None else s.lower + (s.up_margin if up else 0) for s in steps]
         return max(i for i, entry in enumerate(entries) if entry is None or score >= entry)
 
     if standing is None or highest(up=True) > standing:
         return highest(up=True)
-    band = segment.bands[standing]
-    if band.lower is not None and score < band.lower - band.down_margin:
+    step = steps[standing]
+    if step.lower is not None and score < step.lower - step.down_margin:
         return highest(up=False)
     return standing
 
 
 @dataclass(frozen=True)
 class Target:
-    """A target limit, what bound it, all caps by name (the band's limit first), and whether it is *forced*."""
+    """A target limit, what bound it, all caps by name (the band's limit first), and whether it is *forced* or *own*."""
 
     limit: int
     bound_by: str
     caps: dict[str, int]
-    forced: bool
+    forced: bool = False
+    own: bool = False
 
 
 def target_of(
@@ -77,41 +83,48 @@ def target_of(
     standing: int | None,
     exposure: int | None,
     bucket: int,
+    ceiling: int | None,
+    override: int | None,
 ) -> Target:
-    """The target limit; ``standing`` is the standing limit of an open account, None of any other."""
+    """The target limit; ``standing`` is the standing limit of an open account, None of any other; ``override`` is the limit of one in force."""
     limits = segment.limits
-    caps = caps_of(segment, band, profile, requested=standing is None)
+    unit = limits.round_to_minor
+    caps = caps_of(segment, band, profile, ceiling, requested=standing is None)
     bound_by = min(caps, key=lambda name: caps[name])
-    target = caps[bound_by] // limits.round_to_minor * limits.round_to_minor
+    target = caps[bound_by] // unit * unit
     if standing is None:
-        return Target(target, bound_by, caps, forced=False)
+        return Target(target, bound_by, caps)
 
     in_deep_arrears = bucket >= policy.arrears.limit_to_exposure_from_bucket
     forced = limits.legal_cap_minor < standing or in_deep_arrears
-    exposure_up = None if exposure is None else -(-exposure // limits.round_to_minor) * limits.round_to_minor
-    rules: list[tuple[str, int]] = []
+    own = not forced and ceiling is not None and ceiling // unit * unit < standing
+    exposure_up = None if exposure is None else -(-exposure // unit) * unit
+    if own:
+        assert ceiling is not None
+        target, bound_by = ceiling // unit * unit, "ceiling"
+    if override is not None:
+        target = min(override, limits.legal_cap_minor, *([] if ceiling is None else [ceiling]))
+        bound_by = "override"
 
-    def bind(rule: str, changed: int) -> int:
+    def bind(rule: str, changed: int) -> None:
+        nonlocal target, bound_by
         if changed != target:
-            rules.append((rule, changed))
-        return changed
+            target, bound_by = changed, rule
 
-    if limits.step_up_minor is not None:
-        target = bind("step", min(target, standing + limits.step_up_minor))
-    if limits.step_down_minor is not None and not forced:
-        target = bind("step", max(target, standing - limits.step_down_minor))
+    if override is None and limits.step_up_minor is not None:
+        bind("step", min(target, standing + limits.step_up_minor))
+    if override is None and limits.step_down_minor is not None and not forced and not own:
+        bind("step", max(target, standing - limits.step_down_minor))
     if in_deep_arrears and exposure_up is not None:
-        target = bind("arrears", min(target, exposure_up))
-    if exposure_up is not None:
-        target = bind("exposure_floor", max(target, min(exposure_up, standing)))
-    if rules:
-        bound_by = rules[-1][0]
-    if abs(target - standing) < limits.minimum_change_minor and not forced:
+        bind("arrears", min(target, exposure_up))
+    if override is None and exposure_up is not None:
+        bind("exposure_floor", max(target, min(exposure_up, standing)))
+    if override is None and abs(target - standing) < limits.minimum_change_minor and not forced and not own:
         target = standing
-    return Target(target, bound_by, caps, forced)
+    return Target(target, bound_by, caps, forced, own)
 
 
-def caps_of(segment: doc.Segment, band: doc.Band, profile: Profile | None, *, requested: bool) -> dict[str, int]:
+def caps_of(segment: doc.Segment, band: doc.Band, profile: Profile | None, ceiling: int | None, *, requested: bool) -> dict[str, int]:
     """The band's limit and the caps that apply, in the order of the documentation."""
     limits = segment.limits
 
@@ -132,33 +145,6 @@ def caps_of(segment: doc.Segment, band: doc.Band, profile: Profile | None, *, re
     caps["legal_cap"] = limits.legal_cap_minor
     if requested and profile is not None and profile.requested_limit_minor is not None:
         caps["requested"] = profile.requested_limit_minor
+    if ceiling is not None:
+        caps["ceiling"] = ceiling
     return caps
-
-
-def first_failure(segment: doc.Segment, profile: Profile | None, values: Mapping[str, int | None], today: int) -> str | None:
-    """Code of the first requirement that fails, None if the account is eligible."""
-    for requirement in segment.eligibility:
-        value: int | str | None
-        if requirement.feature is not None:
-            value = values[requirement.feature]
-        else:
-            assert requirement.figure is not None
-            value = None if profile is None else profile.figure(requirement.figure)
-        if not _met(requirement, value, today):
-            return requirement.code
-    return None
-
-
-def _met(requirement: doc.Eligibility, value: int | str | None, today: int) -> bool:
-    if value is None:
-        return requirement.unknown == "pass"
-    if requirement.is_in is not None:
-        return value in requirement.is_in
-    assert isinstance(value, int)
-    age = today - value
-    return (
-        (requirement.at_least is None or value >= requirement.at_least)
-        and (requirement.at_most is None or value <= requirement.at_most)
-        and (requirement.min_age_days is None or age >= requirement.min_age_days)
-        and (requirement.max_age_days is None or age <= requirement.max_age_days)
-    )

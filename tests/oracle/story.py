@@ -96,9 +96,14 @@ class Story:
         standard = {"as_of": at(day), "applied_at": at(day), "figures": figures, "attributes": {"grade": grade}}
         return self._tell(Profile, at(day), **(standard | fields))
 
-    def command(self, day: float, kind: str, cause: str | None = "takeover") -> Step:
+    def command(self, day: float, kind: str, cause: str | None = "takeover", **fields: Any) -> Step:
         """A command."""
-        return self._tell(Command, at(day), kind=kind, cause=cause)
+        return self._tell(Command, at(day), kind=kind, cause=cause, **fields)
+
+    def tick(self, now: int) -> Step:
+        """Time goes by without a record."""
+        self.clock = max(self.clock, now)
+        return self.account.tick(self.clock)
 
     def value(self, feature: str) -> int | None:
         """A feature's value now."""

@@ -88,7 +88,6 @@ def test_freeze_and_unfreeze_and_their_answers() -> None:
     assert (answer.kind, answer.sequence) == ("command_accepted", 2)
     assert only(story.command(3, "freeze")).cause == "already_in_force"
     assert only(story.command(3, "unfreeze", "legal")).cause == "not_in_force"
-    assert only(story.command(3, "hold", None)).cause == "not_supported"
     assert trace(story.profile(4, grade=2)).guard == "blocked"
     assert kinds(story.command(5, "unfreeze")) == ["unfreeze", "command_accepted", "increase"]
 
@@ -120,7 +119,7 @@ def test_granted_elsewhere_is_the_first_standing() -> None:
     cool_down = {"cool_down": {"up_days": 10, "down_days": 0}}
     story = Story(segment=cool_down)
     step = story.profile(5, grade=2, granted=Granted(1_000, "basic", DAY_0))
-    assert (kinds(step), trace(step).guard, story.account.line.limit) == ([], "cool_down_up", 1_000)
+    assert (kinds(step), trace(step).guard, story.account.line.limit) == (["increase_withheld"], "cool_down_up", 1_000)
     assert story.limit_after(story.profile(6, grade=2, granted=Granted(7, "none", DAY_0))) == 1_000
     assert kinds(story.purchase(at(10))) == ["increase"]
 
@@ -265,9 +264,9 @@ def test_warming_up_stops_a_decrease_only_where_the_scorecard_has_the_feature() 
         assert (trace(step).guard, bool(step.emissions)) == (expected, expected is None)
 
 
-def test_the_first_requirement_that_fails_is_the_reason() -> None:
+def test_of_the_requirements_that_fail_the_first_in_the_alphabet_is_named() -> None:
     eligibility = [
-        {"code": "region", "figure": "jurisdiction", "in": ["CN"], "unknown": "pass"},
+        {"code": "at_home", "figure": "jurisdiction", "in": ["CN"], "unknown": "pass"},
         {"code": "papers", "figure": "identity_verified_until", "max_age_days": 0},
         {"code": "graded", "feature": "grade", "at_least": 1, "at_most": 8},
     ]
@@ -277,13 +276,13 @@ def test_the_first_requirement_that_fails_is_the_reason() -> None:
         story.profile(1, figures={"jurisdiction": "HK"}),
         story.profile(2),
         story.profile(3, grade=9, figures=valid),
-        story.profile(10, figures=valid),
+        story.profile(10, grade=9, figures=valid),
     ]
     assert [(trace(step).guard, trace(step).requirement) for step in failed] == [
-        ("not_eligible", "region"),
+        ("not_eligible", "at_home"),
         ("not_eligible", "papers"),
         ("not_eligible", "graded"),
-        ("not_eligible", "papers"),
+        ("not_eligible", "graded"),
     ]
     assert kinds(story.profile(11, figures={"identity_verified_until": DAY_0 + 11})) == ["grant"]
 
