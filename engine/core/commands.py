@@ -11,7 +11,7 @@ import numpy as np
 
 from engine.core.instalments import bucket_of, days_past_due, in_cure
 from engine.core.jit import compiled
-from engine.core.layout import MISSING, Block, Col, Command, Ev, Kind, Refused, Released, Standing
+from engine.core.layout import FIGURES_AT, MISSING, Block, Col, Command, Ev, Fig, Kind, Refused, Released, Standing
 from engine.core.standing import close_line, end_offer, in_force, say, set_block, set_temporary
 from engine.core.tables import Ints, Se
 from engine.core.windows import day_of
@@ -81,7 +81,7 @@ def refusal(t: Ints, segment: int, row: Ints, events: Ints, i: int) -> int:
         return Refused.NOT_IN_FORCE
     if kind == Command.SET_CEILING and limit == row[Col.CEILING]:
         return Refused.ALREADY_IN_FORCE
-    if kind == Command.OPT_OUT and row[Col.OPTED_OUT_DAY] != MISSING:
+    if kind == Command.OPT_OUT and row[Col.OPTED_OUT_DAY] != MISSING and row[FIGURES_AT + Fig.CONSENT_AT] <= row[Col.OPTED_OUT_DAY]:
         return Refused.ALREADY_IN_FORCE
     if (kind == Command.ACCEPT_OFFER or kind == Command.DECLINE_OFFER) and (of == MISSING or of != row[Col.OFFER]):
         return Refused.OFFER_UNKNOWN

@@ -53,9 +53,9 @@ from engine.core.scoring import score_of, standing_band, step_of
 from engine.core.standing import (
     change_limit,
     close_line,
+    drop_offer,
     end_offer,
     end_what_has_ended,
-    give_up,
     in_force,
     make_offer,
     midnight_after,
@@ -135,6 +135,7 @@ def take_profile(t: Ints, row: Ints, profile: Ints) -> None:
         row[Col.STANDING] = Standing.OPEN
         row[Col.LIMIT] = profile[Fig.GRANTED_LIMIT]
         row[Col.BAND] = profile[Fig.GRANTED_BAND]
+        drop_offer(t, row)
         row[Col.LAST_CHANGE_DAY] = profile[Fig.GRANTED_SINCE]
 
 
@@ -146,6 +147,7 @@ def start_standing(t: Ints, row: Ints) -> None:
         row[Col.STANDING] = Standing.OPEN
         row[Col.LIMIT] = t[segment + Se.INITIAL_LIMIT]
         row[Col.BAND] = t[segment + Se.INITIAL_BAND]
+        drop_offer(t, row)
 
 
 @compiled
@@ -184,7 +186,7 @@ def decide_first(
         guard = unasked_guard(t, segment, row)
         if guard != Guard.NONE:
             return n, guard, -1
-        end = make_offer(t, segment, d, n, row, band, target)
+        end = make_offer(t, segment, d, n, row, target)
         return end, (Guard.NONE if end > n else Guard.CONSENT_MISSING), -1
     return n, Guard.CONSENT_MISSING, -1
 
@@ -208,7 +210,7 @@ def decide_increase(
         return n, guard, requirement
     if in_force(row, Col.OVERRIDE_UNTIL) or has_consented(t, segment, row):
         return change_limit(t, segment, d, n, row, Kind.INCREASE, band, target, -1), Guard.NONE, -1
-    end = make_offer(t, segment, d, n, row, band, target)
+    end = make_offer(t, segment, d, n, row, target)
     return end, (Guard.NONE if end > n else Guard.CONSENT_MISSING), -1
 
 
@@ -256,12 +258,9 @@ def decide_limit(
     if row[Col.STANDING] != Standing.OPEN:
         return decide_first(t, segment, row, band, target, tier, bucket, values, ask, d, n)
     is_due = row[Col.PENDING_LIMIT] != MISSING and row[Col.PENDING_AT] <= row[Col.CLOCK] and not in_force(row, Col.OVERRIDE_UNTIL)
-    if is_due and target >= row[Col.LIMIT]:
-        if ask != Command.NONE:
-            n = answer(d, n, row, request_refused(Guard.NOTICE_RUNNING))
-        n = set_pending(d, n, row, Kind.ANNOUNCE_WITHDRAWN, Announced.LIMIT, MISSING, MISSING)
-        return n, (Guard.NONE if ask == Command.NONE else Guard.NOTICE_RUNNING), -1
-    if ask == Command.ACCEPT_OFFER or target > row[Col.LIMIT]:
+    if ask == Command.NONE and is_due and target >= row[Col.LIMIT]:
+        return set_pending(d, n, row, Kind.ANNOUNCE_WITHDRAWN, Announced.LIMIT, MISSING, MISSING), Guard.NONE, -1
+    if ask != Command.NONE or target > row[Col.LIMIT]:
         return decide_increase(t, segment, row, band, target, bucket, values, ask, is_correction, d, n)
     if target < row[Col.LIMIT]:
         n, guard = decide_decrease(t, segment, row, band, target, warming_up, forced, own, d, n)
@@ -337,14 +336,15 @@ def evaluate(t: Ints, row: Ints, d: Ints, first: int, n: int, bucket: int, ask: 
     is_ended = is_over(row)
     if is_ended:
         n = close_line(t, d, n, row, False)
-        give_up(row, Col.OFFER, Col.OFFER_UNTIL)
+        drop_offer(t, row)
     is_open = row[Col.STANDING] == Standing.OPEN
     warming_up = compute_features(t, segment, row, values)
     score = score_of(t, segment, values, bins)
     band = step_of(t, t[segment + Se.BANDS], t[segment + Se.BANDS_END], score, standing_band(t, segment, row) if is_open else -1)
     write_trace(t, segment, row, out, score, band, bucket, warming_up)
     if is_ended:
-        return answer(d, n, row, Refused.NOT_OPEN) if is_decided_later(ask) else n
+        n = answer(d, n, row, Refused.NOT_OPEN) if is_decided_later(ask) else n
+        return tell_mismatch(t, segment, row, d, n)
     if is_open:
         n = set_block(d, n, row, Block.PAST_DUE, bucket >= t[Ru.BLOCK_DRAWING_BUCKET])
         n = end_temporary(t, segment, row, bucket, d, n)
@@ -352,24 +352,26 @@ def evaluate(t: Ints, row: Ints, d: Ints, first: int, n: int, bucket: int, ask: 
     forced = is_open and is_forced(t, segment, row, bucket)
     own = is_open and not forced and is_own(t, segment, row)
     target, bound = target_limit(t, segment, row, band, bucket, out[Out.EXPOSURE], caps, forced, own)
-    is_unasked = ask == Command.NONE
+    wanted = target
     if ask == Command.REQUEST_INCREASE:
-        wanted = asked // t[segment + Se.ROUND_TO] * t[segment + Se.ROUND_TO]
-        if min(target, wanted) <= row[Col.LIMIT]:
-            n = answer(d, n, row, Refused.NOT_RAISED)
-            ask = Command.NONE
-        elif wanted < target:
-            target, bound = wanted, Bound.REQUESTED
+        wanted = min(target, asked // t[segment + Se.ROUND_TO] * t[segment + Se.ROUND_TO])
     tier = target_tier(t, segment, row, score)
     limit_before = row[Col.LIMIT]
-    n, guard, requirement = decide_limit(
-        t, segment, row, band, target, tier, bucket, values, warming_up, forced, own, ask, is_correction, d, n
-    )
+    guard: int = Guard.NONE
+    requirement = -1
+    if ask == Command.REQUEST_INCREASE and wanted <= limit_before:
+        n = answer(d, n, row, Refused.NOT_RAISED)
+    else:
+        n, guard, requirement = decide_limit(
+            t, segment, row, band, wanted, tier, bucket, values, warming_up, forced, own, ask, is_correction, d, n
+        )
+        if wanted < target and guard == Guard.NONE:
+            target, bound = wanted, Bound.REQUESTED
     if row[Col.STANDING] == Standing.OPEN:
         n = follow_rate(t, segment, d, n, row, tier, bucket)
         n = set_block(d, n, row, Block.OVER_CAP, row[Col.LIMIT] > t[segment + Se.LEGAL_CAP])
         n = warn(t, segment, row, values, d, n)
-    if is_unasked and (not is_open or target > limit_before):
+    if ask == Command.NONE and (not is_open or target > limit_before):
         n = tell_withheld(t, segment, row, guard, requirement_code(t, segment, requirement), target, d, n)
     out[Out.TARGET_LIMIT] = target
     out[Out.BOUND_BY] = bound

@@ -72,8 +72,11 @@ def has_applied(t: Ints, row: Ints) -> bool:
 def has_opted_out(t: Ints, row: Ints) -> bool:
     """Whether the customer wants no increases unasked: opted out, and consented no later day."""
     today, consent = day_of(t, row[Col.CLOCK]), row[FIGURES_AT + Fig.CONSENT_AT]
-    opted_out = max(row[Col.OPTED_OUT_DAY], row[FIGURES_AT + Fig.OPTED_OUT_AT])
-    return opted_out != MISSING and opted_out <= today and (consent == MISSING or consent <= opted_out)
+    opted_out: int = MISSING
+    for day in (row[Col.OPTED_OUT_DAY], row[FIGURES_AT + Fig.OPTED_OUT_AT]):
+        if day <= today:
+            opted_out = max(opted_out, day)
+    return opted_out != MISSING and consent <= opted_out
 
 
 @compiled

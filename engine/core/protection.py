@@ -54,9 +54,9 @@ def tell_withheld(t: Ints, segment: int, row: Ints, guard: int, code: int, targe
 def tell_mismatch(t: Ints, segment: int, row: Ints, d: Ints, n: int) -> int:
     """Tell that core banking has applied something else for too long. Returns the number of decisions."""
     applied, changed_at = row[FIGURES_AT + Fig.APPLIED_SEQUENCE], row[Col.LAST_CHANGE_AT]
-    if t[Ru.RECONCILE_MS] == MISSING or row[Col.STANDING] == Standing.NONE or applied == MISSING or changed_at == MISSING:
+    if t[Ru.RECONCILE_MS] == MISSING or row[Col.STANDING] == Standing.NONE or applied == MISSING:
         return n
-    if row[FIGURES_AT + Fig.AS_OF] - changed_at < t[Ru.RECONCILE_MS]:
+    if changed_at != MISSING and row[FIGURES_AT + Fig.AS_OF] - changed_at < t[Ru.RECONCILE_MS]:
         return n
     if applied == row[Col.SEQUENCE] and row[FIGURES_AT + Fig.APPLIED_LIMIT] == limit_in_force(row):
         return n

@@ -89,6 +89,14 @@ def give_up(row: Ints, first: int, last: int) -> None:
 
 
 @compiled
+def drop_offer(t: Ints, row: Ints) -> None:
+    """The offer, if there is one, has ended today."""
+    if row[Col.OFFER] != MISSING:
+        give_up(row, Col.OFFER, Col.OFFER_UNTIL)
+        row[Col.OFFER_ENDED_DAY] = day_of(t, row[Col.CLOCK])
+
+
+@compiled
 def close_line(t: Ints, d: Ints, n: int, row: Ints, by_command: bool) -> int:
     """End an open line, with everything that only an open line has."""
     if row[Col.STANDING] != Standing.OPEN:
@@ -98,6 +106,7 @@ def close_line(t: Ints, d: Ints, n: int, row: Ints, by_command: bool) -> int:
     row[Col.LIMIT] = 0
     row[Col.BAND] = MISSING
     row[Col.BLOCKS] &= ~((1 << Block.PAST_DUE) | (1 << Block.OVER_CAP))
+    drop_offer(t, row)
     give_up(row, Col.TEMPORARY_LIMIT, Col.PENDING_RATE_AT)
     row[Col.CLOSED_DAY] = day_of(t, row[Col.CLOCK])
     return finish_change(d, n, row)
@@ -119,7 +128,7 @@ def change_limit(t: Ints, segment: int, d: Ints, n: int, row: Ints, kind: int, b
     if kind == Kind.DECREASE:
         row[Col.LAST_DECREASE_DAY] = today
     else:
-        give_up(row, Col.OFFER, Col.OFFER_UNTIL)
+        drop_offer(t, row)
     return finish_change(d, n, row)
 
 
@@ -127,13 +136,12 @@ def change_limit(t: Ints, segment: int, d: Ints, n: int, row: Ints, kind: int, b
 def end_offer(t: Ints, d: Ints, n: int, row: Ints, kind: int) -> int:
     """The offer is declined or has expired."""
     begin(d, n, row, kind, 0)
-    give_up(row, Col.OFFER, Col.OFFER_UNTIL)
-    row[Col.OFFER_ENDED_DAY] = day_of(t, row[Col.CLOCK])
+    drop_offer(t, row)
     return finish_change(d, n, row)
 
 
 @compiled
-def make_offer(t: Ints, segment: int, d: Ints, n: int, row: Ints, band: int, limit: int) -> int:
+def make_offer(t: Ints, segment: int, d: Ints, n: int, row: Ints, limit: int) -> int:
     """Offer a limit, if none is offered and the last offer ended long enough ago."""
     if in_force(row, Col.OFFER_UNTIL) or not has_passed(t, row, row[Col.OFFER_ENDED_DAY], t[segment + Se.OFFER_REST_DAYS]):
         return n
@@ -141,7 +149,6 @@ def make_offer(t: Ints, segment: int, d: Ints, n: int, row: Ints, band: int, lim
     row[Col.OFFER] = row[Col.SEQUENCE] + 1
     row[Col.OFFER_LIMIT] = limit
     row[Col.OFFER_UNTIL] = midnight_after(t, row, t[segment + Se.OFFER_DAYS])
-    row[Col.OFFER_BAND] = t[band + Ba.CODE]
     return finish_change(d, n, row)
 
 

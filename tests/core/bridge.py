@@ -272,23 +272,24 @@ class Kernel:
         def part(column: Col) -> int | None:
             return known(standing[column - Col.STANDING])
 
-        def pair(first: Col, second: Col) -> Any:
-            return None if part(second) is None else (part(first), part(second))
+        def both(*columns: Col) -> Any:
+            """These columns together, None if they are not set."""
+            return None if part(columns[-1]) is None else tuple(part(column) for column in columns)
 
-        band, tier, pending = part(Col.BAND), part(Col.RATE_TIER), part(Col.PENDING_RATE)
+        band, tier, pending = part(Col.BAND), part(Col.RATE_TIER), both(Col.PENDING_RATE, Col.PENDING_RATE_AT)
         return Line(
             limit=int(standing[Col.LIMIT - Col.STANDING]),
             band=None if band is None else self._band_names[band],
             blocks=frozenset(block.name.lower() for block in Block if standing[Col.BLOCKS - Col.STANDING] >> block & 1),
             standing=Standing(standing[0]).name.lower(),  # type: ignore[arg-type]
             ceiling=part(Col.CEILING),
-            temporary=pair(Col.TEMPORARY_LIMIT, Col.TEMPORARY_UNTIL),
-            offer=None if part(Col.OFFER) is None else (part(Col.OFFER), part(Col.OFFER_LIMIT), part(Col.OFFER_UNTIL)),
-            pending=pair(Col.PENDING_LIMIT, Col.PENDING_AT),
+            temporary=both(Col.TEMPORARY_LIMIT, Col.TEMPORARY_UNTIL),
+            offer=both(Col.OFFER, Col.OFFER_LIMIT, Col.OFFER_UNTIL),
+            pending=both(Col.PENDING_LIMIT, Col.PENDING_AT),
             hold_until=part(Col.HOLD_UNTIL),
-            override=pair(Col.OVERRIDE_LIMIT, Col.OVERRIDE_UNTIL),
+            override=both(Col.OVERRIDE_LIMIT, Col.OVERRIDE_UNTIL),
             rate_tier=None if tier is None else self._codes[tier],
-            pending_rate=None if pending is None else (self._codes[pending], part(Col.PENDING_RATE_AT)),
+            pending_rate=None if pending is None else (self._codes[pending[0]], pending[1]),
         )
 
     # State out
@@ -298,7 +299,6 @@ class Kernel:
         row, t = self.rows[self.accounts.index(account_id)], self.policy.program
         clock = int(row[Col.CLOCK])
         line = self._line(row[Col.STANDING : Col.STANDING + STANDING_COLUMNS])
-        offer_band = known(row[Col.OFFER_BAND])
         code = known(row[Col.WITHHELD_CODE])
         withheld = (
             Guard(row[Col.WITHHELD]).name.lower() if row[Col.WITHHELD] != MISSING else None,
@@ -315,7 +315,6 @@ class Kernel:
             "opted_out": known(row[Col.OPTED_OUT_DAY]),
             "takeover_lifted": known(row[Col.TAKEOVER_LIFTED_DAY]),
             "offer_ended": known(row[Col.OFFER_ENDED_DAY]),
-            "offer_band": None if offer_band is None else self._band_names[offer_band],
             "last_change_at": known(row[Col.LAST_CHANGE_AT]),
             "warned": None if row[Col.WARNED] == MISSING else (self._codes[int(row[Col.WARNED])], known(row[Col.WARNED_UNTIL])),
             "withheld": None if row[Col.WITHHELD] == MISSING else withheld,
