@@ -42,7 +42,7 @@ from engine.core.layout import (
     Verdict,
 )
 from engine.core.limits import is_forced, target_limit
-from engine.core.measures import measure_event
+from engine.core.measures import measure_event, measure_usage
 from engine.core.scoring import band_of, score_of, standing_band
 from engine.core.tables import BAND, SEGMENT, Ba, Ints, Ru, Se
 from engine.core.windows import advance, day_of
@@ -313,6 +313,8 @@ def take_event(t: Ints, row: Ints, events: Ints, i: int, profiles: Ints, facts: 
         if topic == Topic.REPAYMENT:
             repay(t, row, events, i, facts)
         remember_movement(row, events, i)
+    if topic != Topic.COMMAND:
+        measure_usage(t, row, facts)
     bucket = observe_arrears(t, row, row[Col.CLOCK])
     if evaluated:
         n = evaluate(t, row, d, first, n, bucket)

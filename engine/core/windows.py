@@ -1,4 +1,4 @@
-"""Tiles and windows: tumbling tiles of an hour or a day, read as sawtooth windows in constant time.
+"""Tiles and windows: tumbling tiles of an hour, a day or a week, read as sawtooth windows in constant time.
 
 Theory of operation. A measure cuts time into tiles of fixed width on its own UTC offset, ``tile(t) = floor((t + offset) / width)``, and
 an account keeps the measure's newest ``TILES`` tiles in a ring: tile k stands in cell ``BASE + k mod TILES``. The head is the tile of the
@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from engine.core.jit import compiled
 from engine.core.layout import AMOUNT_MAX, DAY_MS, Col
+from engine.core.round_trips import forget_legs
 from engine.core.tables import MEASURE, WINDOW, Ints, Me, MeasureKind, Ru, Wi
 
 
@@ -107,7 +108,7 @@ def pass_tiles(t: Ints, measure: int, row: Ints, old_head: int, new_head: int) -
         row[base + place] = 0
     if not slides:
         for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
-            if row[t[window + Wi.CELL]] != 0:
+            if row[t[window + Wi.CELL]] != 0 or t[window + Wi.NEWEST] > 0:
                 read_anew(t, measure, window, row, new_head)
 
 
@@ -117,6 +118,8 @@ def advance(t: Ints, row: Ints, old_clock: int, new_clock: int) -> None:
     width, offset, old_head, new_head = 0, 0, 0, 0
     for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
         if t[measure + Me.WIDTH] == 0:
+            if t[measure + Me.KIND] == MeasureKind.ROUND_TRIPS:
+                forget_legs(t, measure, row, new_clock)
             continue
         # Division is dear and neighbours mostly share width and offset.
         if t[measure + Me.WIDTH] != width or t[measure + Me.OFFSET] != offset:

@@ -77,18 +77,31 @@ def meaning(measure: Measure, policy: Policy) -> Hashable:
         measure.event,
         measure.kind,
         of,
-        _conjunction(measure.where),
-        _conjunction(measure.minus),
+        _conjunction(measure.where, policy),
+        _conjunction(measure.minus, policy),
         measure.closed_set,
         measure.tile,
         _utc_offset_minutes(measure, policy),
+        measure.half_life_days,
+        measure.within_days,
+        _meaning_of(measure.net_of, policy, ("round_trips",)),
     )
 
 
-def _conjunction(conditions: tuple[Condition, ...]) -> frozenset[Hashable]:
+def _meaning_of(name: str | None, policy: Policy, kinds: tuple[str, ...]) -> Hashable:
+    """What a measure named by another one accumulates, whatever its name; the name itself where it is not of these kinds, which is a mistake."""
+    named = next((measure for measure in policy.measures if measure.name == name and measure.kind in kinds), None)
+    if named is None:
+        return name
+    plain = named.model_copy(update={"net_of": None, "where": tuple(c.model_copy(update={"of": None}) for c in named.where)})
+    return meaning(plain, policy)
+
+
+def _conjunction(conditions: tuple[Condition, ...], policy: Policy) -> frozenset[Hashable]:
     return frozenset(
         (
             condition.field,
+            _meaning_of(condition.of, policy, ("last_seen",)),
             None if condition.is_in is None else frozenset(condition.is_in),
             None if condition.not_in is None else frozenset(condition.not_in),
             condition.at_least,

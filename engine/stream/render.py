@@ -105,7 +105,7 @@ class Renderer:
             "standing": self.standing(decision, Out.LIMIT, Out.BAND, Out.BLOCKS, Out.STANDING),
             "score": explanation.score,
             "trace": trace_of(explanation),
-            "reasons": [{"code": r.code, "feature": r.feature, "text": r.text} for r in explanation.reasons],
+            "reasons": [{"code": r.code, "feature": r.feature, "about": r.about, "text": r.text} for r in explanation.reasons],
             "advice": [],
         }
 

@@ -140,4 +140,5 @@ def test_damage_never_reaches_memory_that_is_not_its_own(data: st.DataObject, ke
     guard = rows[0].copy()
     with contextlib.suppress(StateFormatError):
         RowCodec(layout).decode([b"a"], [bytes(damaged)], rows, np.array([1]))
-    assert (rows[0] == guard).all() and (rows[2] == guard).all()
+    assert (rows[0] == guard).all()
+    assert (rows[2] == guard).all()
