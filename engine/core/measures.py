@@ -6,7 +6,7 @@ import numpy as np
 
 from engine.core.exposure import exposure_of
 from engine.core.jit import compiled
-from engine.core.layout import DAY_MS, HOUR_MS, LEG_FIELDS, MISSING, Col, Ev, Leg
+from engine.core.layout import DAY_MS, HOUR_MS, LEG_FIELDS, MISSING, Col, Ev, Leg, Topic
 from engine.core.round_trips import find_original, find_partner, remember_leg
 from engine.core.tables import CONDITION, INSTALMENT_SOURCE, MEASURE, USAGE_SOURCE, Co, Fact, Ints, Me, MeasureKind, Ru
 from engine.core.tops import add_top
@@ -111,7 +111,8 @@ def contribute_net(
     t: Ints, row: Ints, trips: int, events: Ints, i: int, facts: Ints, clock: int, sign: int, full: bool, amount: int
 ) -> None:
     """Add event ``i`` as ``facts`` tell it to every measure that is net of ``trips``."""
-    for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
+    watching = t[Ru.SOURCES] + 2 * Topic.TRANSFER
+    for measure in range(t[watching], t[watching + 1], MEASURE):
         if t[measure + Me.NET_OF] == trips:
             contribute(t, row, measure, facts, clock, word_of(t, measure, facts, events, i), sign, full, amount)
 
@@ -163,7 +164,7 @@ def go_round(t: Ints, row: Ints, trips: int, events: Ints, i: int, facts: Ints, 
 def measure_event(t: Ints, row: Ints, events: Ints, i: int, facts: Ints) -> None:
     """Contribute event ``i`` (a repayment, purchase or transfer) to every measure that watches its topic. ``facts`` is scratch (FACTS,).
 
-    Conditions look at what was seen *before* the event, so last_seen measures come last.
+    Conditions look at what was seen *before* the event: of each source the program has the last_seen measures last.
     """
     reversal = events[Ev.REVERSES_AT, i] != MISSING
     at_ms = events[Ev.REVERSES_AT, i] if reversal else events[Ev.OCCURRED_AT, i]
@@ -185,40 +186,25 @@ def measure_event(t: Ints, row: Ints, events: Ints, i: int, facts: Ints) -> None
     facts[Fact.UTILISATION] = MISSING
     sign = -1 if reversal else 1
     full = events[Ev.REVERSES_FULL, i] == 1
-    seen_later = False
-    for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
-        if t[measure + Me.SOURCE] != events[Ev.TOPIC, i] or t[measure + Me.NET_OF] >= 0:
+    watching = t[Ru.SOURCES] + 2 * events[Ev.TOPIC, i]
+    for measure in range(t[watching], t[watching + 1], MEASURE):
+        if t[measure + Me.NET_OF] >= 0:
             continue
-        if t[measure + Me.KIND] == MeasureKind.LAST_SEEN:
-            seen_later = True
-        elif t[measure + Me.KIND] == MeasureKind.ROUND_TRIPS:
+        if t[measure + Me.KIND] == MeasureKind.ROUND_TRIPS:
             go_round(t, row, measure, events, i, facts, clock, sign, full)
         else:
             contribute(t, row, measure, facts, clock, word_of(t, measure, facts, events, i), sign, full, MISSING)
-    if seen_later:
-        see(t, row, events[Ev.TOPIC, i], facts, clock, sign)
-
-
-@compiled
-def see(t: Ints, row: Ints, source: int, facts: Ints, clock: int, sign: int) -> None:
-    """Contribute an event to the last_seen measures that watch its source."""
-    for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
-        if t[measure + Me.SOURCE] == source and t[measure + Me.KIND] == MeasureKind.LAST_SEEN:
-            contribute(t, row, measure, facts, clock, -1, sign, False, MISSING)
 
 
 @compiled
 def measure_derived(t: Ints, row: Ints, source: int, facts: Ints, clock: int) -> None:
     """Contribute an event that the engine made itself (an instalment's outcome, the usage of the line) to the measures that watch it."""
-    for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
-        kind = t[measure + Me.KIND]
-        if t[measure + Me.SOURCE] != source or kind == MeasureKind.LAST_SEEN:
-            continue
+    watching = t[Ru.SOURCES] + 2 * source
+    for measure in range(t[watching], t[watching + 1], MEASURE):
         bit = -1
-        if kind == MeasureKind.DISTINCT and t[measure + Me.CLOSED_SET] >= 0:
+        if t[measure + Me.KIND] == MeasureKind.DISTINCT and t[measure + Me.CLOSED_SET] >= 0:
             bit = t[t[measure + Me.CLOSED_SET] + facts[t[measure + Me.VALUE]]]
         contribute(t, row, measure, facts, clock, bit, 1, False, MISSING)
-    see(t, row, source, facts, clock, 1)
 
 
 @compiled
@@ -236,7 +222,8 @@ def measure_outcome(t: Ints, row: Ints, outcome: int, due: int, days_late: int, 
 @compiled
 def measure_usage(t: Ints, row: Ints, facts: Ints) -> None:
     """Contribute the exposure as it stands, and its share of the limit in force, to the measures that watch the usage of the line."""
-    exposure = exposure_of(row) if t[Ru.HAS_USAGE] == 1 else MISSING
+    watching = t[Ru.SOURCES] + 2 * USAGE_SOURCE
+    exposure = exposure_of(row) if t[watching] < t[watching + 1] else MISSING
     if exposure == MISSING:
         return
     facts[:] = 0

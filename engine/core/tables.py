@@ -51,6 +51,15 @@ class Wi(IntEnum):
     CELL = 2
 
 
+class Gr(IntEnum):
+    """The measures whose head moves at the same instants: equal tiles on an equal offset. Round trips go with the days."""
+
+    WIDTH = 0
+    OFFSET = 1
+    MEASURES = 2  # where their places are listed
+    MEASURES_END = 3
+
+
 class MeasureKind(IntEnum):
     """Kinds of measure."""
 
@@ -87,6 +96,7 @@ class Fact(IntEnum):
 FACTS = len(Fact)
 INSTALMENT_SOURCE = 6
 USAGE_SOURCE = 7
+SOURCES = 8
 
 
 class Co(IntEnum):
@@ -226,12 +236,15 @@ class Ru(IntEnum):
     SEGMENTS = 17
     CHARACTERISTICS_MAX = 18  # of the longest scorecard
     SKETCH = 19  # 65 estimates of an open distinct by number of clear bits
-    HAS_USAGE = 20  # 1 if a measure watches the usage of the line
+    SOURCES = 20  # first and end place of the measures of each source, by its number
+    GROUPS = 21  # measures by their tiles
+    GROUPS_END = 22
 
 
 HEAD = len(Ru)
 MEASURE = len(Me)
 WINDOW = len(Wi)
+GROUP = len(Gr)
 CONDITION = len(Co)
 FEATURE = len(Fe)
 REQUIREMENT = len(El)

@@ -7,6 +7,7 @@ numbers, instants milliseconds. ``CompiledPolicy`` also keeps what turns the num
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -41,6 +42,7 @@ from engine.core.tables import (
     MEASURE,
     REQUIREMENT,
     SEGMENT,
+    SOURCES,
     USAGE_SOURCE,
     Co,
     DecodeRules,
@@ -100,7 +102,7 @@ NUMBER_FACTS: Final = {
     "days_late": Fact.DAYS_LATE,
     "utilisation_percent": Fact.UTILISATION,
 }
-SOURCES: Final = {
+SOURCE_NUMBERS: Final = {
     "repayment": int(Topic.REPAYMENT),
     "purchase": int(Topic.PURCHASE),
     "transfer": int(Topic.TRANSFER),
@@ -301,13 +303,33 @@ class _Compiler:
             self.base[measure.name] = base
             base += self.cells_kept[measure.name]
         entries = [self._measure(measure, position) for position, measure in enumerate(self.measures)]
-        self._table(Ru.MEASURES, Ru.MEASURES_END, entries)
-        self.measure_place = {m.name: self.program[Ru.MEASURES] + i * MEASURE for i, m in enumerate(self.measures)}
+        # By source, so that an event meets only the measures that watch it; what was seen last comes last.
+        order = sorted(range(len(entries)), key=lambda i: (entries[i][Me.SOURCE], entries[i][Me.KIND] == MeasureKind.LAST_SEEN))
+        self._table(Ru.MEASURES, Ru.MEASURES_END, [entries[i] for i in order])
+        self.measure_place = {self.measures[i].name: self.program[Ru.MEASURES] + at * MEASURE for at, i in enumerate(order)}
+        self._groups([(entry, self.measure_place[measure.name]) for entry, measure in zip(entries, self.measures, strict=True)])
+        self.program[Ru.SOURCES] = self._place(self._source_bounds([entries[i][Me.SOURCE] for i in order]))
         for measure in self.measures:
             if measure.net_of is not None:
                 self.program[self.measure_place[measure.name] + Me.NET_OF] = self.measure_place[measure.net_of]
-        self.program[Ru.HAS_USAGE] = any(measure.event == "usage" for measure in self.measures)
         return RowLayout(self.attributes, np.array(entries, np.int64), base)
+
+    def _groups(self, measures: Iterable[tuple[list[int], int]]) -> None:
+        """Place the groups of measures with equal tiles, each given as its entry and its place."""
+        places: dict[tuple[int, int], list[int]] = {}
+        for entry, place in measures:
+            width = DAY_MS if entry[Me.KIND] == MeasureKind.ROUND_TRIPS else entry[Me.WIDTH]
+            if width > 0:
+                places.setdefault((width, entry[Me.OFFSET]), []).append(place)
+        lists = [(width, offset, self._place(listed), len(listed)) for (width, offset), listed in places.items()]
+        groups = [(width, offset, first, first + count) for width, offset, first, count in lists]
+        self._table(Ru.GROUPS, Ru.GROUPS_END, groups)
+
+    def _source_bounds(self, sources: list[int]) -> Iterable[int]:
+        """First and end place of the measures of each source; ``sources`` are those of all measures, in their order."""
+        for source in range(SOURCES):
+            first = self.program[Ru.MEASURES] + bisect_left(sources, source) * MEASURE
+            yield from (first, first + sources.count(source) * MEASURE)
 
     def _cells_kept(self) -> dict[str, int]:
         """How many cells each measure has in a row, by name."""
@@ -317,7 +339,7 @@ class _Compiler:
     def _measure(self, measure: doc.Measure, position: int) -> list[int]:
         offset = self.policy.utc_offset_minutes if measure.utc_offset_minutes is None else measure.utc_offset_minutes
         entry = [0] * MEASURE
-        entry[Me.SOURCE] = SOURCES[measure.event]
+        entry[Me.SOURCE] = SOURCE_NUMBERS[measure.event]
         entry[Me.KIND] = MeasureKind[measure.kind.upper()]
         entry[Me.VALUE], entry[Me.CLOSED_SET] = self._value(measure)
         entry[Me.WHERE], entry[Me.WHERE_END] = self._conditions(measure.where)
