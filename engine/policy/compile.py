@@ -22,7 +22,6 @@ from engine.core.layout import (
     ATTRIBUTES_AT,
     DAY_MS,
     FIGURES_AT,
-    HOUR_MS,
     LEG_FIELDS,
     MISSING,
     ROUND_TRIPS_MAX,
@@ -58,7 +57,7 @@ from engine.core.tables import (
     Se,
 )
 from engine.policy import document as doc
-from engine.policy.expand import UNWINDOWED, expanded_measures, measures_read, tiles_kept, tiles_read, windows_read
+from engine.policy.expand import TILE_MS, UNWINDOWED, expanded_measures, measures_read, tiles_kept, tiles_read, windows_read
 from engine.policy.fields import contract_words
 from engine.policy.promote import policy_hash
 
@@ -71,7 +70,6 @@ KINDS: Final = {
     "share_above": FeatureKind.SHARE,
     "tenure": FeatureKind.SINCE_DATE,
 }
-WIDTHS: Final = {"hour": HOUR_MS, "day": DAY_MS, "week": 7 * DAY_MS}
 CELLS: Final = {
     "top": Top.FIRST + 2 * TOPS_MAX,
     "round_trips": LEG_FIELDS * ROUND_TRIPS_MAX,
@@ -344,7 +342,7 @@ class _Compiler:
         entry[Me.VALUE], entry[Me.CLOSED_SET] = self._value(measure)
         entry[Me.WHERE], entry[Me.WHERE_END] = self._conditions(measure.where)
         entry[Me.MINUS], entry[Me.MINUS_END] = self._conditions(measure.minus)
-        entry[Me.WIDTH] = 0 if measure.kind in UNWINDOWED else WIDTHS[measure.tile]
+        entry[Me.WIDTH] = 0 if measure.kind in UNWINDOWED else TILE_MS[measure.tile]
         entry[Me.OFFSET] = offset * 60_000
         entry[Me.TILES] = self.cells_kept[measure.name]
         entry[Me.BASE] = self.base[measure.name]

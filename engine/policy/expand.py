@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.core.layout import MONTH_DAYS
+from engine.core.layout import DAY_MS, HOUR_MS, MONTH_DAYS
 from engine.policy import document as doc
 
+TILE_MS: Final = {"hour": HOUR_MS, "day": DAY_MS, "week": 7 * DAY_MS}
 UNWINDOWED: Final = ("balance", "last_seen", "top", "round_trips")
 
 

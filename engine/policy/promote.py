@@ -15,9 +15,8 @@ from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from engine.core.layout import DAY_MS, HOUR_MS
 from engine.policy.document import Condition, Measure, Policy
-from engine.policy.expand import UNWINDOWED, expanded_measures, tiles_kept
+from engine.policy.expand import TILE_MS, UNWINDOWED, expanded_measures, tiles_kept
 
 COLUMNS_MAX: Final = 65_536
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -148,7 +147,7 @@ def _filled_since(measure: Measure, policy: Policy, same: Measure, previous: Pol
     tiles_before = tiles_kept(previous)[same.name]
     if measure.kind in UNWINDOWED or tiles_kept(policy)[measure.name] <= tiles_before:
         return same.added_at
-    width_ms = HOUR_MS if measure.tile == "hour" else DAY_MS
+    width_ms = TILE_MS[measure.tile]
     offset_ms = _utc_offset_minutes(measure, policy) * 60_000
     head = ((now - _EPOCH) // _MS + offset_ms) // width_ms
     oldest = _EPOCH + ((head - tiles_before + 1) * width_ms - offset_ms) * _MS
