@@ -96,8 +96,9 @@ def gather_down(row: Ints, newest: int, count: int, age: int, found: Ints, n: in
 def gather(row: Ints, measure: Ints, found: Ints) -> int:
     """Put what is stored of a measure into ``found``: the gap and the cell of each tile that is not empty, newest first. How many integers."""
     base, tiles = measure[Me.BASE], measure[Me.TILES]
-    if measure[Me.KIND] == MeasureKind.LAST_SEEN and row[base] == MISSING:
-        return 0
+    if measure[Me.KIND] == MeasureKind.LAST_SEEN:
+        found[0], found[1] = 0, row[base]
+        return 0 if row[base] == MISSING else 2
     head = 0 if measure[Me.WIDTH] == 0 else tile_of(row[Col.CLOCK], measure[Me.OFFSET], measure[Me.WIDTH]) % tiles
     n, before = gather_down(row, base + head, head + 1, 0, found, 0, 0)
     n, _ = gather_down(row, base + tiles - 1, tiles - head - 1, head + 1, found, n, before)
