@@ -128,10 +128,15 @@ class Trace(Output):
 
 
 class Reason(Output):
-    """Why, with the customer's wording by language; the first reason weighs most."""
+    """Why, with the customer's wording by language; the first reason weighs most.
+
+    ``about`` tells whether it speaks of ability or willingness to pay, of behaviour, history, capacity or external signals; null where the policy
+    does not say, and of rules.
+    """
 
     code: str
     feature: str | None
+    about: Literal["ability", "willingness", "behaviour", "history", "capacity", "external"] | None
     text: dict[str, str]
 
 

@@ -46,7 +46,7 @@ from engine.core.layout import (
     Verdict,
 )
 from engine.core.limits import is_forced, is_own, target_limit
-from engine.core.measures import measure_event
+from engine.core.measures import measure_event, measure_usage
 from engine.core.protection import heed_takeover, tell_mismatch, tell_withheld, warn
 from engine.core.rates import follow_rate, target_tier
 from engine.core.scoring import score_of, standing_band, step_of
@@ -410,6 +410,8 @@ def take_event(t: Ints, row: Ints, events: Ints, i: int, profiles: Ints, facts: 
         if topic == Topic.REPAYMENT:
             repay(t, row, events, i, facts)
         remember_movement(row, events, i)
+    if topic != Topic.COMMAND:
+        measure_usage(t, row, facts)
     bucket = observe_arrears(t, row, row[Col.CLOCK])
     if evaluated:
         is_correction = topic == Topic.PROFILE and profiles[profile_row, Fig.CORRECTS] == 1

@@ -5,9 +5,10 @@ from __future__ import annotations
 from engine.core.exposure import exposure_of
 from engine.core.instalments import days_past_due
 from engine.core.jit import compiled
-from engine.core.layout import AMOUNT_MAX, FIGURES_AT, MISSING, Col, Fig
+from engine.core.layout import AMOUNT_MAX, MISSING, Col, Top
 from engine.core.standing import limit_in_force
 from engine.core.tables import FEATURE, Fe, FeatureKind, Ints, Me, Ru, Se
+from engine.core.tops import largest_of
 from engine.core.windows import bits_set, day_of, window_start
 
 
@@ -60,15 +61,28 @@ def monthly_feature(row: Ints, kind: int, first: int, months: int, scale: int) -
 def windowed_feature(t: Ints, row: Ints, feature: int) -> int:
     """Value of a feature that reads what measures accumulated."""
     kind, a, b, scale = t[feature + Fe.KIND], t[feature + Fe.A], t[feature + Fe.B], t[feature + Fe.SCALE]
-    if kind == FeatureKind.TOTAL:
-        return clamped(row[a])
-    if kind == FeatureKind.BALANCE:
-        return row[a]
+    if kind == FeatureKind.TOTAL or kind == FeatureKind.BALANCE:
+        if b >= 0 and row[b] <= 0:
+            return MISSING
+        value = clamped(row[a]) if kind == FeatureKind.TOTAL else row[a]
+        per = t[feature + Fe.PER]
+        return value if per < 0 else scaled(scale, value, row[per])
     if kind == FeatureKind.DAYS_SINCE:
         return MISSING if row[a] == MISSING else day_of(t, row[Col.CLOCK]) - day_of(t, row[a])
     if kind == FeatureKind.DISTINCT:
         bits = bits_set(row[a])
         return t[t[Ru.SKETCH] + 64 - bits] if b == 1 else bits
+    if kind == FeatureKind.NEWLY_SEEN:
+        before, with_it = bits_set(row[b]), bits_set(row[a] | row[b])
+        return t[t[Ru.SKETCH] + 64 - with_it] - t[t[Ru.SKETCH] + 64 - before] if scale == 1 else with_it - before
+    if kind == FeatureKind.REACHING:
+        reached = 0
+        for listed in range(a, b):
+            reached += clamped(row[t[listed]]) >= scale
+        return reached
+    if kind == FeatureKind.CONCENTRATION:
+        share = scaled(scale, largest_of(row, a), row[a + Top.TOTAL])
+        return share if share == MISSING else min(scale, share)
     if kind == FeatureKind.ACTIVE_MONTHS or kind == FeatureKind.REGULARITY:
         return monthly_feature(row, kind, a, b, scale)
     value = scaled(scale, clamped(row[a]), clamped(row[b]))
@@ -85,9 +99,8 @@ def standing_feature(t: Ints, row: Ints, feature: int) -> int:
         return scaled(scale, exposure_of(row), limit_in_force(row))
     if kind == FeatureKind.DAYS_PAST_DUE:
         return days_past_due(t, row, row[Col.CLOCK])
-    if kind == FeatureKind.TENURE:
-        opened_on = row[FIGURES_AT + Fig.OPENED_ON]
-        return MISSING if opened_on == MISSING else day_of(t, row[Col.CLOCK]) - opened_on
+    if kind == FeatureKind.SINCE_DATE:
+        return MISSING if row[a] == MISSING else day_of(t, row[Col.CLOCK]) - row[a]
     if kind == FeatureKind.COMPLETENESS:
         known = 0
         for entry in range(a, b):

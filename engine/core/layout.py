@@ -23,6 +23,8 @@ INSTALMENTS_MAX: Final = 36
 SETTLED_KEEP_DAYS: Final = 60
 MOVEMENTS_MAX: Final = 32
 FINGERPRINTS_MAX: Final = 16
+ROUND_TRIPS_MAX: Final = 8
+TOPS_MAX: Final = 6
 
 
 class Topic(IntEnum):
@@ -100,6 +102,7 @@ class Purpose(IntEnum):
     RENT = 5
     PERSON = 6
     OTHER = 7
+    OWN = 8
 
 
 class Outcome(IntEnum):
@@ -313,6 +316,28 @@ MOVEMENTS_AT: Final = FIGURES_AT + FIGURES
 INSTALMENTS_AT: Final = MOVEMENTS_AT + 2 * MOVEMENTS_MAX
 FINGERPRINTS_AT: Final = INSTALMENTS_AT + INSTALMENT_FIELDS * INSTALMENTS_MAX
 ATTRIBUTES_AT: Final = FINGERPRINTS_AT + FINGERPRINTS_MAX
+
+
+class Leg(IntEnum):
+    """Fields of one transfer that a ``round_trips`` measure remembers; ``AT`` 0: none."""
+
+    PARTY = 0  # fingerprint of the counterparty
+    AT = 1
+    WORDS = 2  # direction + 4 x purpose
+    AMOUNT = 3
+    REST = 4  # what has not gone round
+
+
+LEG_FIELDS: Final = len(Leg)
+
+
+class Top(IntEnum):
+    """Cells of a ``top`` measure: all amounts, the half-life they are counted in, then pairs of word (low 32 bits of its fingerprint) and amount;
+    amount 0: none."""
+
+    TOTAL = 0
+    PERIOD = 1
+    FIRST = 2
 
 
 class Verdict(IntEnum):

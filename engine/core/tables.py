@@ -39,6 +39,8 @@ class Me(IntEnum):
     LOCAL_HOUR = 14  # 1 if a condition asks for it
     WINDOWS = 15  # the windows over its tiles that features read
     WINDOWS_END = 16
+    NET_OF = 17  # place of the round_trips measure whose money is left out; -1 without
+    DAYS = 18  # top: days of a half-life; round_trips: how long a transfer is remembered
 
 
 class Wi(IntEnum):
@@ -47,6 +49,15 @@ class Wi(IntEnum):
     NEWEST = 0  # how many tiles before the head its newest one lies
     TILES = 1
     CELL = 2
+
+
+class Gr(IntEnum):
+    """The measures whose head moves at the same instants: equal tiles on an equal offset. Round trips go with the days."""
+
+    WIDTH = 0
+    OFFSET = 1
+    MEASURES = 2  # where their places are listed
+    MEASURES_END = 3
 
 
 class MeasureKind(IntEnum):
@@ -58,6 +69,8 @@ class MeasureKind(IntEnum):
     DISTINCT = 3
     BALANCE = 4
     LAST_SEEN = 5
+    TOP = 6
+    ROUND_TRIPS = 7
 
 
 class Fact(IntEnum):
@@ -76,14 +89,19 @@ class Fact(IntEnum):
     MERCHANT = 10
     COUNTERPARTY = 11
     OUTCOME = 12
+    UTILISATION = 13
+    AT = 14  # the time that conditions go by
 
 
 FACTS = len(Fact)
 INSTALMENT_SOURCE = 6
+USAGE_SOURCE = 7
+SOURCES = 8
 
 
 class Co(IntEnum):
-    """A condition: a range LOW..HIGH if RANGE is 1, else bit ``fact`` of MASK (codes 0..63)."""
+    """A condition: LOW..HIGH holds the fact (RANGE 1), or the days (2) or hours (3) since what the row's cell FACT saw last; else (RANGE 0)
+    bit ``fact`` of MASK is set (codes 0..63)."""
 
     FACT = 0
     RANGE = 1
@@ -94,7 +112,7 @@ class Co(IntEnum):
 
 class FeatureKind(IntEnum):
     """Kinds of feature. ``average`` is a RATIO of scale 1, ``share_above`` a SHARE whose part is a derived measure, ``trend`` a RATIO of two
-    windows of one measure."""
+    windows of one measure, ``tenure`` a SINCE_DATE of the day the account was opened."""
 
     TOTAL = 0
     BALANCE = 1
@@ -104,23 +122,27 @@ class FeatureKind(IntEnum):
     ACTIVE_MONTHS = 5
     REGULARITY = 6
     DISTINCT = 7
-    UTILISATION = 8  # from here on: what reads the profile, the instalments or the standing
-    DAYS_PAST_DUE = 9
-    PROFILE = 10
-    COMPLETENESS = 11
-    TENURE = 12
+    NEWLY_SEEN = 8
+    REACHING = 9
+    CONCENTRATION = 10
+    UTILISATION = 11  # from here on: what reads the profile, the instalments or the standing
+    DAYS_PAST_DUE = 12
+    PROFILE = 13
+    COMPLETENESS = 14
+    SINCE_DATE = 15
 
 
 class Fe(IntEnum):
     """A feature."""
 
     KIND = 0
-    A = 1  # cell of the row: of the (first) window, balance, last seen or profile figure; place of the first listed column
-    B = 2  # second cell; of monthly kinds the number of cells from A on; end of the listed columns; 1 for an estimated distinct; -1 without
-    SCALE = 3
+    A = 1  # cell of the row: of the (first) window, balance, last seen or profile figure; place of the first listed column or cell
+    B = 2  # second cell; of monthly kinds the number of cells from A on; end of what is listed; 1 for an estimated distinct; -1 without
+    SCALE = 3  # reaching: the amount to reach; newly_seen: 1 if estimated
     PARTIAL_MEASURE = 4  # where a partial window is to be missing: a measure, -1 otherwise
     PARTIAL_SECOND = 5  # and the second one, -1 without
     PARTIAL_TILES = 6  # and how far back the feature looks
+    PER = 7  # total: cell of the figure that it is divided by, -1 without
 
 
 class El(IntEnum):
@@ -238,11 +260,15 @@ class Ru(IntEnum):
     CHARACTERISTICS_MAX = 18  # of the longest scorecard
     SKETCH = 19  # 65 estimates of an open distinct by number of clear bits
     RECONCILE_MS = 20  # MISSING: no mismatch is told
+    SOURCES = 21  # first and end place of the measures of each source, by its number
+    GROUPS = 22  # measures by their tiles
+    GROUPS_END = 23
 
 
 HEAD = len(Ru)
 MEASURE = len(Me)
 WINDOW = len(Wi)
+GROUP = len(Gr)
 CONDITION = len(Co)
 FEATURE = len(Fe)
 REQUIREMENT = len(El)

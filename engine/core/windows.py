@@ -1,4 +1,4 @@
-"""Tiles and windows: tumbling tiles of an hour or a day, read as sawtooth windows in constant time.
+"""Tiles and windows: tumbling tiles of an hour, a day or a week, read as sawtooth windows in constant time.
 
 Theory of operation. A measure cuts time into tiles of fixed width on its own UTC offset, ``tile(t) = floor((t + offset) / width)``, and
 an account keeps the measure's newest ``TILES`` tiles in a ring: tile k stands in cell ``BASE + k mod TILES``. The head is the tile of the
@@ -14,7 +14,8 @@ from __future__ import annotations
 
 from engine.core.jit import compiled
 from engine.core.layout import AMOUNT_MAX, DAY_MS, Col
-from engine.core.tables import MEASURE, WINDOW, Ints, Me, MeasureKind, Ru, Wi
+from engine.core.round_trips import forget_legs
+from engine.core.tables import GROUP, MEASURE, WINDOW, Gr, Ints, Me, MeasureKind, Ru, Wi
 
 
 @compiled
@@ -107,23 +108,24 @@ def pass_tiles(t: Ints, measure: int, row: Ints, old_head: int, new_head: int) -
         row[base + place] = 0
     if not slides:
         for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
-            if row[t[window + Wi.CELL]] != 0:
+            if row[t[window + Wi.CELL]] != 0 or t[window + Wi.NEWEST] > 0:
                 read_anew(t, measure, window, row, new_head)
 
 
 @compiled
 def advance(t: Ints, row: Ints, old_clock: int, new_clock: int) -> None:
     """Move every windowed measure's head from the tile of one clock to that of a later one."""
-    width, offset, old_head, new_head = 0, 0, 0, 0
-    for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
-        if t[measure + Me.WIDTH] == 0:
+    for group in range(t[Ru.GROUPS], t[Ru.GROUPS_END], GROUP):
+        width, offset = t[group + Gr.WIDTH], t[group + Gr.OFFSET]
+        old_head, new_head = tile_of(old_clock, offset, width), tile_of(new_clock, offset, width)
+        if new_head <= old_head:
             continue
-        # Division is dear and neighbours mostly share width and offset.
-        if t[measure + Me.WIDTH] != width or t[measure + Me.OFFSET] != offset:
-            width, offset = t[measure + Me.WIDTH], t[measure + Me.OFFSET]
-            old_head, new_head = tile_of(old_clock, offset, width), tile_of(new_clock, offset, width)
-        if new_head > old_head:
-            pass_tiles(t, measure, row, old_head, new_head)
+        for listed in range(t[group + Gr.MEASURES], t[group + Gr.MEASURES_END]):
+            measure = t[listed]
+            if t[measure + Me.KIND] == MeasureKind.ROUND_TRIPS:
+                forget_legs(t, measure, row, new_clock)
+            else:
+                pass_tiles(t, measure, row, old_head, new_head)
 
 
 @compiled
@@ -166,11 +168,11 @@ def join_tile(t: Ints, measure: int, row: Ints, at_ms: int, clock: int, value: i
 
 @compiled
 def bits_set(mask: int) -> int:
-    """Number of bits set in a 64-bit mask."""
-    bits = 0
-    for i in range(64):
-        bits += (mask >> i) & 1
-    return bits
+    """Number of bits set in a 64-bit mask: added up in pairs, fours and bytes, all at once."""
+    pairs = mask - ((mask >> 1) & 0x5555555555555555)
+    fours = (pairs & 0x3333333333333333) + ((pairs >> 2) & 0x3333333333333333)
+    octets = (fours + (fours >> 4)) & 0x0F0F0F0F0F0F0F0F
+    return ((octets * 0x0101010101010101) >> 56) & 0xFF
 
 
 @compiled

@@ -7,6 +7,7 @@ numbers, instants milliseconds. ``CompiledPolicy`` also keeps what turns the num
 from __future__ import annotations
 
 import math
+from bisect import bisect_left
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from datetime import datetime
@@ -22,12 +23,16 @@ from engine.core.layout import (
     DAY_MS,
     FIGURES_AT,
     HOUR_MS,
+    LEG_FIELDS,
     MISSING,
+    ROUND_TRIPS_MAX,
+    TOPS_MAX,
     VALUES_AT,
     Ev,
     Fig,
     Guard,
     Segment,
+    Top,
     Topic,
 )
 from engine.core.tables import (
@@ -38,6 +43,8 @@ from engine.core.tables import (
     MEASURE,
     REQUIREMENT,
     SEGMENT,
+    SOURCES,
+    USAGE_SOURCE,
     Co,
     DecodeRules,
     El,
@@ -52,14 +59,24 @@ from engine.core.tables import (
     Se,
 )
 from engine.policy import document as doc
-from engine.policy.expand import expanded_measures, measures_read, tiles_kept, tiles_read, windows_read
+from engine.policy.expand import TILE_MS, UNWINDOWED, expanded_measures, measures_read, tiles_kept, tiles_read, windows_read
 from engine.policy.fields import contract_words
 from engine.policy.promote import policy_hash
 
 LOWEST: Final = -(2**62)
 HORIZON_DAYS_MIN: Final = 30
 
-KINDS: Final = {"average": FeatureKind.RATIO, "trend": FeatureKind.RATIO, "share_above": FeatureKind.SHARE}
+KINDS: Final = {
+    "average": FeatureKind.RATIO,
+    "trend": FeatureKind.RATIO,
+    "share_above": FeatureKind.SHARE,
+    "tenure": FeatureKind.SINCE_DATE,
+}
+CELLS: Final = {
+    "top": Top.FIRST + 2 * TOPS_MAX,
+    "round_trips": LEG_FIELDS * ROUND_TRIPS_MAX,
+}  # of the kinds that have several without tiles
+SINCE: Final = {"days_since": 2, "hours_since": 3}
 FREE_WORDS: Final = ("category", "channel", "product", "merchant_id", "counterparty_id")
 WORD_FACTS: Final = {
     "category": Fact.CATEGORY,
@@ -79,12 +96,18 @@ HASH_COLUMNS: Final = {
     "merchant_id": Ev.MERCHANT_HASH,
     "counterparty_id": Ev.COUNTERPARTY_HASH,
 }
-NUMBER_FACTS: Final = {"amount_minor": Fact.AMOUNT, "amount_due_minor": Fact.AMOUNT_DUE, "days_late": Fact.DAYS_LATE}
-SOURCES: Final = {
+NUMBER_FACTS: Final = {
+    "amount_minor": Fact.AMOUNT,
+    "amount_due_minor": Fact.AMOUNT_DUE,
+    "days_late": Fact.DAYS_LATE,
+    "utilisation_percent": Fact.UTILISATION,
+}
+SOURCE_NUMBERS: Final = {
     "repayment": int(Topic.REPAYMENT),
     "purchase": int(Topic.PURCHASE),
     "transfer": int(Topic.TRANSFER),
     "instalment": INSTALMENT_SOURCE,
+    "usage": USAGE_SOURCE,
 }
 FIGURE_COLUMNS: Final = {
     "status": Fig.STATUS,
@@ -187,6 +210,8 @@ class _Compiler:
         self.words = self._vocabulary()
         self.program: list[int] = [0] * HEAD
         self.measure_place: dict[str, int] = {}
+        self.cells_kept = self._cells_kept()
+        self.base: dict[str, int] = {}
         self.window_cell: dict[tuple[str, int, int], int] = {}
 
     def compile(self) -> CompiledPolicy:
@@ -229,6 +254,8 @@ class _Compiler:
                     yield feature.per
             elif isinstance(feature, doc.Completeness):
                 yield from feature.figures
+            elif isinstance(feature, doc.Total) and feature.per is not None:
+                yield feature.per
         for segment in self.policy.segments:
             for test in tests_of(segment):
                 if test.figure is not None:
@@ -278,37 +305,67 @@ class _Compiler:
     # Measures and their conditions
 
     def _measures(self) -> RowLayout:
-        tiles = tiles_kept(self.policy)
         base = ATTRIBUTES_AT + len(self.attributes)
-        entries = []
-        for position, measure in enumerate(self.measures):
-            entry = self._measure(measure, position, tiles[measure.name], base)
-            base += entry[Me.TILES]
-            entries.append(entry)
-        self._table(Ru.MEASURES, Ru.MEASURES_END, entries)
-        self.measure_place = {m.name: self.program[Ru.MEASURES] + i * MEASURE for i, m in enumerate(self.measures)}
+        for measure in self.measures:
+            self.base[measure.name] = base
+            base += self.cells_kept[measure.name]
+        entries = [self._measure(measure, position) for position, measure in enumerate(self.measures)]
+        # By source, so that an event meets only the measures that watch it; what was seen last comes last.
+        order = sorted(range(len(entries)), key=lambda i: (entries[i][Me.SOURCE], entries[i][Me.KIND] == MeasureKind.LAST_SEEN))
+        self._table(Ru.MEASURES, Ru.MEASURES_END, [entries[i] for i in order])
+        self.measure_place = {self.measures[i].name: self.program[Ru.MEASURES] + at * MEASURE for at, i in enumerate(order)}
+        self._groups([(entry, self.measure_place[measure.name]) for entry, measure in zip(entries, self.measures, strict=True)])
+        self.program[Ru.SOURCES] = self._place(self._source_bounds([entries[i][Me.SOURCE] for i in order]))
+        for measure in self.measures:
+            if measure.net_of is not None:
+                self.program[self.measure_place[measure.name] + Me.NET_OF] = self.measure_place[measure.net_of]
         return RowLayout(self.attributes, np.array(entries, np.int64), base)
 
-    def _measure(self, measure: doc.Measure, position: int, tiles: int, base: int) -> list[int]:
-        unwindowed = measure.kind in ("balance", "last_seen")
+    def _groups(self, measures: Iterable[tuple[list[int], int]]) -> None:
+        """Place the groups of measures with equal tiles, each given as its entry and its place."""
+        places: dict[tuple[int, int], list[int]] = {}
+        for entry, place in measures:
+            width = DAY_MS if entry[Me.KIND] == MeasureKind.ROUND_TRIPS else entry[Me.WIDTH]
+            if width > 0:
+                places.setdefault((width, entry[Me.OFFSET]), []).append(place)
+        lists = [(width, offset, self._place(listed), len(listed)) for (width, offset), listed in places.items()]
+        groups = [(width, offset, first, first + count) for width, offset, first, count in lists]
+        self._table(Ru.GROUPS, Ru.GROUPS_END, groups)
+
+    def _source_bounds(self, sources: list[int]) -> Iterable[int]:
+        """First and end place of the measures of each source; ``sources`` are those of all measures, in their order."""
+        for source in range(SOURCES):
+            first = self.program[Ru.MEASURES] + bisect_left(sources, source) * MEASURE
+            yield from (first, first + sources.count(source) * MEASURE)
+
+    def _cells_kept(self) -> dict[str, int]:
+        """How many cells each measure has in a row, by name."""
+        tiles = tiles_kept(self.policy)
+        return {m.name: CELLS.get(m.kind, 1) if m.kind in UNWINDOWED else tiles[m.name] for m in self.measures}
+
+    def _measure(self, measure: doc.Measure, position: int) -> list[int]:
         offset = self.policy.utc_offset_minutes if measure.utc_offset_minutes is None else measure.utc_offset_minutes
         entry = [0] * MEASURE
-        entry[Me.SOURCE] = SOURCES[measure.event]
+        entry[Me.SOURCE] = SOURCE_NUMBERS[measure.event]
         entry[Me.KIND] = MeasureKind[measure.kind.upper()]
         entry[Me.VALUE], entry[Me.CLOSED_SET] = self._value(measure)
         entry[Me.WHERE], entry[Me.WHERE_END] = self._conditions(measure.where)
         entry[Me.MINUS], entry[Me.MINUS_END] = self._conditions(measure.minus)
-        entry[Me.WIDTH] = 0 if unwindowed else (HOUR_MS if measure.tile == "hour" else DAY_MS)
+        entry[Me.WIDTH] = 0 if measure.kind in UNWINDOWED else TILE_MS[measure.tile]
         entry[Me.OFFSET] = offset * 60_000
-        entry[Me.TILES] = 1 if unwindowed else tiles
-        entry[Me.BASE] = base
+        entry[Me.TILES] = self.cells_kept[measure.name]
+        entry[Me.BASE] = self.base[measure.name]
         entry[Me.ADDED_AT] = MISSING if measure.added_at is None else _epoch_ms(measure.added_at)
         entry[Me.COLUMN] = position if measure.column is None else measure.column
+        entry[Me.NET_OF] = -1
+        entry[Me.DAYS] = measure.half_life_days or measure.within_days or 0
         entry[Me.LOCAL_HOUR] = any(c.field == "local_hour" for c in (*measure.where, *measure.minus))
         return entry
 
     def _value(self, measure: doc.Measure) -> tuple[int, int]:
         """``Me.VALUE`` and ``Me.CLOSED_SET``."""
+        if measure.kind == "top":
+            return HASH_COLUMNS[cast(str, measure.of)], -1
         if measure.kind != "distinct":
             return (NUMBER_FACTS[measure.of or "amount_minor"] if measure.kind in ("sum", "max", "balance") else 0), -1
         field = cast(str, measure.of)
@@ -339,8 +396,9 @@ class _Compiler:
             listed = mask_of(self._code(condition.field, word) for word in condition.is_in or condition.not_in or ())
             entry[Co.MASK] = listed if condition.is_in is not None else ~listed
         else:
-            entry[Co.FACT] = NUMBER_FACTS[condition.field]
-            entry[Co.RANGE] = 1
+            since = SINCE.get(condition.field)
+            entry[Co.FACT] = NUMBER_FACTS[condition.field] if since is None else self.base[cast(str, condition.of)]
+            entry[Co.RANGE] = since or 1
             entry[Co.LOW] = -AMOUNT_MAX if condition.at_least is None else condition.at_least
             entry[Co.HIGH] = AMOUNT_MAX if condition.at_most is None else condition.at_most
         return entry
@@ -367,9 +425,11 @@ class _Compiler:
         entry = [0] * FEATURE
         entry[Fe.KIND] = KINDS.get(feature.kind) or FeatureKind[feature.kind.upper()]
         entry[Fe.SCALE] = getattr(feature, "scale", 1)
-        entry[Fe.B] = -1
+        entry[Fe.B] = entry[Fe.PER] = -1
         measures = [self.measure_place[name] for name in measures_read(feature)]
         partial = measures if getattr(feature, "when_partial", "as_is") == "missing" and tiles_read(feature) > 0 else []
+        if isinstance(feature, doc.Reaching) and partial:  # all have the same tiles: the one that came last decides
+            partial = [max(partial, key=lambda place: self.program[place + Me.ADDED_AT])]
         entry[Fe.PARTIAL_MEASURE], entry[Fe.PARTIAL_SECOND] = (*partial, -1, -1)[:2]
         entry[Fe.PARTIAL_TILES] = tiles_read(feature)
         cells = [self.window_cell[window] for window in windows_read(feature)]
@@ -378,15 +438,31 @@ class _Compiler:
                 entry[Fe.A], entry[Fe.B] = cells[0], len(cells)
             case doc.Distinct():
                 entry[Fe.A], entry[Fe.B] = cells[0], self.by_name[feature.measure].closed_set is None
+            case doc.NewlySeen():
+                entry[Fe.A], entry[Fe.B] = cells
+                entry[Fe.SCALE] = self.by_name[feature.measure].closed_set is None
+            case doc.Reaching():
+                entry[Fe.A] = self._place(cells)
+                entry[Fe.B] = len(self.program)
+                entry[Fe.SCALE] = feature.at_least
+            case doc.Concentration():
+                entry[Fe.A] = self.base[feature.measure]
+            case doc.Tenure():
+                entry[Fe.A] = self._column("opened_on")
             case doc.ProfileValue():
                 entry[Fe.A] = self._column(feature.figure)
                 entry[Fe.B] = -1 if feature.per is None else self._column(feature.per)
             case doc.Completeness():
                 entry[Fe.A] = self._place(self._column(figure) for figure in feature.figures)
                 entry[Fe.B] = len(self.program)
-            case doc.DaysSince() | doc.Total() if not cells:
-                entry[Fe.A] = self.program[measures[0] + Me.BASE]
-                entry[Fe.KIND] = FeatureKind.DAYS_SINCE if isinstance(feature, doc.DaysSince) else FeatureKind.BALANCE
+            case doc.DaysSince():
+                seen = feature.measure is not None
+                entry[Fe.KIND] = FeatureKind.DAYS_SINCE if seen else FeatureKind.SINCE_DATE
+                entry[Fe.A] = self.base[cast(str, feature.measure)] if seen else self._column(cast(str, feature.figure))
+            case doc.Total():
+                entry[Fe.A], entry[Fe.B] = (*cells, -1)[:2] if cells else (self.base[feature.measure], -1)
+                entry[Fe.KIND] = FeatureKind.TOTAL if cells else FeatureKind.BALANCE
+                entry[Fe.PER] = -1 if feature.per is None else self._column(feature.per)
             case _ if cells:
                 entry[Fe.A], entry[Fe.B] = (*cells, -1)[:2]
         return entry

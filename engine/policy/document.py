@@ -25,11 +25,13 @@ Points = Annotated[int, Field(ge=-POINTS_MAX, le=POINTS_MAX)]
 Days = Annotated[int, Field(ge=0, le=3660)]
 UtcOffsetMinutes = Annotated[int, Field(ge=-14 * 60, le=14 * 60)]
 
-SourceEvent = Literal["repayment", "purchase", "transfer", "instalment"]
-NumberField = Literal["amount_minor", "amount_due_minor", "days_late"]
+SourceEvent = Literal["repayment", "purchase", "transfer", "instalment", "usage"]
+NumberField = Literal["amount_minor", "amount_due_minor", "days_late", "utilisation_percent"]
 WordField = Literal["category", "channel", "product", "funded_by", "direction", "purpose", "merchant_id", "counterparty_id", "outcome"]
 MeasuredField = Literal[NumberField, WordField]
-ConditionField = Literal[NumberField, WordField, "local_hour"]
+SinceField = Literal["days_since", "hours_since"]
+ConditionField = Literal[NumberField, WordField, "local_hour", SinceField]
+About = Literal["ability", "willingness", "behaviour", "history", "capacity", "external"]
 ProfileFigure = Literal[
     "status",
     "employment",
@@ -73,10 +75,12 @@ class Condition(PolicyModel):
     """One condition of a measure's filter; exactly one kind of test on one field of the event.
 
     ``in``/``not_in`` test a word field, ``at_least``/``at_most`` a number field, ``from``/``to`` the local hour (from inclusive, to exclusive,
-    wrapping over midnight).
+    wrapping over midnight). ``days_since`` and ``hours_since`` are numbers too: the time from what the ``last_seen`` measure ``of`` saw
+    before this event.
     """
 
     field: ConditionField
+    of: Name | None = None
     is_in: tuple[Word, ...] | None = Field(None, alias="in", min_length=1, max_length=63)
     not_in: tuple[Word, ...] | None = Field(None, min_length=1, max_length=63)
     at_least: int | None = Field(None, ge=-AMOUNT_MAX, le=AMOUNT_MAX)
@@ -86,21 +90,26 @@ class Condition(PolicyModel):
 
 
 class Measure(PolicyModel):
-    """What is accumulated of one kind of event: ``count``, ``sum``, ``max``, ``distinct`` in tiles; ``balance``, ``last_seen`` for ever.
+    """What is accumulated of one kind of event: ``count``, ``sum``, ``max``, ``distinct`` in tiles; ``balance``, ``last_seen``, ``top`` for ever.
 
     ``of`` is the number summed or maximised, or the word whose distinct values are counted. ``closed_set`` lists the words of a distinct
     measure (at most 63; others are not counted); without it a 64-bit sketch counts approximately. Where all of ``minus`` holds a sum or
-    a balance goes down instead of up. ``column`` and ``added_at`` (RFC 3339) are assigned by ``policy promote``.
+    a balance goes down instead of up. ``top`` keeps the words of ``of`` with the largest amounts, which halve every ``half_life_days``.
+    ``round_trips`` remembers the transfers of the last ``within_days`` days; a measure that is ``net_of`` it leaves out what went round between
+    the account and one counterparty. ``column`` and ``added_at`` (RFC 3339) are assigned by ``policy promote``.
     """
 
     name: Name
     event: SourceEvent
-    kind: Literal["count", "sum", "max", "distinct", "balance", "last_seen"]
+    kind: Literal["count", "sum", "max", "distinct", "balance", "last_seen", "top", "round_trips"]
     of: MeasuredField | None = None
     where: tuple[Condition, ...] = Field((), max_length=8)
     minus: tuple[Condition, ...] = Field((), max_length=8)
     closed_set: tuple[Word, ...] | None = Field(None, min_length=1, max_length=63)
-    tile: Literal["day", "hour"] = "day"
+    net_of: Name | None = None
+    half_life_days: int | None = Field(None, ge=1, le=365)
+    within_days: int | None = Field(None, ge=1, le=30)
+    tile: Literal["day", "hour", "week"] = "day"
     utc_offset_minutes: UtcOffsetMinutes | None = None
     column: int | None = Field(None, ge=0, le=65535)
     added_at: str | None = None
@@ -117,10 +126,11 @@ class FeatureAdvice(PolicyModel):
 
 
 class _Feature(PolicyModel):
-    """What every feature has: a name, ``text`` for people, what a customer is told of it where it added points or lost them, and
-    ``advice`` where the customer can do something about it."""
+    """What every feature has: a name, what it is ``about``, ``text`` for people, what a customer is told of it where it added points or lost
+    them, and ``advice`` where the customer can do something about it."""
 
     name: Name
+    about: About | None = None
     text: Text = Field(default_factory=dict)
     favourable_text: Text = Field(default_factory=dict)
     adverse_text: Text = Field(default_factory=dict)
@@ -130,6 +140,7 @@ class _Feature(PolicyModel):
 class _Windowed(_Feature):
     window_days: int | None = Field(None, ge=1, le=730)
     window_hours: int | None = Field(None, ge=1, le=48)
+    window_weeks: int | None = Field(None, ge=1, le=104)
     when_partial: Literal["as_is", "missing"] = "as_is"
 
 
@@ -142,10 +153,17 @@ Scale = Literal[1, 100, 1000]
 
 
 class Total(_Windowed):
-    """The window's count or sum (never below 0), its maximum, or a balance (no window)."""
+    """The window's count or sum (never below 0), its maximum, or a balance (no window).
+
+    ``given`` names a count or sum: missing where its total of the same window is not positive. ``per`` makes it ``scale`` x total ÷ that figure
+    of the profile (missing when it is not positive).
+    """
 
     kind: Literal["total"]
     measure: Name
+    given: Name | None = None
+    per: Figure | None = None
+    scale: Scale = 1
 
 
 class Average(_Windowed):
@@ -184,10 +202,11 @@ class ShareAbove(_Windowed):
 
 
 class DaysSince(_Feature):
-    """Policy days since a ``last_seen`` measure; missing when never seen."""
+    """Policy days since a ``last_seen`` measure, or since a date ``figure`` of the profile (exactly one); missing when never seen or unknown."""
 
     kind: Literal["days_since"]
-    measure: Name
+    measure: Name | None = None
+    figure: Figure | None = None
 
 
 class Trend(_Windowed):
@@ -218,6 +237,32 @@ class Distinct(_Windowed):
 
     kind: Literal["distinct"]
     measure: Name
+
+
+class NewlySeen(_Windowed):
+    """Distinct words of the window that the ``before_`` days, hours or weeks before it did not have (estimated for an open set)."""
+
+    kind: Literal["newly_seen"]
+    measure: Name
+    before_days: int | None = Field(None, ge=1, le=730)
+    before_hours: int | None = Field(None, ge=1, le=720)
+    before_weeks: int | None = Field(None, ge=1, le=104)
+
+
+class Reaching(_Windowed):
+    """How many of the listed counts or sums have a window total of at least ``at_least``: scenes that count from an amount on."""
+
+    kind: Literal["reaching"]
+    measures: tuple[Name, ...] = Field(min_length=1, max_length=16)
+    at_least: int = Field(ge=1, le=AMOUNT_MAX)
+
+
+class Concentration(_Feature):
+    """``scale`` x the largest word's amount ÷ all amounts of a ``top`` measure; missing when there are none."""
+
+    kind: Literal["concentration"]
+    measure: Name
+    scale: Scale = 100
 
 
 class Utilisation(_Feature):
@@ -266,6 +311,9 @@ Feature = Annotated[
     | ActiveMonths
     | Regularity
     | Distinct
+    | NewlySeen
+    | Reaching
+    | Concentration
     | Utilisation
     | DaysPastDue
     | ProfileValue

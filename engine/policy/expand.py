@@ -8,10 +8,11 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.core.layout import MONTH_DAYS
+from engine.core.layout import DAY_MS, HOUR_MS, MONTH_DAYS
 from engine.policy import document as doc
 
-UNWINDOWED: Final = ("balance", "last_seen")
+TILE_MS: Final = {"hour": HOUR_MS, "day": DAY_MS, "week": 7 * DAY_MS}
+UNWINDOWED: Final = ("balance", "last_seen", "top", "round_trips")
 
 
 def derived_name(feature: doc.ShareAbove) -> str:
@@ -46,19 +47,38 @@ def measures_read(feature: doc.Feature) -> tuple[str, ...]:
             return (feature.part, feature.whole)
         case doc.ShareAbove():
             return (derived_name(feature), feature.measure)
-        case doc.Total() | doc.DaysSince() | doc.Trend() | doc.ActiveMonths() | doc.Regularity() | doc.Distinct():
+        case doc.Total():
+            return (feature.measure,) if feature.given is None else (feature.measure, feature.given)
+        case doc.DaysSince():
+            return () if feature.measure is None else (feature.measure,)
+        case doc.Trend() | doc.ActiveMonths() | doc.Regularity() | doc.Distinct() | doc.NewlySeen() | doc.Concentration():
             return (feature.measure,)
+        case doc.Reaching():
+            return feature.measures
         case _:
             return ()
+
+
+def measures_needed(measure: doc.Measure) -> tuple[str, ...]:
+    """Names of the measures that another one looks at: what its conditions measure time from, and what it is net of."""
+    since = [condition.of for condition in (*measure.where, *measure.minus) if condition.of is not None]
+    return tuple(dict.fromkeys(since if measure.net_of is None else [*since, measure.net_of]))
+
+
+def tiles_given(feature: doc.Feature, span: str) -> int:
+    """How many tiles a feature's ``window`` or ``before`` has, whatever their unit; 0 without one."""
+    return next((tiles for unit in ("days", "hours", "weeks") if (tiles := getattr(feature, f"{span}_{unit}", None)) is not None), 0)
 
 
 def windows_read(feature: doc.Feature) -> tuple[tuple[str, int, int], ...]:
     """The windows a feature reads as (measure, tiles before the head, tiles): the part, sum, numerator or newest window first."""
     if isinstance(feature, doc.ActiveMonths | doc.Regularity):
         return tuple((feature.measure, MONTH_DAYS * month, MONTH_DAYS) for month in range(feature.window_months))
-    tiles: int = getattr(feature, "window_days", None) or getattr(feature, "window_hours", None) or 0
+    tiles = tiles_given(feature, "window")
     if tiles == 0:
         return ()
+    if isinstance(feature, doc.NewlySeen):
+        return ((feature.measure, 0, tiles), (feature.measure, tiles, tiles_given(feature, "before")))
     if isinstance(feature, doc.Trend):
         return ((feature.measure, 0, tiles), (feature.measure, tiles, tiles))
     return tuple((name, 0, tiles) for name in measures_read(feature))

@@ -30,11 +30,12 @@ class FeaturePoints(NamedTuple):
 
 
 class Reason(NamedTuple):
-    """Why: a stable code, the feature it speaks of if any, and the customer's wording by language."""
+    """Why: a stable code, the feature it speaks of if any, what that is about, and the customer's wording by language."""
 
     code: str
     feature: str | None
     text: dict[str, str]
+    about: str | None
 
 
 class Explanation(NamedTuple):
@@ -240,15 +241,15 @@ class Explainer:
                 ending, text = "low", feature.adverse_text
             else:
                 ending, text = "good", feature.favourable_text
-            reasons.append(Reason(f"{row.feature}_{ending}", row.feature, dict(sorted(text.items()))))
+            reasons.append(Reason(f"{row.feature}_{ending}", row.feature, dict(sorted(text.items())), feature.about))
         return reasons
 
 
 def test_reason(test: doc.Test) -> Reason:
     """The reason that a requirement, warning or signal of the policy gives, in the policy's words."""
-    return Reason(test.code, test.feature, dict(sorted(test.text.items())))
+    return Reason(test.code, test.feature, dict(sorted(test.text.items())), None)
 
 
 def rule_reason(code: str) -> Reason:
     """The reason that a rule, not the score, gives."""
-    return Reason(code, None, dict(sorted(RULE_TEXTS[code].items())))
+    return Reason(code, None, dict(sorted(RULE_TEXTS[code].items())), None)

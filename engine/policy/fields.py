@@ -6,10 +6,11 @@ from enum import IntEnum
 from typing import Final, Literal, get_args
 
 from engine.core.layout import Direction, Employment, Funding, IncomeProof, Outcome, Purpose, Status
-from engine.policy.document import NumberField, ProfileFigure, WordField
+from engine.policy.document import NumberField, ProfileFigure, SinceField, WordField
 
 NUMBER_FIELDS: Final[tuple[str, ...]] = get_args(NumberField)
 WORD_FIELDS: Final[tuple[str, ...]] = get_args(WordField)
+SINCE_FIELDS: Final[tuple[str, ...]] = get_args(SinceField)
 FIGURES: Final[tuple[str, ...]] = get_args(ProfileFigure)
 ATTRIBUTE_PREFIX: Final = "attributes."
 
@@ -18,6 +19,7 @@ EVENT_FIELDS: Final[dict[str, tuple[str, ...]]] = {
     "purchase": ("amount_minor", "category", "channel", "product", "funded_by", "merchant_id"),
     "transfer": ("amount_minor", "product", "direction", "purpose", "counterparty_id"),
     "instalment": ("amount_minor", "amount_due_minor", "days_late", "outcome"),
+    "usage": ("amount_minor", "utilisation_percent"),
 }
 
 WORD_FIGURES: Final = ("status", "employment", "income_proof", "jurisdiction")

@@ -15,9 +15,8 @@ from collections.abc import Hashable
 from datetime import UTC, datetime, timedelta
 from typing import Final
 
-from engine.core.layout import DAY_MS, HOUR_MS
 from engine.policy.document import Condition, Measure, Policy
-from engine.policy.expand import UNWINDOWED, expanded_measures, tiles_kept
+from engine.policy.expand import TILE_MS, UNWINDOWED, expanded_measures, tiles_kept
 
 COLUMNS_MAX: Final = 65_536
 _EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -77,18 +76,31 @@ def meaning(measure: Measure, policy: Policy) -> Hashable:
         measure.event,
         measure.kind,
         of,
-        _conjunction(measure.where),
-        _conjunction(measure.minus),
+        _conjunction(measure.where, policy),
+        _conjunction(measure.minus, policy),
         measure.closed_set,
         measure.tile,
         _utc_offset_minutes(measure, policy),
+        measure.half_life_days,
+        measure.within_days,
+        _meaning_of(measure.net_of, policy, ("round_trips",)),
     )
 
 
-def _conjunction(conditions: tuple[Condition, ...]) -> frozenset[Hashable]:
+def _meaning_of(name: str | None, policy: Policy, kinds: tuple[str, ...]) -> Hashable:
+    """What a measure named by another one accumulates, whatever its name; the name itself where it is not of these kinds, which is a mistake."""
+    named = next((measure for measure in policy.measures if measure.name == name and measure.kind in kinds), None)
+    if named is None:
+        return name
+    plain = named.model_copy(update={"net_of": None, "where": tuple(c.model_copy(update={"of": None}) for c in named.where)})
+    return meaning(plain, policy)
+
+
+def _conjunction(conditions: tuple[Condition, ...], policy: Policy) -> frozenset[Hashable]:
     return frozenset(
         (
             condition.field,
+            _meaning_of(condition.of, policy, ("last_seen",)),
             None if condition.is_in is None else frozenset(condition.is_in),
             None if condition.not_in is None else frozenset(condition.not_in),
             condition.at_least,
@@ -135,7 +147,7 @@ def _filled_since(measure: Measure, policy: Policy, same: Measure, previous: Pol
     tiles_before = tiles_kept(previous)[same.name]
     if measure.kind in UNWINDOWED or tiles_kept(policy)[measure.name] <= tiles_before:
         return same.added_at
-    width_ms = HOUR_MS if measure.tile == "hour" else DAY_MS
+    width_ms = TILE_MS[measure.tile]
     offset_ms = _utc_offset_minutes(measure, policy) * 60_000
     head = ((now - _EPOCH) // _MS + offset_ms) // width_ms
     oldest = _EPOCH + ((head - tiles_before + 1) * width_ms - offset_ms) * _MS

@@ -145,7 +145,6 @@ def _names(unit: object) -> Iterator[str]:
 
 
 def _words(value: object) -> Iterator[str]:
-    """The texts that stand in a value or directly in a mapping."""
+    """The texts that stand in a value, directly in a mapping, or in a list there."""
     for item in value.values() if isinstance(value, dict) else [value]:
-        if isinstance(item, str):
-            yield item
+        yield from (word for word in (item if isinstance(item, list) else [item]) if isinstance(word, str))

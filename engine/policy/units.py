@@ -36,6 +36,8 @@ _PLACES: Final = {
 def unit_of(feature: doc.Feature, policy: doc.Policy) -> Unit:
     """The unit of a feature's values."""
     match feature:
+        case doc.Total() if feature.per is not None:
+            return _SCALES[feature.scale]
         case doc.Total():
             return _unit_of_measure(feature.measure, policy)
         case doc.Average():
@@ -46,7 +48,7 @@ def unit_of(feature: doc.Feature, policy: doc.Policy) -> Unit:
             return "months"
         case doc.Completeness():
             return "percent"
-        case doc.Distinct():
+        case doc.Distinct() | doc.NewlySeen() | doc.Reaching():
             return "number"
         case doc.ProfileValue() if feature.per is None:
             return _unit_of_figure(feature.figure)

@@ -20,17 +20,20 @@ _COUNTED: Final = ("count", "sum")
 
 # For each kind of feature: the keys that name a measure, and the kinds of measure that may stand there.
 _READS: Final[dict[str, dict[str, tuple[str, ...]]]] = {
-    "total": {"measure": ("count", "sum", "max", "balance")},
+    "total": {"measure": ("count", "sum", "max", "balance"), "given": _COUNTED},
     "average": {"sum": ("sum",), "count": ("count",)},
     "ratio": {"numerator": ("count", "sum", "max"), "denominator": ("count", "sum", "max")},
     "share": {"part": ("count", "sum", "max"), "whole": _COUNTED},
     "share_above": {"measure": _COUNTED},
     "days_since": {"measure": ("last_seen",)},
-    "trend": {"measure": _COUNTED},
+    "trend": {"measure": (*_COUNTED, "max")},
     "active_months": {"measure": _COUNTED},
     "regularity": {"measure": _COUNTED},
     "distinct": {"measure": ("distinct",)},
+    "newly_seen": {"measure": ("distinct",)},
+    "concentration": {"measure": ("top",)},
 }
+
 
 Measures = Mapping[str, doc.Measure]
 
@@ -41,9 +44,14 @@ def feature_problems(policy: doc.Policy) -> Iterator[Problem]:
     measures = {measure.name: measure for measure in policy.measures}
     for i, feature in enumerate(policy.features):
         path: Path = ("features", i)
-        read = {key: measures.get(getattr(feature, key)) for key in _READS.get(feature.kind, {})}
+        keys = [key for key in _READS.get(feature.kind, {}) if getattr(feature, key) is not None]
+        read = {key: measures.get(getattr(feature, key)) for key in keys}
         yield from _reference_problems(feature, measures, path)
         sound = {key: m for key, m in read.items() if m is not None and m.kind in _READS[feature.kind][key]}
+        if isinstance(feature, doc.Reaching):
+            yield from _reaching_problems(policy, feature, measures, path)
+        if isinstance(feature, doc.DaysSince):
+            yield from _days_since_problems(feature, path)
         if read and len(sound) == len(read):
             yield from _window_problems(feature, sound, path)
             yield from _pair_problems(policy, feature, sound, path)
@@ -51,6 +59,8 @@ def feature_problems(policy: doc.Policy) -> Iterator[Problem]:
             yield from _derived_problems(policy, feature, measures, path)
         if isinstance(feature, doc.ProfileValue):
             yield from _profile_problems(feature, path)
+        if isinstance(feature, doc.Total):
+            yield from _per_problems(feature, path)
         if isinstance(feature, doc.Completeness):
             yield from _completeness_problems(feature, path)
     count = len(expanded_measures(policy))
@@ -60,7 +70,9 @@ def feature_problems(policy: doc.Policy) -> Iterator[Problem]:
 
 def _reference_problems(feature: doc.Feature, measures: Measures, path: Path) -> Iterator[Problem]:
     for key, kinds in _READS.get(feature.kind, {}).items():
-        name: str = getattr(feature, key)
+        name: str | None = getattr(feature, key)
+        if name is None:
+            continue
         measure = measures.get(name)
         if measure is None:
             yield Problem((*path, key), f"there is no measure {name!r}", did_you_mean(name, measures))
@@ -80,26 +92,43 @@ def _window_problems(feature: doc.Feature, read: Measures, path: Path) -> Iterat
             if measure.tile != "day":
                 yield Problem((*path, key), f"months are made of days, and {measure.name!r} is kept by the hour", "give it tile: day")
         return
-    days, hours = getattr(feature, "window_days", None), getattr(feature, "window_hours", None)
-    given = [key for key, value in (("window_days", days), ("window_hours", hours)) if value is not None]
     if any(measure.kind == "balance" for measure in read.values()):
-        for key in given:
+        for key in _spans(feature, "window"):
             yield Problem((*path, key), "a balance stands as it is and has no window", "leave it out, or use a sum")
+        if "given" in read:
+            yield Problem(
+                (*path, "given"), "a balance stands as it is and is not asked for what a window has", "leave it out, or use a sum"
+            )
         return
-    if isinstance(feature, doc.DaysSince):
+    if isinstance(feature, doc.DaysSince | doc.Concentration):
         return
-    if len(given) == 2:
-        yield Problem((*path, "window_hours"), "a feature has window_days or window_hours, not both")
+    for span in ("window", "before") if isinstance(feature, doc.NewlySeen) else ("window",):
+        yield from _span_problems(feature, span, read, path)
+
+
+def _spans(feature: doc.Feature, span: str) -> list[str]:
+    """The keys by which a feature says how long its ``window`` or ``before`` is."""
+    return [key for key in (f"{span}_days", f"{span}_hours", f"{span}_weeks") if getattr(feature, key, None) is not None]
+
+
+def _span_problems(feature: doc.Feature, span: str, read: Measures, path: Path) -> Iterator[Problem]:
+    """One length, in the unit of the measures' tiles."""
+    given = _spans(feature, span)
+    if len(given) > 1:
+        both = "both" if len(given) == 2 else "all three"
+        yield Problem((*path, given[1]), f"a feature has {listed(given)}, not {both}")
         return
     first = next(iter(read.values()))
-    wanted = "window_hours" if first.tile == "hour" else "window_days"
+    wanted = f"{span}_{first.tile}s"
     if not given:
         yield Problem((*path, wanted), f"is missing: {first.name!r} is kept by the {first.tile}")
         return
+    unit = given[0].removeprefix(f"{span}_").removesuffix("s")
     for measure in read.values():
-        if (measure.tile == "hour") != (hours is not None):
-            other = "day" if measure.tile == "hour" else "hour"
-            hint = f"use {wanted}, or give the measure tile: {other}"
+        if measure.tile != unit:
+            hint = (
+                f"give the measure tile: {unit}" if first.tile == unit else f"use {span}_{measure.tile}s, or give the measure tile: {unit}"
+            )
             yield Problem((*path, given[0]), f"{measure.name!r} is kept by the {measure.tile}", hint)
 
 
@@ -110,7 +139,7 @@ def _pair_problems(policy: doc.Policy, feature: doc.Feature, read: Measures, pat
     (first_key, first), (key, second) = read.items()
     if first.tile != second.tile:
         return  # one of the two does not fit the window and is told there
-    offsets = [policy.utc_offset_minutes if m.utc_offset_minutes is None else m.utc_offset_minutes for m in (first, second)]
+    offsets = [_offset(policy, m) for m in (first, second)]
     if offsets[0] != offsets[1]:
         apart = f"{first.name!r} has utc_offset_minutes {offsets[0]}, {second.name!r} {offsets[1]}"
         yield Problem((*path, key), f"{first_key} and {key} must have the same days: {apart}")
@@ -135,6 +164,54 @@ def _derived_problems(policy: doc.Policy, feature: doc.ShareAbove, measures: Mea
         yield Problem(
             (*path, "measure"), f"the name {part.name!r} of its derived measure is taken by {taken}, which measures something else"
         )
+
+
+def _reaching_problems(policy: doc.Policy, feature: doc.Reaching, measures: Measures, path: Path) -> Iterator[Problem]:
+    """Counts or sums, each once, all cut into the same tiles."""
+    sound: dict[str, doc.Measure] = {}
+    for i, name in enumerate(feature.measures):
+        measure, here = measures.get(name), (*path, "measures", i)
+        if measure is None:
+            yield Problem(here, f"there is no measure {name!r}", did_you_mean(name, measures))
+        elif measure.kind not in _COUNTED:
+            yield Problem(here, f"a reaching needs counts or sums, and {name!r} is {a_kind(measure.kind)}")
+        elif name in sound:
+            yield Problem(here, f"{name!r} stands in the list before")
+        else:
+            sound[name] = measure
+    if len(sound) == len(feature.measures):
+        yield from _span_problems(feature, "window", sound, path)
+        first = sound[feature.measures[0]]
+        for i, other in enumerate(sound.values()):
+            if other.tile == first.tile and _offset(policy, other) != _offset(policy, first):
+                apart = f"{first.name!r} has utc_offset_minutes {_offset(policy, first)}, {other.name!r} {_offset(policy, other)}"
+                yield Problem((*path, "measures", i), f"the listed measures must have the same days: {apart}")
+
+
+def _offset(policy: doc.Policy, measure: doc.Measure) -> int:
+    return policy.utc_offset_minutes if measure.utc_offset_minutes is None else measure.utc_offset_minutes
+
+
+def _days_since_problems(feature: doc.DaysSince, path: Path) -> Iterator[Problem]:
+    if feature.measure is None and feature.figure is None:
+        yield Problem(path, "a days_since needs a measure or a figure")
+    elif feature.measure is not None and feature.figure is not None:
+        yield Problem((*path, "figure"), "a days_since has a measure or a figure, not both")
+    if feature.figure is not None:
+        yield from figure_problem(feature.figure, (*path, "figure"))
+        if figure_type(feature.figure) in ("word", "number"):
+            what = "a number" if figure_type(feature.figure) == "number" else "a word"
+            yield Problem((*path, "figure"), f"{feature.figure} is {what}, and days are counted from a date")
+
+
+def _per_problems(feature: doc.Total, path: Path) -> Iterator[Problem]:
+    if feature.per is None:
+        if feature.scale != 1:
+            yield Problem((*path, "scale"), "a total as it is has no scale", "scale goes with 'per'")
+        return
+    yield from figure_problem(feature.per, (*path, "per"))
+    if figure_type(feature.per) in ("word", "date"):
+        yield Problem((*path, "per"), f"{feature.per} is a {figure_type(feature.per)}, and a ratio needs numbers")
 
 
 def figure_problem(figure: str, path: Path) -> Iterator[Problem]:

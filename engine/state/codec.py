@@ -3,7 +3,8 @@
 Theory of operation. A value is an array of eight: format number; the fixed columns; the profile figures; the movements; the instalments; the
 recent fingerprints; the attributes by name; the tiles by column. Nil stands for MISSING. Of a measure only the tiles that are not empty are
 written, under its column number, as ``[age, cell, gap, cell, gap, cell ...]``: the age of the newest one in tiles before the account's clock,
-then how many tiles older the next one is. A balance or last-seen is ``[0, cell]``. So a value does not depend on the shape of the policy's
+then how many tiles older the next one is. What has no tiles is written likewise, as if its cells stood in a ring with the first one at its
+head: a balance or last-seen is ``[0, cell]``. So a value does not depend on the shape of the policy's
 rows: a new version reads the columns that it knows, and what it does not know is gone at the account's next write.
 
 Window values are not stored; ``engine.core.windows.rebuild`` makes them again.
@@ -95,10 +96,10 @@ def gather_down(row: Ints, newest: int, count: int, age: int, found: Ints, n: in
 def gather(row: Ints, measure: Ints, found: Ints) -> int:
     """Put what is stored of a measure into ``found``: the gap and the cell of each tile that is not empty, newest first. How many integers."""
     base, tiles = measure[Me.BASE], measure[Me.TILES]
-    if measure[Me.WIDTH] == 0:
+    if measure[Me.KIND] == MeasureKind.LAST_SEEN:
         found[0], found[1] = 0, row[base]
-        return 0 if row[base] == (MISSING if measure[Me.KIND] == MeasureKind.LAST_SEEN else 0) else 2
-    head = tile_of(row[Col.CLOCK], measure[Me.OFFSET], measure[Me.WIDTH]) % tiles
+        return 0 if row[base] == MISSING else 2
+    head = 0 if measure[Me.WIDTH] == 0 else tile_of(row[Col.CLOCK], measure[Me.OFFSET], measure[Me.WIDTH]) % tiles
     n, before = gather_down(row, base + head, head + 1, 0, found, 0, 0)
     n, _ = gather_down(row, base + tiles - 1, tiles - head - 1, head + 1, found, n, before)
     return n

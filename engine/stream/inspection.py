@@ -17,14 +17,20 @@ from engine.core.layout import (
     FIGURES_AT,
     INSTALMENT_FIELDS,
     INSTALMENTS_AT,
+    LEG_FIELDS,
     MISSING,
+    ROUND_TRIPS_MAX,
     SETTLED_BIT,
+    TOPS_MAX,
     Col,
     Command,
+    Direction,
     Fig,
     Inst,
+    Leg,
     Out,
     Outcome,
+    Top,
 )
 from engine.core.rows import blank_row
 from engine.core.standing import finish
@@ -109,7 +115,7 @@ def _instalments(row: Ints) -> list[dict[str, Any]]:
 
 
 def _measures(policy: CompiledPolicy, row: Ints) -> list[dict[str, Any]]:
-    """Each measure's tiles that are not empty, newest first; of the unwindowed ones their value."""
+    """Each measure's tiles that are not empty, newest first; of those without tiles what they hold. Words are known by fingerprint only."""
     found = []
     for measure, entry in zip(expanded_measures(policy.document), policy.layout.measures, strict=True):
         kind, base = MeasureKind(entry[Me.KIND]), int(entry[Me.BASE])
@@ -118,10 +124,37 @@ def _measures(policy: CompiledPolicy, row: Ints) -> list[dict[str, Any]]:
             told["value"] = int(row[base])
         elif kind is MeasureKind.LAST_SEEN:
             told["value"] = None if row[base] == MISSING else instant(int(row[base]))
+        elif kind is MeasureKind.TOP:
+            told["total_minor"], told["words"] = int(row[base + Top.TOTAL]), _words(row, base)
+        elif kind is MeasureKind.ROUND_TRIPS:
+            told["transfers"] = _transfers(row, base)
         else:
             told["tiles"] = _tiles(entry, row, kind)
         found.append(told)
     return found
+
+
+def _words(row: Ints, base: int) -> list[dict[str, Any]]:
+    """The words of a top, the largest amount first."""
+    places = range(base + Top.FIRST, base + Top.FIRST + 2 * TOPS_MAX, 2)
+    held = sorted(((int(row[place + 1]), int(row[place])) for place in places if row[place + 1]), reverse=True)
+    return [{"fingerprint": f"{word:08x}", "amount_minor": amount} for amount, word in held]
+
+
+def _transfers(row: Ints, base: int) -> list[dict[str, Any]]:
+    """The transfers that round trips remember, in order of arrival."""
+    legs = row[base : base + LEG_FIELDS * ROUND_TRIPS_MAX].reshape(-1, LEG_FIELDS)
+    return [
+        {
+            "at": instant(int(leg[Leg.AT])),
+            "counterparty_fingerprint": f"{int(leg[Leg.PARTY]) & (2**64 - 1):016x}",
+            "direction": Direction(leg[Leg.WORDS] & 3).name.lower(),
+            "amount_minor": int(leg[Leg.AMOUNT]),
+            "rest_minor": int(leg[Leg.REST]),
+        }
+        for leg in legs
+        if leg[Leg.AT]
+    ]
 
 
 def _tiles(entry: Ints, row: Ints, kind: MeasureKind) -> list[dict[str, Any]]:

@@ -89,7 +89,7 @@ def identity(decision: Sequence[int], kind: Kind, cause: Cause) -> str:
 
 def reasons_of(explanation: Explanation) -> list[dict[str, Any]]:
     """The reasons as the contract has them."""
-    return [{"code": reason.code, "feature": reason.feature, "text": reason.text} for reason in explanation.reasons]
+    return [{"code": reason.code, "feature": reason.feature, "about": reason.about, "text": reason.text} for reason in explanation.reasons]
 
 
 def tick_cause(sweep: Sweep, shard: int, tick_ms: int) -> Cause:

@@ -11,7 +11,7 @@ from tests.cli.program import DATA, ROOT, say
 
 MISTAKES = [  # line, column, where, how the message begins, hint
     (3, 11, "currency", "must be a currency of three capital letters", ""),
-    (6, 42, "measures[1].kind", "must be count, sum, max, distinct, balance or last_seen", "did you mean 'sum'?"),
+    (6, 42, "measures[1].kind", "must be count, sum, max, distinct, balance, last_seen, top or round_trips", "did you mean 'sum'?"),
     (10, 14, "features[0].measure", "there is no measure 'purchase'", "did you mean 'purchases'?"),
     (15, 84, "segments[0].scorecard[0].bins[1].points", "must be a whole number, not 10.5", "amounts are in minor units"),
     (16, 43, "segments[0].bands[1].limit_minor", "is missing", ""),

@@ -17,10 +17,12 @@ from engine.core.layout import (
     FIGURES,
     INSTALMENT_FIELDS,
     INSTALMENTS_AT,
+    LEG_FIELDS,
     MISSING,
     MOVEMENTS_AT,
     SETTLED_BIT,
     STANDING_COLUMNS,
+    TOPS_MAX,
     VALUES_AT,
     Announced,
     Block,
@@ -33,11 +35,13 @@ from engine.core.layout import (
     IncomeProof,
     Inst,
     Kind,
+    Leg,
     Out,
     Released,
     Segment,
     Standing,
     Status,
+    Top,
     Topic,
     Verdict,
 )
@@ -348,13 +352,19 @@ class Kernel:
 
     def _measured(self, row: Ints) -> dict[str, Any]:
         """Tiles, balances and last times by the document's measures; behind them in the layout stand the derived ones."""
-        found: dict[str, Any] = {"tiles": {}, "balances": {}, "last_seen": {}}
+        found: dict[str, Any] = {"tiles": {}, "balances": {}, "last_seen": {}, "tops": {}, "trips": {}}
         for measure, entry in zip(self.policy.document.measures, self.policy.layout.measures, strict=False):
             kind, base, count = MeasureKind(entry[Me.KIND]), int(entry[Me.BASE]), int(entry[Me.TILES])
             if kind is MeasureKind.BALANCE:
                 found["balances"][measure.name] = int(row[base])
             elif kind is MeasureKind.LAST_SEEN:
                 found["last_seen"][measure.name] = known(row[base])
+            elif kind is MeasureKind.TOP:
+                held = [int(row[base + Top.FIRST + 2 * place + 1]) for place in range(TOPS_MAX)]
+                found["tops"][measure.name] = (int(row[base + Top.TOTAL]), sorted(amount for amount in held if amount))
+            elif kind is MeasureKind.ROUND_TRIPS:
+                legs = row[base : base + count].reshape(-1, LEG_FIELDS)
+                found["trips"][measure.name] = [(int(leg[Leg.AT]), int(leg[Leg.AMOUNT]), int(leg[Leg.REST])) for leg in legs if leg[Leg.AT]]
             else:
                 head = int(tile_of(int(row[Col.CLOCK]), int(entry[Me.OFFSET]), int(entry[Me.WIDTH])))
                 cells = {tile: int(row[base + tile % count]) for tile in range(head - count + 1, head + 1)}
@@ -367,7 +377,7 @@ def oracle_state(account: OracleAccount) -> dict[str, Any]:
     """The oracle's state, loans by fingerprint."""
     state = account.state()
     loans = [(fingerprint(loan.encode(), KEY), due_at, due, paid) for loan, due_at, due, paid in state["open_instalments"]]
-    unwindowed = {*state["balances"], *state["last_seen"]}
+    unwindowed = {*state["balances"], *state["last_seen"], *state["tops"], *state["trips"]}
     tiles = {name: cells for name, cells in state["tiles"].items() if name not in unwindowed}
     return state | {"open_instalments": sorted(loans), "tiles": tiles}
 

@@ -23,9 +23,13 @@ Plain = dict[str, Any]
 OFFSETS_MINUTES: Final = (0, 0, 480, 480, 345, -210, -720, 840)
 FEATURE_KINDS: Final = (
     *("total", "average", "ratio", "share", "share_above", "days_since", "trend", "active_months", "regularity"),
-    *("distinct", "utilisation", "days_past_due", "profile", "completeness", "tenure"),
+    *("distinct", "newly_seen", "reaching", "concentration", "utilisation", "days_past_due", "profile", "completeness", "tenure"),
 )
 COUNTED: Final = ("count", "sum")
+NETTED: Final = ("count", "sum", "max", "distinct", "balance", "top")
+FREE_WORDS: Final = ("category", "channel", "product", "merchant_id", "counterparty_id")
+WORDED_EVENTS: Final = tuple(event for event, words in EVENT_WORDS.items() if words)
+TOP_EVENTS: Final = ("repayment", "purchase", "transfer", "transfer")
 
 
 def random_policy(random: Random, features: int) -> Policy:
@@ -93,23 +97,53 @@ class _Writer:
         if known and self.chance(35):
             return str(self.random.choice(known))
         kind = self.random.choice(kinds)
-        event = self.random.choice(tuple(EVENT_WORDS))
+        events = {"top": TOP_EVENTS, "distinct": WORDED_EVENTS}.get(kind, tuple(EVENT_WORDS))
+        event = self.random.choice(events)
+        net_of = self.trips() if kind in NETTED and event == "transfer" and self.chance(40) else None
+        since = self.measure(("last_seen",), "day") if kind != "last_seen" and net_of is None and self.chance(25) else None
         measure: Plain = {"name": f"m{len(self.measures)}_{kind}", "event": event, "kind": kind, "tile": tile}
+        if kind == "top":
+            words = [word for word in EVENT_WORDS[event] if word in FREE_WORDS]
+            measure["of"] = self.random.choice(words) if net_of is None else "counterparty_id"
+            measure["half_life_days"] = self.random.choice((1, 7, 30, 90))
         if kind in ("sum", "max", "balance") and self.chance(50):
             measure["of"] = self.random.choice(EVENT_NUMBERS[event])
         if kind == "distinct":
             measure["of"] = self.random.choice(EVENT_WORDS[event])
             if self.chance(50):
                 measure["closed_set"] = self.some(WORDS[measure["of"]], 8)
-        measure["where"] = [self.condition(event) for _ in range(self.random.choice((0, 0, 1, 1, 2)))]
+        fields = tuple(EVENT_WORDS[event]) if net_of is None else ("direction", "purpose", "counterparty_id")
+        measure["where"] = [self.condition(event, fields) for _ in range(self.random.choice((0, 0, 1, 1, 2)))]
         if kind in ("sum", "balance") and self.chance(40):
-            measure["minus"] = [self.condition(event) for _ in range(self.random.choice((1, 1, 2)))]
+            measure["minus"] = [self.condition(event, fields) for _ in range(self.random.choice((1, 1, 2)))]
+        if net_of is not None:
+            measure["net_of"] = net_of
+        if since is not None:
+            self.random.choice([measure["where"], measure.get("minus", measure["where"])]).append(self.since(since))
         if self.chance(20):
             measure["utc_offset_minutes"] = self.random.choice(OFFSETS_MINUTES)
         if self.chance(12):
             measure["added_at"] = self.instant()
         self.measures.append(measure)
         return str(measure["name"])
+
+    def trips(self) -> str:
+        """Name of a round_trips measure: one that is there already, or a new one."""
+        known = [m["name"] for m in self.measures if m["kind"] == "round_trips"]
+        if known and self.chance(80):
+            return str(self.random.choice(known))
+        trips: Plain = {"name": f"m{len(self.measures)}_round_trips", "event": "transfer", "kind": "round_trips", "tile": "day"}
+        trips["within_days"] = self.random.choice((1, 3, 7, 30))
+        trips["where"] = [self.condition("transfer", EVENT_WORDS["transfer"]) for _ in range(self.random.choice((0, 0, 0, 1)))]
+        self.measures.append(trips)
+        return str(trips["name"])
+
+    def since(self, last_seen: str) -> Plain:
+        """A condition on the time since something was seen."""
+        field, bounds = self.random.choice((("days_since", (-1, 0, 1, 3, 30)), ("hours_since", (0, 1, 24, 72))))
+        low, high = sorted((self.random.choice(bounds), self.random.choice(bounds)))
+        sides = self.random.choice(({"at_least": low}, {"at_most": high}, {"at_least": low, "at_most": high}))
+        return {"field": field, "of": last_seen, **sides}
 
     def instant(self) -> str:
         """An RFC 3339 instant around the beginning of the logs."""
@@ -118,13 +152,13 @@ class _Writer:
             return moment.strftime("%Y-%m-%dT%H:%M:%S.250Z")
         return moment.astimezone(timezone(timedelta(minutes=self.random.choice(OFFSETS_MINUTES)))).isoformat()
 
-    def condition(self, event: str) -> Plain:
-        kind = self.random.choice(("in", "in", "not_in", "number", "hour"))
+    def condition(self, event: str, fields: tuple[str, ...]) -> Plain:
+        kind = self.random.choice(("in", "in", "not_in", "number", "hour") if fields else ("number", "number", "hour"))
         if kind == "hour":
             return {"field": "local_hour", "from": self.random.randint(0, 23), "to": self.random.randint(0, 23)}
         if kind == "number":
             field = self.random.choice(EVENT_NUMBERS[event])
-            bounds = (-3, 0, 1, 10) if field == "days_late" else AMOUNTS
+            bounds = {"days_late": (-3, 0, 1, 10), "utilisation_percent": (0, 1, 50, 90, 101)}.get(field, AMOUNTS)
             test: Plain = {"field": field}
             low, high = sorted((self.random.choice(bounds), self.random.choice(bounds)))
             sides = self.random.choice(("low", "high", "both"))
@@ -133,7 +167,7 @@ class _Writer:
             if sides != "low":
                 test["at_most"] = high
             return test
-        field = self.random.choice(EVENT_WORDS[event])
+        field = self.random.choice(fields)
         return {"field": field, kind: self.some(WORDS[field], 4)}
 
     # Features
@@ -141,8 +175,10 @@ class _Writer:
     def window(self) -> tuple[Plain, str]:
         """A window and the tile of the measures under it."""
         window: Plain = {"when_partial": "missing"} if self.chance(30) else {}
-        if self.chance(35):
+        if self.chance(30):
             return {**window, "window_hours": self.random.choice((1, 2, 6, 24, 48))}, "hour"
+        if self.chance(20):
+            return {**window, "window_weeks": self.random.choice((1, 2, 4, 9, 26))}, "week"
         return {**window, "window_days": self.random.choice((1, 2, 3, 7, 30, 30, 60, 90, 180, 365))}, "day"
 
     def feature(self, kind: str) -> Plain:
@@ -151,9 +187,11 @@ class _Writer:
         scale: Plain = {"scale": self.random.choice((1, 100, 1000))} if self.chance(60) else {}
         match kind:
             case "total":
+                per: Plain = {"per": self.random.choice(tuple(NUMBERS)), **scale} if self.chance(30) else {}
                 if self.chance(25):
-                    return {"measure": self.measure(("balance",), "day")}
-                return {**window, "measure": self.measure((*COUNTED, "max"), tile)}
+                    return {**per, "measure": self.measure(("balance",), "day")}
+                given = {"given": self.measure(COUNTED, tile)} if self.chance(30) else {}
+                return {**window, **per, **given, "measure": self.measure((*COUNTED, "max"), tile)}
             case "average":
                 return {**window, "sum": self.measure(("sum",), tile), "count": self.measure(("count",), tile)}
             case "ratio" | "share":
@@ -163,9 +201,21 @@ class _Writer:
                 amount = self.random.choice((1, 10_000, 50_000))
                 return {**window, **scale, "measure": self.measure(COUNTED, tile), "amount_minor": amount}
             case "days_since":
+                if self.chance(30):
+                    return {"figure": self.random.choice(DATES)}
                 return {"measure": self.measure(("last_seen",), "day")}
             case "trend":
-                return {**window, **scale, "measure": self.measure(COUNTED, tile)}
+                return {**window, **scale, "measure": self.measure((*COUNTED, "max"), tile)}
+            case "newly_seen":
+                before = {f"before_{tile}s": self.random.choice((1, 7, 60))}
+                return {**window, **before, "measure": self.measure(("distinct",), tile)}
+            case "reaching":
+                listed = dict.fromkeys(self.measure(COUNTED, tile) for _ in range(self.random.choice((1, 3, 6))))
+                if len({m.get("utc_offset_minutes") for m in self.measures if m["name"] in listed}) > 1:
+                    window.pop("when_partial", None)  # such windows begin at different times, which ``verify`` forbids
+                return {**window, "measures": list(listed), "at_least": self.random.choice((1, 2, 10_000, 100_000))}
+            case "concentration":
+                return {**scale, "measure": self.measure(("top",), "day")}
             case "active_months" | "regularity":
                 window = {key: value for key, value in window.items() if key == "when_partial"}
                 scale = scale if kind == "regularity" else {}
@@ -188,16 +238,19 @@ class _Writer:
         """Lower bounds that values of a feature do cross."""
         scale = feature.get("scale", 1 if feature["kind"] == "profile" else 100)
         match feature["kind"]:
+            case "total" if "per" in feature:
+                scale = feature.get("scale", 1)
+                return (0, 1, scale // 10, scale // 2, scale, 3 * scale)
             case "total":
                 kind = next(m["kind"] for m in self.measures if m["name"] == feature["measure"])
                 return (1, 2, 3, 5, 8) if kind == "count" else (-10_000, 0, 1, 3, 10_000, 60_000, 200_000)
             case "average":
                 return (0, 1, 5_000, 20_000, 60_000)
-            case "ratio" | "share" | "share_above" | "trend" | "regularity" | "utilisation":
+            case "ratio" | "share" | "share_above" | "trend" | "regularity" | "utilisation" | "concentration":
                 return tuple(scale * percent // 100 for percent in (1, 20, 50, 90, 100, 300))
             case "days_since" | "days_past_due":
                 return (1, 3, 10, 30, 60)
-            case "active_months" | "distinct":
+            case "active_months" | "distinct" | "newly_seen" | "reaching":
                 return (1, 2, 3, 5)
             case "completeness":
                 return (1, 25, 50, 75, 100)

@@ -12,7 +12,7 @@ WORDS: Final[dict[str, tuple[str, ...]]] = {
     "product": ("card", "loan"),
     "funded_by": ("own", "credit"),
     "direction": ("in", "out"),
-    "purpose": ("salary", "wealth", "draw", "loan", "rent", "person", "other"),
+    "purpose": ("salary", "wealth", "draw", "loan", "rent", "person", "other", "own"),
     "merchant_id": tuple(f"merchant-{i}" for i in range(30)),
     "counterparty_id": tuple(f"party-{i}" for i in range(30)),
     "outcome": ("on_time", "late", "partial", "missed"),
@@ -22,12 +22,14 @@ EVENT_WORDS: Final[dict[str, tuple[str, ...]]] = {
     "purchase": ("category", "channel", "product", "funded_by", "merchant_id"),
     "transfer": ("product", "direction", "purpose", "counterparty_id"),
     "instalment": ("outcome",),
+    "usage": (),
 }
 EVENT_NUMBERS: Final[dict[str, tuple[str, ...]]] = {
     "repayment": ("amount_minor", "amount_due_minor", "days_late"),
     "purchase": ("amount_minor",),
     "transfer": ("amount_minor",),
     "instalment": ("amount_minor", "amount_due_minor", "days_late"),
+    "usage": ("amount_minor", "utilisation_percent"),
 }
 
 AMOUNTS: Final = (1, 99, 100, 2_500, 10_000, 10_000, 30_000, 50_000, 80_000, 120_000, 400_000)

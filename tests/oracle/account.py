@@ -8,13 +8,14 @@ from typing import Any, Literal
 
 from engine.policy import document as doc
 from tests.oracle.decide import CLOSING, Emission, Line, Trace, evaluate, refuse
-from tests.oracle.events import Event, event_of
+from tests.oracle.events import Event, Since, event_of
 from tests.oracle.exposure import Exposure
-from tests.oracle.features import View, feature_value
+from tests.oracle.features import ROLES, View, feature_value
 from tests.oracle.instalments import Instalments
 from tests.oracle.measures import Meter, WordBit
 from tests.oracle.records import Command, Granted, Profile, Record, Repayment
-from tests.oracle.time_rules import day_of, window_tiles
+from tests.oracle.round_trips import RoundTrips
+from tests.oracle.time_rules import HOUR_MS, day_of, tiles_back
 
 REMEMBERED = 16
 
@@ -44,6 +45,7 @@ class OracleAccount:
                 written_out = self.meters.get(f"{feature.measure}_from_{feature.amount_minor}")
                 part.added_at = written_out.added_at if written_out else part.added_at
                 self.parts[feature.name] = part
+        self.trips = {name: RoundTrips(meter) for name, meter in self.meters.items() if meter.measure.kind == "round_trips"}
         self.accepted: list[tuple[str, str | None, str]] = []
         self.first_at: int | None = None
         self.now: int | None = None
@@ -154,6 +156,8 @@ class OracleAccount:
 
     def _move_clock(self, *times: int) -> None:
         self.now = max(times if self.now is None else (self.now, *times))
+        for trips in self.trips.values():
+            trips.forget(self.now)
         self._measure(self.instalments.settle(self.today))
         self.instalments.look_at_cure(self.today)
 
@@ -166,13 +170,44 @@ class OracleAccount:
                 self._measure(self.instalments.repay(record))
             self.exposure.move(record)
         self._take_first_standing(record.granted if isinstance(record, Profile) else None)
+        if not isinstance(record, Command):
+            self._measure_usage()
         self.instalments.look_at_cure(self.today)
 
     def _measure(self, events: list[Event]) -> None:
         assert self.now is not None
+        meters = (*self.meters.values(), *self.parts.values())
         for event in events:
-            for meter in (*self.meters.values(), *self.parts.values()):
-                meter.add(event, self.now)
+            seen = {name: meter.last_seen for name, meter in self.meters.items()}
+            since = self._since(seen)
+            comes_to = {name: trips.take(event, self.now, since) for name, trips in self.trips.items() if event.kind == "transfer"}
+            for meter in meters:
+                for part in [event] if meter.measure.net_of is None else comes_to.get(meter.measure.net_of, []):
+                    meter.add(part, self.now, since)
+
+    def _since(self, seen: dict[str, int | None]) -> Since:
+        """How long before an event something was seen last, as it stood before the event."""
+
+        def since(condition: doc.Condition, event: Event) -> int | None:
+            last_seen = seen[condition.of or ""]
+            if last_seen is None:
+                return None
+            if condition.field == "days_since":
+                return day_of(self.policy, event.at) - day_of(self.policy, last_seen)
+            return (event.at - last_seen) // HOUR_MS
+
+        return since
+
+    def _measure_usage(self) -> None:
+        """What the line is used for now is an event too."""
+        exposure = self.exposure.value()
+        if exposure is None:
+            return
+        assert self.now is not None
+        numbers = {"amount_minor": exposure}
+        if self.line.limit > 0:
+            numbers["utilisation_percent"] = 100 * exposure // self.line.limit
+        self._measure([Event("usage", self.now, {}, numbers)])
 
     def _take_first_standing(self, granted: Granted | None) -> None:
         """The standing that an account has without a decision."""
@@ -249,16 +284,17 @@ class OracleAccount:
             "tiles": {name: {tile: cell for tile, cell in cells.items() if cell} for name, cells in tiles.items()},
             "balances": {name: m.balance for name, m in self.meters.items() if m.measure.kind == "balance"},
             "last_seen": {name: m.last_seen for name, m in self.meters.items() if m.measure.kind == "last_seen"},
+            "tops": {name: (m.top.total, sorted(m.top.held.values())) for name, m in self.meters.items() if m.measure.kind == "top"},
+            "trips": {name: [(leg.event.at, leg.amount, leg.rest) for leg in trips.legs] for name, trips in self.trips.items()},
         }
 
     def _tiles_kept(self, measure: str) -> int:
         """How many tiles the longest feature of a measure needs."""
         needs = [1]
         for feature in self.policy.features:
-            roles = ("measure", "sum", "count", "numerator", "denominator", "part", "whole")
-            names = [getattr(feature, role, None) for role in roles]
+            names = [*(getattr(feature, role, None) for role in ROLES), *getattr(feature, "measures", ())]
             if isinstance(feature, doc.ShareAbove):
                 names.append(f"{feature.measure}_from_{feature.amount_minor}")
             if measure in names:
-                needs.append(window_tiles(feature) * (2 if isinstance(feature, doc.Trend) else 1))
+                needs.append(tiles_back(feature))
         return max(needs)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 
 from engine.policy import document as doc
@@ -14,7 +14,10 @@ WORDS = ("category", "channel", "product", "funded_by", "direction", "purpose", 
 
 @dataclass(frozen=True)
 class Event:
-    """One event of one kind. ``at`` is the time that conditions and tiles go by: of a reversal that of the original."""
+    """One event of one kind. ``at`` is the time that conditions and tiles go by: of a reversal that of the original.
+
+    ``counted`` is the amount that counts where it is not the event's own (round trips).
+    """
 
     kind: str
     at: int
@@ -22,6 +25,10 @@ class Event:
     numbers: Mapping[str, int]
     reversal: bool = False
     full: bool = False
+    counted: int | None = None
+
+
+Since = Callable[[doc.Condition, Event], int | None]
 
 
 def event_of(policy: doc.Policy, record: Posting) -> Event:
@@ -38,8 +45,8 @@ def event_of(policy: doc.Policy, record: Posting) -> Event:
     return Event(kind, at, words, numbers, record.reverses_at is not None, record.reverses_full)
 
 
-def holds(condition: doc.Condition, event: Event, utc_offset_ms: int) -> bool:
-    """Whether one condition holds; ``utc_offset_ms`` is the measure's, for the local hour."""
+def holds(condition: doc.Condition, event: Event, utc_offset_ms: int, since: Since) -> bool:
+    """Whether one condition holds; ``utc_offset_ms`` is the measure's, for the local hour; ``since`` tells days_since and hours_since."""
     if condition.field == "local_hour":
         assert condition.from_hour is not None
         assert condition.to_hour is not None
@@ -50,7 +57,7 @@ def holds(condition: doc.Condition, event: Event, utc_offset_ms: int) -> bool:
         return event.words.get(condition.field) in condition.is_in
     if condition.not_in is not None:
         return event.words.get(condition.field) not in condition.not_in
-    number = event.numbers.get(condition.field)
+    number = since(condition, event) if condition.of is not None else event.numbers.get(condition.field)
     if number is None:
         return False
     is_enough = condition.at_least is None or number >= condition.at_least

@@ -9,9 +9,10 @@ from dataclasses import dataclass
 from engine.policy import document as doc
 from tests.oracle.measures import Meter
 from tests.oracle.records import Profile
-from tests.oracle.time_rules import day_of, window_tiles
+from tests.oracle.time_rules import day_of, tiles_back, window_tiles
 
 Value = int | None
+ROLES = ("measure", "sum", "count", "numerator", "denominator", "part", "whole", "given")
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,7 @@ def feature_value(feature: doc.Feature, view: View) -> Value:
 
 def is_missing_as_partial(feature: doc.Feature, view: View) -> bool:
     """Whether a partial window makes the feature missing."""
-    tiles = window_tiles(feature) * (2 if isinstance(feature, doc.Trend) else 1)
+    tiles = tiles_back(feature)
     if tiles == 0 or getattr(feature, "when_partial", "as_is") == "as_is":
         return False
     return any(meter.partial(view.now, tiles, view.first_at) for meter in meters_of(feature, view))
@@ -45,7 +46,8 @@ def is_missing_as_partial(feature: doc.Feature, view: View) -> bool:
 
 def meters_of(feature: doc.Feature, view: View) -> list[Meter]:
     """The meters that a feature reads."""
-    named = [getattr(feature, role, None) for role in ("measure", "sum", "count", "numerator", "denominator", "part", "whole")]
+    named = [getattr(feature, role, None) for role in ROLES]
+    named += getattr(feature, "measures", ())
     parts = [view.parts[feature.name]] if feature.name in view.parts else []
     return [view.meters[name] for name in named if isinstance(name, str)] + parts
 
@@ -61,7 +63,13 @@ def _value(feature: doc.Feature, view: View) -> Value:
 
     match feature:
         case doc.Total():
-            return total(feature.measure) if tiles else view.meters[feature.measure].balance
+            value = total(feature.measure) if tiles else view.meters[feature.measure].balance
+            if feature.given is not None and total(feature.given) == 0:
+                return None
+            if feature.per is None:
+                return value
+            per = _number(view, feature.per)
+            return None if per is None else _divide(feature.scale * value, per)
         case doc.Average():
             return _divide(total(feature.sum), total(feature.count))
         case doc.Ratio():
@@ -72,6 +80,10 @@ def _value(feature: doc.Feature, view: View) -> Value:
             part = view.parts[feature.name].total(view.now, tiles)
             return _at_most(feature.scale, _divide(feature.scale * part, total(feature.measure)))
         case doc.DaysSince():
+            if feature.figure is not None:
+                date = _number(view, feature.figure)
+                return None if date is None else view.today - date
+            assert feature.measure is not None
             last_seen = view.meters[feature.measure].last_seen
             return None if last_seen is None else view.today - day_of(view.policy, last_seen)
         case doc.Trend():
@@ -81,7 +93,16 @@ def _value(feature: doc.Feature, view: View) -> Value:
         case doc.Regularity():
             return _divide(feature.scale * min(blocks(feature.measure)), max(blocks(feature.measure)))
         case doc.Distinct():
-            return _distinct(view.meters[feature.measure], view.now, tiles)
+            return _words(view.meters[feature.measure], view.meters[feature.measure].mask(view.now, tiles))
+        case doc.NewlySeen():
+            meter = view.meters[feature.measure]
+            before = meter.mask(view.now, tiles_back(feature) - tiles, tiles)
+            return _words(meter, before | meter.mask(view.now, tiles)) - _words(meter, before)
+        case doc.Reaching():
+            return sum(total(name) >= feature.at_least for name in feature.measures)
+        case doc.Concentration():
+            top = view.meters[feature.measure].top
+            return _at_most(feature.scale, _divide(feature.scale * max(top.held.values(), default=0), top.total))
         case doc.Utilisation():
             return None if view.exposure is None else _divide(feature.scale * view.exposure, view.limit)
         case doc.DaysPastDue():
@@ -100,8 +121,9 @@ def _value(feature: doc.Feature, view: View) -> Value:
             return None if opened_on is None else view.today - opened_on
 
 
-def _distinct(meter: Meter, now: int, tiles: int) -> int:
-    seen = meter.mask(now, tiles).bit_count()
+def _words(meter: Meter, mask: int) -> int:
+    """How many words set these bits."""
+    seen = mask.bit_count()
     if meter.measure.closed_set is not None:
         return seen
     return round(64 * math.log(64 / ((64 - seen) or 0.5)))

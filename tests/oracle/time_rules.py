@@ -11,6 +11,7 @@ from tests.oracle.records import Command, Profile, Record
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
 MINUTE_MS = 60_000
+WIDTHS = {"hour": HOUR_MS, "day": DAY_MS, "week": 7 * DAY_MS}
 
 
 def day_of(policy: doc.Policy, at: int) -> int:
@@ -33,15 +34,26 @@ def window_tiles(feature: doc.Feature) -> int:
     """How many tiles a feature's window has, a trend's counted once; 0 without a window."""
     if isinstance(feature, doc.ActiveMonths | doc.Regularity):
         return 30 * feature.window_months
-    return getattr(feature, "window_days", None) or getattr(feature, "window_hours", None) or 0
+    return _tiles(feature, "window")
+
+
+def _tiles(feature: doc.Feature, span: str) -> int:
+    return sum(getattr(feature, f"{span}_{unit}", None) or 0 for unit in ("hours", "days", "weeks"))
+
+
+def tiles_back(feature: doc.Feature) -> int:
+    """How many tiles back from the head a feature looks."""
+    if isinstance(feature, doc.Trend):
+        return 2 * window_tiles(feature)
+    return window_tiles(feature) + _tiles(feature, "before")
 
 
 def horizon_ms(policy: doc.Policy) -> int:
-    """The longest window of the policy, a trend's counted twice, at least 30 days."""
+    """The longest window of the policy and what lies before it, at least 30 days."""
     longest = 30 * DAY_MS
     for feature in policy.features:
-        width = HOUR_MS if getattr(feature, "window_hours", None) else DAY_MS
-        longest = max(longest, window_tiles(feature) * width * (2 if isinstance(feature, doc.Trend) else 1))
+        unit = next((unit for unit in WIDTHS if getattr(feature, f"window_{unit}s", None)), "day")
+        longest = max(longest, tiles_back(feature) * WIDTHS[unit])
     return longest
 
 

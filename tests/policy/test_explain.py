@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final
+from itertools import cycle
+from typing import Final, get_args
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.core.layout import Block, Bound, Kind, Out
-from engine.policy.document import Bin, Characteristic, Policy, Segment
+from engine.policy.document import About, Bin, Characteristic, Policy, Segment
 from engine.policy.explain import NOT_KNOWN, RULE_TEXTS, Explainer, Explanation, FeaturePoints, Reason
 from tests.core.bridge import Kernel
 from tests.generate import cases, seeded_log, seeded_policy
@@ -68,12 +69,13 @@ class Told:
 
 
 def spoken(policy: Policy) -> Policy:
-    """The policy with texts: each its own, and not each in every language."""
+    """The policy with texts: each its own, and not each in every language; of most it says what they are about."""
     said = [
         {key: {language: f"{key} of {f.name} in {language}" for language in languages} for key, languages in texts.items()}
         for f, texts in zip(policy.features, _languages(), strict=False)
     ]
-    features = [f.model_copy(update=texts) for f, texts in zip(policy.features, said, strict=True)]
+    abouts = cycle((None, *get_args(About)))
+    features = [f.model_copy(update={**texts, "about": next(abouts)}) for f, texts in zip(policy.features, said, strict=True)]
     return policy.model_copy(update={"features": tuple(features)})
 
 
@@ -170,10 +172,12 @@ def assert_words(change: Told) -> None:
     for reason in change.explanation.reasons:
         if reason.feature is None:
             assert reason.text == RULE_TEXTS[reason.code]
+            assert reason.about is None
         else:
             feature, is_adverse, is_missing = features[reason.feature], change.kind == "decrease", values[reason.feature] is None
             suffix = "missing" if is_missing else "low" if is_adverse else "good"
             assert reason.code == f"{feature.name}_{suffix}"
+            assert reason.about == feature.about
             if is_missing:
                 assert reason.text == {language: NOT_KNOWN[language].format(name) for language, name in feature.text.items()}
             else:
@@ -209,6 +213,7 @@ def test_the_large_cases_hold_every_case(seeded: list[Told]) -> None:
     assert min(codes[False, "good"], codes[False, "missing"], codes[True, "low"], codes[True, "missing"]) >= 50
     ranked = [(c, [weight for weight in c.weights if weight > 0]) for c in seeded if c.scored]
     assert any(len(c.scored) < len(weights) for c, weights in ranked), "some must be left out"
+    assert {reason.about for c in seeded for reason in c.scored} == {None, *get_args(About)}
     assert any(len(set(weights)) < len(weights) for _, weights in ranked), "some weigh the same"
 
 
@@ -237,5 +242,5 @@ def test_texts_decide_nothing(seed: int) -> None:
         if decisions[0][Out.KIND] not in ANSWERS:
             without, with_texts = (explainer.explain(d.tolist()) for explainer, d in zip(explainers, decisions, strict=True))
             assert all(reason.text == {} for reason in without.reasons if reason.feature is not None)
-            assert without.reasons == [r._replace(text={}) if r.feature is not None else r for r in with_texts.reasons]
+            assert without.reasons == [r._replace(text={}, about=None) if r.feature is not None else r for r in with_texts.reasons]
             assert without._replace(reasons=[]) == with_texts._replace(reasons=[])

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 
 from engine.policy import document as doc
 from engine.policy.errors import PolicyErrors
-from engine.policy.expand import expanded_measures, measures_read, tiles_kept
+from engine.policy.expand import expanded_measures, measures_needed, measures_read, tiles_kept
 from engine.policy.promote import promote
 from engine.policy.source import from_plain, load_policy, parse_policy
 from engine.policy.verify import verify
@@ -40,17 +40,19 @@ def test_minimal_is_minimal() -> None:
     assert load_policy(POLICIES / "minimal.yaml").needs_profile is False
 
 
-def test_default_has_every_kind_at_least_twice(policy: doc.Policy) -> None:
+def test_default_has_every_kind(policy: doc.Policy) -> None:
     measures = Counter(measure.kind for measure in policy.measures)
-    assert all(measures[kind] >= 2 for kind in get_args(doc.Measure.model_fields["kind"].annotation))
+    assert set(measures) == set(get_args(doc.Measure.model_fields["kind"].annotation))
     kinds = {get_args(model.model_fields["kind"].annotation)[0] for model in get_args(get_args(doc.Feature)[0])}
     features = Counter(feature.kind for feature in policy.features)
-    assert len(kinds) == 15
-    assert all(features[kind] >= 2 for kind in kinds)
-    tiles = Counter(measure.tile for measure in policy.measures)
-    assert min(tiles["hour"], tiles["day"]) >= 2
-    assert any(condition.field == "local_hour" for measure in policy.measures for condition in measure.where)
-    assert any(measure.closed_set for measure in policy.measures)
+    assert len(kinds) == 18
+    assert set(features) == kinds
+    assert {measure.event for measure in policy.measures} == set(get_args(doc.SourceEvent))
+    assert {measure.tile for measure in policy.measures} == set(get_args(doc.Measure.model_fields["tile"].annotation))
+    assert {feature.about for feature in policy.features} == set(get_args(doc.About))
+    assert all(feature.about for feature in policy.features)
+    conditions = {condition.field for measure in policy.measures for condition in measure.where}
+    assert {"days_since", "local_hour", "amount_minor"} <= conditions
 
 
 def test_default_uses_what_it_defines(policy: doc.Policy) -> None:
@@ -59,7 +61,8 @@ def test_default_uses_what_it_defines(policy: doc.Policy) -> None:
     assert {feature.name for feature in policy.features} == scored | (required - {None})
     assert len(scored) >= 25
     read = {name for feature in policy.features for name in measures_read(feature)}
-    assert {measure.name for measure in expanded_measures(policy)} == read
+    needed = {name for measure in policy.measures for name in measures_needed(measure)}
+    assert {measure.name for measure in expanded_measures(policy)} == read | needed
     assert sum(tiles_kept(policy).values()) < 3000, "an account's row should stay small"
 
 

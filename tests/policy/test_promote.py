@@ -299,3 +299,30 @@ def test_the_hash_is_the_sha256_of_the_canonical_bytes() -> None:
     )
     assert len(policy_hash(policy)) == 64
     assert policy_hash(policy) != policy_hash(policy.model_copy(update={"version": 2}))
+
+
+def test_a_week_that_looks_further_back_is_filled_since_its_oldest_week() -> None:
+    measure = "{name: m, event: purchase, kind: count, tile: week}"
+    first = promote(part(measure, "{name: f, kind: total, measure: m, window_weeks: 2}"), None, NOW)
+    second = promote(part(measure, "{name: f, kind: total, measure: m, window_weeks: 3}"), first, LATER)
+    assert LATER.isoformat() == "2026-04-10T12:00:00+00:00"  # a Friday: the week began on the 9th, the one before on the 2nd
+    assert added(second) == {"m": "2026-04-02T00:00:00.000Z"}
+
+
+def test_a_measure_means_what_the_measures_it_names_mean() -> None:
+    def policy(seen: str, trips: str, purpose: str = "loan", days: int = 5) -> Policy:
+        return part(
+            f"{{name: {seen}, event: transfer, kind: last_seen, where: [{{field: purpose, in: [{purpose}]}}]}}, "
+            f"{{name: {trips}, event: transfer, kind: round_trips, within_days: {days}}}, "
+            f"{{name: m, event: repayment, kind: count, where: [{{field: days_since, of: {seen}, at_most: 3}}]}}, "
+            f"{{name: n, event: transfer, kind: sum, net_of: {trips}}}"
+        )
+
+    first = promote(policy("a", "b"), None, NOW)
+    assert columns(first) == {"a": 0, "b": 1, "m": 2, "n": 3}
+    renamed = promote(policy("c", "d"), first, LATER)
+    assert columns(renamed) == {"c": 0, "d": 1, "m": 2, "n": 3}
+    another_loan = promote(policy("a", "b", purpose="draw"), first, LATER)
+    assert columns(another_loan) == {"a": 4, "b": 1, "m": 5, "n": 3}
+    other_days = promote(policy("a", "b", days=6), first, LATER)
+    assert columns(other_days) == {"a": 0, "b": 4, "m": 2, "n": 5}

@@ -14,10 +14,9 @@ from engine.policy.source import BYTES_MAX, from_plain, load_policy, parse_polic
 from tests.policy.texts import completed, mistakes, mistakes_in_part, policy_of
 
 FIELDS = (
-    "amount_minor, amount_due_minor, days_late, category, channel, product, funded_by, direction, purpose, merchant_id, "
-    "counterparty_id, outcome or local_hour"
+    "amount_minor, amount_due_minor, days_late, utilisation_percent, category, channel, product, funded_by, direction, purpose, "
+    "merchant_id, counterparty_id, outcome, local_hour, days_since or hours_since"
 )
-KEYS = "name, text, favourable_text, adverse_text, advice, window_days, window_hours, when_partial, kind and measure"
 
 DOCUMENTS = {
     "an empty file": ("", "1:1: a policy is a mapping of keys to values, and this is empty"),
@@ -104,14 +103,14 @@ PARTS: dict[str, tuple[str, list[str]]] = {
         "measures: [{name: m, kind: total, measure: m}]",
         [
             "1:12: measures[0].event: is missing",
-            "1:28: measures[0].kind: must be count, sum, max, distinct, balance or last_seen, not 'total'",
+            "1:28: measures[0].kind: must be count, sum, max, distinct, balance, last_seen, top or round_trips, not 'total'",
             "1:35: measures[0].measure: unknown key",
         ],
     ),
     "a missing key": ("measures:\n  - kind: count\n    name: m", ["2:5: measures[0].event: is missing"]),
     "a word of a short list": (
         "measures: [{name: m, event: purchases, kind: count}]",
-        ["1:29: measures[0].event: must be repayment, purchase, transfer or instalment, not 'purchases' (did you mean 'purchase'?)"],
+        ["1:29: measures[0].event: must be repayment, purchase, transfer, instalment or usage, not 'purchases' (did you mean 'purchase'?)"],
     ),
     "an unknown field": (
         "measures: [{name: m, event: instalment, kind: count, where: [{field: outcom, in: [late]}]}]",
@@ -142,7 +141,7 @@ PARTS: dict[str, tuple[str, list[str]]] = {
     ),
     "a key of another kind of feature": (
         "features:\n  - {name: f, kind: tenure, window_days: 3}",
-        ["2:29: features[0].window_days: unknown key (known here: name, text, favourable_text, adverse_text, advice and kind)"],
+        ["2:29: features[0].window_days: unknown key (known here: name, about, text, favourable_text, adverse_text, advice and kind)"],
     ),
     "a feature's missing key": (
         "features:\n  - {name: f, kind: ratio, numerator: m, window_days: 3}",
@@ -222,7 +221,7 @@ segments:
         f"7:61: measures[0].where[0].field: must be {FIELDS}, not 'merchant' (did you mean 'merchant_id'?)",
         "8:61: measures[1].where[0].field: an instalment has no direction (it has amount_minor, amount_due_minor, days_late and outcome)",
         "9:12: measures[2].name: 'n' is taken by measures[1]",
-        f"11:57: features[0].colour: unknown key (known here: {KEYS})",
+        "11:57: features[0].colour: unknown key",
         "12:5: features[1].window_days: is missing: 'n' is kept by the day",
         "13:37: features[2].measure: there is no measure 'o'",
         "16:5: segments[0].base_points: is missing",
@@ -241,7 +240,7 @@ def test_what_follows_from_a_mistake_is_not_told() -> None:
     text = "measures:\n  - {name: hourly, event: purchase, kind: count, tile: hours}\nfeatures:\n" + (
         "  - {name: f, kind: total, measure: hourly, window_hours: 3}\n"
     )
-    assert mistakes_in_part(text) == ["2:56: measures[0].tile: must be day or hour, not 'hours' (did you mean 'hour'?)"]
+    assert mistakes_in_part(text) == ["2:56: measures[0].tile: must be day, hour or week, not 'hours' (did you mean 'hour'?)"]
     assert mistakes_in_part("measures:\n  - {name: m, event: purchase}\n  - {name: n, event: purchase, kind: count, of: channel}") == [
         "2:5: measures[0].kind: is missing",
         "3:49: measures[1].of: a count has no 'of' (leave it out)",

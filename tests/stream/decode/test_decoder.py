@@ -357,7 +357,7 @@ def test_profiles_and_commands_become_columns() -> None:
     assert row[Fig.RELATED_EXPOSURE] == 2**53 - 1
     assert row[Fig.RELATED_DAYS_PAST_DUE] == 3
     assert row[Fig.ASSETS] == MISSING
-    assert row[len(Fig)] == -3
+    assert row[len(Fig) + RULES.attributes.index("tax_grade")] == -3
     command = decode(Topic.COMMAND, [raw(EVENTS[Topic.COMMAND])])
     assert command.columns[Ev.COMMAND_KIND, 0] == Command.FREEZE
 
