@@ -390,4 +390,4 @@ class _Writer:
             case "zero":
                 return f"offer-0{number}"
             case _:
-                return "offer"
+                return self.random.choice(("offer", f"offer-{number} ", f"offer-{number + 2**64}"))

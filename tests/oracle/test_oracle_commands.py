@@ -314,6 +314,14 @@ def test_a_line_closed_by_command_gives_up_all_but_blocks_and_ceiling() -> None:
     assert kinds(story.profile(4, applied_at=at(3))) == ["grant"]
 
 
+def test_a_closing_status_says_nothing_but_that_the_line_is_closed() -> None:
+    story = opened()
+    story.command(1, "set_temporary_limit", limit_minor=2_000, until=at(2))
+    step = story.profile(3, figures={"status": "insolvent"})
+    assert (kinds(step), only(step).cause, trace(step).guard, trace(step).target) == (["close"], None, "closed", None)
+    assert story.account.line.temporary is None
+
+
 # Sweeps
 
 
