@@ -6,7 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import Field
 
-from schemas.changes import Advice, Cause, PolicyRef, Reason
+from schemas.changes import Advice, Cause, PolicyRef, Reason, Trace
 from schemas.common import Output
 
 
@@ -19,13 +19,17 @@ class _Advisory(Output):
 
 
 class CommandResult(_Advisory):
-    """The answer to a command. ``reason`` says why it was refused; ``sequence`` is the account's last change after it."""
+    """The answer to a command. ``reason`` says why it was refused; ``sequence`` is the account's last change after it. A refused request or
+    acceptance carries the evaluation it was refused by."""
 
     kind: Literal["command_result"]
     command_id: str
     result: Literal["accepted", "refused"]
     reason: str | None
     sequence: int
+    reasons: tuple[Reason, ...] = ()
+    advice: tuple[Advice, ...] = ()
+    trace: Trace | None = None
 
 
 class OverBorrowing(_Advisory):
@@ -52,13 +56,6 @@ class IncreaseWithheld(_Advisory):
     reasons: tuple[Reason, ...]
 
 
-class WhatWouldRaise(_Advisory):
-    """What the customer could do."""
-
-    kind: Literal["what_would_raise"]
-    advice: tuple[Advice, ...]
-
-
 class StandingMismatch(_Advisory):
     """Core banking has applied something else for too long."""
 
@@ -70,6 +67,6 @@ class StandingMismatch(_Advisory):
 
 
 Advisory = Annotated[
-    CommandResult | OverBorrowing | SuspectedTakeover | IncreaseWithheld | WhatWouldRaise | StandingMismatch,
+    CommandResult | OverBorrowing | SuspectedTakeover | IncreaseWithheld | StandingMismatch,
     Field(discriminator="kind"),
 ]

@@ -52,6 +52,25 @@ class Pending(Output):
     effective_at: str
 
 
+class PendingRate(Output):
+    """A rate tier that was announced."""
+
+    rate_tier: str
+    effective_at: str
+
+
+class Cost(Output):
+    """What a stated draw costs at the standing's rate tier: effective and nominal annual rate in basis points, fees included."""
+
+    draw_minor: int
+    term_months: int
+    plan: str
+    apr_effective_bp: int
+    apr_nominal_bp: int
+    total_payable_minor: int
+    total_cost_minor: int
+
+
 class Standing(Output):
     """What stands. ``limit_in_force_minor`` is the limit that draws are checked against; ``blocks`` are why drawing is not allowed."""
 
@@ -67,6 +86,9 @@ class Standing(Output):
     temporary: Temporary | None
     offer: Offer | None
     pending: Pending | None
+    pending_rate: PendingRate | None
+    hold_until: str | None
+    override: Temporary | None
     exposure_minor: int | None
     exposure_as_of: str | None
 
@@ -83,7 +105,8 @@ class FeatureTrace(Output):
 class Trace(Output):
     """The evaluation: score = base_points + the sum of the features' points; the target is the band's limit under caps and rules.
 
-    ``bound_by`` names what bound the target, ``guard`` what withheld a change of the limit.
+    ``bound_by`` names what bound the target, ``guard`` what withheld a change of the limit, ``guard_until`` when that lets go by itself,
+    ``requirement`` the code of the requirement behind it, ``signals`` the signs of a takeover that held.
     """
 
     segment: str
@@ -95,6 +118,9 @@ class Trace(Output):
     caps: dict[str, int]
     bound_by: str
     guard: str | None
+    guard_until: str | None
+    requirement: str | None
+    signals: tuple[str, ...]
     days_past_due: int
     bucket: int
     warming_up: bool
@@ -110,9 +136,18 @@ class Reason(Output):
 
 
 class Advice(Output):
-    """What the customer could do to move the band."""
+    """What the customer could do: together, the entries with a ``feature`` move the target band one up.
+
+    ``feature`` must come from ``value`` to ``value_needed``, which brings ``points``. An entry without a feature names a rule that would still
+    hold the limit, and in ``until`` the instant from which it no longer does, where it ends by itself.
+    """
 
     code: str
+    feature: str | None
+    value: int | None
+    value_needed: int | None
+    points: int | None
+    until: str | None
     text: dict[str, str]
 
 
@@ -149,5 +184,6 @@ class LimitChange(Output):
     trace: Trace | None
     reasons: tuple[Reason, ...]
     advice: tuple[Advice, ...]
+    cost: Cost | None = None
     cause: Cause
     policy: PolicyRef

@@ -1,21 +1,23 @@
 """The kernel: every event of a batch in order, from the account's row to the decisions it causes.
 
 Theory of operation. ``run`` takes the events in merged order. One event moves its account's clock (tiles leave their windows, instalments
-become past due), does its work on the row, and is then judged: features, score, band, target, guards, decision. Everything is int64 in
-matrices; no Python object, no allocation per event, no clock, no I/O, so the same batch gives the same rows and decisions on every machine.
+become past due), does its work on the row, and is then judged: features, score, band, target, guards, decision. ``sweep`` does the same for
+accounts that time alone goes by for. Everything is int64 in matrices; no Python object, no allocation per event, no clock, no I/O, so the same
+batch gives the same rows and decisions on every machine.
 
-Emissions of one event, in this order: the command's freeze or unfreeze and its answer; ``close``; what arrears block or release; grant,
-increase or decrease; what the legal cap blocks or releases. ``EMISSIONS_MAX`` bounds them, and ``run`` stops before an
-event for which the decision matrix might not have room: the caller takes the decisions out and calls again.
+The order of an evaluation, and so of what it emits, is that of docs/policy.md §9: ends, command, closing, arrears, temporary limit, takeover,
+limit, rate, legal cap, advisories. ``EMISSIONS_MAX`` bounds what one evaluation emits, and ``run`` stops before an event for which the decision
+matrix might not have room: the caller takes the decisions out and calls again.
 """
 
 from __future__ import annotations
 
 from typing import Final
 
+from engine.core.commands import answer, is_decided_later, obey
 from engine.core.exposure import exposure_of, remember_movement, take_snapshot
 from engine.core.features import compute_features
-from engine.core.guards import decrease_guard, grant_guard, increase_guard
+from engine.core.guards import decrease_guard, guard_until, has_applied, has_consented, increase_guard, soundness_guard, unasked_guard
 from engine.core.instalments import days_past_due, observe_arrears, repay, settle
 from engine.core.jit import compiled
 from engine.core.layout import (
@@ -27,7 +29,9 @@ from engine.core.layout import (
     FINGERPRINTS_MAX,
     MISSING,
     VALUES_AT,
+    Announced,
     Block,
+    Bound,
     Col,
     Command,
     Ev,
@@ -41,13 +45,29 @@ from engine.core.layout import (
     Topic,
     Verdict,
 )
-from engine.core.limits import is_forced, target_limit
+from engine.core.limits import is_forced, is_own, target_limit
 from engine.core.measures import measure_event
-from engine.core.scoring import band_of, score_of, standing_band
-from engine.core.tables import BAND, SEGMENT, Ba, Ints, Ru, Se
-from engine.core.windows import advance, day_of
+from engine.core.protection import heed_takeover, tell_mismatch, tell_withheld, warn
+from engine.core.rates import follow_rate, target_tier
+from engine.core.scoring import score_of, standing_band, step_of
+from engine.core.standing import (
+    change_limit,
+    close_line,
+    drop_offer,
+    end_offer,
+    end_what_has_ended,
+    in_force,
+    make_offer,
+    midnight_after,
+    segment_number,
+    set_block,
+    set_pending,
+    set_temporary,
+)
+from engine.core.tables import BAND, REQUIREMENT, SEGMENT, El, Ints, Ru, Se
+from engine.core.windows import advance
 
-EMISSIONS_MAX: Final = 6
+EMISSIONS_MAX: Final = 16
 TRACE: Final = int(Out.EXPOSURE)  # from this column on a decision's row is the trace of its evaluation
 
 
@@ -115,6 +135,7 @@ def take_profile(t: Ints, row: Ints, profile: Ints) -> None:
         row[Col.STANDING] = Standing.OPEN
         row[Col.LIMIT] = profile[Fig.GRANTED_LIMIT]
         row[Col.BAND] = profile[Fig.GRANTED_BAND]
+        drop_offer(t, row)
         row[Col.LAST_CHANGE_DAY] = profile[Fig.GRANTED_SINCE]
 
 
@@ -126,121 +147,125 @@ def start_standing(t: Ints, row: Ints) -> None:
         row[Col.STANDING] = Standing.OPEN
         row[Col.LIMIT] = t[segment + Se.INITIAL_LIMIT]
         row[Col.BAND] = t[segment + Se.INITIAL_BAND]
+        drop_offer(t, row)
 
 
 @compiled
-def open_decision(d: Ints, n: int, row: Ints, kind: int, cause: int) -> None:
-    """Begin decision ``n``: the standing before it, and the kind."""
-    out = d[n]
-    out[Out.KIND] = kind
-    out[Out.CAUSE] = cause
-    out[Out.PREVIOUS_LIMIT] = row[Col.LIMIT]
-    out[Out.PREVIOUS_BAND] = row[Col.BAND]
-    out[Out.PREVIOUS_BLOCKS] = row[Col.BLOCKS]
-    out[Out.PREVIOUS_STANDING] = row[Col.STANDING]
+def request_refused(guard: int) -> int:
+    """A guard as the reason why a command is refused."""
+    return Refused.GUARD + guard
 
 
 @compiled
-def close_decision(d: Ints, n: int, row: Ints) -> None:
-    """Finish decision ``n``: the standing after it."""
-    out = d[n]
-    out[Out.SEQUENCE] = row[Col.SEQUENCE]
-    out[Out.LIMIT] = row[Col.LIMIT]
-    out[Out.BAND] = row[Col.BAND]
-    out[Out.BLOCKS] = row[Col.BLOCKS]
-    out[Out.STANDING] = row[Col.STANDING]
+def decide_acceptance(t: Ints, segment: int, row: Ints, band: int, target: int, tier: int, guard: int, d: Ints, n: int) -> int:
+    """Answer ``accept_offer``, decided with the target and guard as they are now. Returns the number of decisions."""
+    if guard != Guard.NONE:
+        return answer(d, n, row, request_refused(guard))
+    if target < row[Col.OFFER_LIMIT] or target == 0:
+        n = answer(d, n, row, Refused.OFFER_STALE)
+        return end_offer(t, d, n, row, Kind.OFFER_EXPIRED)
+    n = change_limit(t, segment, d, n, row, Kind.OFFER_ACCEPTED, band, row[Col.OFFER_LIMIT], tier)
+    return answer(d, n, row, Refused.NONE)
 
 
 @compiled
-def set_block(d: Ints, n: int, row: Ints, block: int, wanted: bool) -> int:
-    """Bring one block to ``wanted``; emits freeze or unfreeze if it was otherwise. Returns the number of decisions."""
-    bit = 1 << block
-    if (row[Col.BLOCKS] & bit != 0) == wanted:
-        return n
-    open_decision(d, n, row, Kind.FREEZE if wanted else Kind.UNFREEZE, block)
-    row[Col.BLOCKS] ^= bit
-    row[Col.SEQUENCE] += 1
-    close_decision(d, n, row)
-    return n + 1
+def decide_first(
+    t: Ints, segment: int, row: Ints, band: int, target: int, tier: int, bucket: int, values: Ints, ask: int, d: Ints, n: int
+) -> tuple[int, int, int]:
+    """The first limit of a line, or none. Returns the number of decisions, the guard that withheld it, and the requirement that bit."""
+    if target == 0 and ask != Command.ACCEPT_OFFER:
+        return n, Guard.NONE, -1
+    guard, requirement = soundness_guard(t, segment, row, bucket, values, False)
+    if ask == Command.ACCEPT_OFFER:
+        return decide_acceptance(t, segment, row, band, target, tier, guard, d, n), guard, requirement
+    if guard != Guard.NONE:
+        return n, guard, requirement
+    if has_applied(t, row):
+        return change_limit(t, segment, d, n, row, Kind.GRANT, band, target, tier), Guard.NONE, -1
+    if row[Col.CLOSED_DAY] == MISSING and t[segment + Se.UNSOLICITED] == 1:
+        guard = unasked_guard(t, segment, row)
+        if guard != Guard.NONE:
+            return n, guard, -1
+        end = make_offer(t, segment, d, n, row, target)
+        return end, (Guard.NONE if end > n else Guard.CONSENT_MISSING), -1
+    return n, Guard.CONSENT_MISSING, -1
 
 
 @compiled
-def refusal(row: Ints, kind: int, block: int, evaluated: bool) -> int:
-    """Why a command cannot be done (Refused), NONE if it can."""
-    if not evaluated:
-        return Refused.NO_PROFILE
-    if kind == Command.OTHER:
-        return Refused.NOT_SUPPORTED
-    if row[Col.STANDING] != Standing.OPEN:
-        return Refused.NOT_OPEN
-    is_set = (row[Col.BLOCKS] >> block) & 1 == 1
-    if kind == Command.FREEZE and is_set:
-        return Refused.ALREADY_IN_FORCE
-    if kind == Command.UNFREEZE and not is_set:
-        return Refused.NOT_IN_FORCE
-    return Refused.NONE
+def decide_increase(
+    t: Ints, segment: int, row: Ints, band: int, target: int, bucket: int, values: Ints, ask: int, is_correction: bool, d: Ints, n: int
+) -> tuple[int, int, int]:
+    """A higher limit of an open line, by itself or because it was asked for. Returns as ``decide_first``."""
+    guard, requirement = increase_guard(t, segment, row, bucket, values, ask != Command.NONE, is_correction)
+    if ask == Command.ACCEPT_OFFER:
+        if in_force(row, Col.OVERRIDE_UNTIL):
+            guard, requirement = Guard.OVERRIDE, -1
+        return decide_acceptance(t, segment, row, band, target, -1, guard, d, n), guard, requirement
+    if ask == Command.REQUEST_INCREASE:
+        if guard != Guard.NONE:
+            return answer(d, n, row, request_refused(guard)), guard, requirement
+        n = change_limit(t, segment, d, n, row, Kind.INCREASE, band, target, -1)
+        return answer(d, n, row, Refused.NONE), Guard.NONE, -1
+    if guard != Guard.NONE:
+        return n, guard, requirement
+    if in_force(row, Col.OVERRIDE_UNTIL) or has_consented(t, segment, row):
+        return change_limit(t, segment, d, n, row, Kind.INCREASE, band, target, -1), Guard.NONE, -1
+    end = make_offer(t, segment, d, n, row, target)
+    return end, (Guard.NONE if end > n else Guard.CONSENT_MISSING), -1
 
 
 @compiled
-def obey(row: Ints, kind: int, block: int, evaluated: bool, d: Ints, n: int) -> int:
-    """Do a command and answer it. Returns the number of decisions."""
-    refused = refusal(row, kind, block, evaluated)
-    if refused == Refused.NONE:
-        n = set_block(d, n, row, block, kind == Command.FREEZE)
-    open_decision(d, n, row, Kind.COMMAND_ACCEPTED if refused == Refused.NONE else Kind.COMMAND_REFUSED, refused)
-    close_decision(d, n, row)
-    return n + 1
-
-
-@compiled
-def close_line(t: Ints, d: Ints, n: int, row: Ints) -> int:
-    """End an open line. Returns the number of decisions."""
-    if row[Col.STANDING] != Standing.OPEN:
-        return n
-    open_decision(d, n, row, Kind.CLOSE, 0)
-    row[Col.STANDING] = Standing.CLOSED
-    row[Col.LIMIT] = 0
-    row[Col.BAND] = MISSING
-    row[Col.BLOCKS] &= ~((1 << Block.PAST_DUE) | (1 << Block.OVER_CAP))
-    row[Col.CLOSED_DAY] = day_of(t, row[Col.CLOCK])
-    row[Col.SEQUENCE] += 1
-    close_decision(d, n, row)
-    return n + 1
-
-
-@compiled
-def change_limit(t: Ints, d: Ints, n: int, row: Ints, kind: int, band: int, limit: int) -> int:
-    """Emit grant, increase or decrease. Returns the number of decisions."""
-    open_decision(d, n, row, kind, 0)
-    today = day_of(t, row[Col.CLOCK])
-    row[Col.STANDING] = Standing.OPEN
-    row[Col.LIMIT] = limit
-    row[Col.BAND] = t[band + Ba.CODE]
-    row[Col.LAST_CHANGE_DAY] = today
-    if kind == Kind.DECREASE:
-        row[Col.LAST_DECREASE_DAY] = today
-    row[Col.SEQUENCE] += 1
-    close_decision(d, n, row)
-    return n + 1
-
-
-@compiled
-def choose_change(
-    t: Ints, segment: int, row: Ints, target: int, bucket: int, values: Ints, warming_up: bool, forced: bool
+def decide_decrease(
+    t: Ints, segment: int, row: Ints, band: int, target: int, warming_up: bool, forced: bool, own: bool, d: Ints, n: int
 ) -> tuple[int, int]:
-    """The kind of change that the target asks for, or -1, and the guard that withheld it."""
+    """A lower limit of an open line. Returns the number of decisions and the guard that withheld it."""
+    if in_force(row, Col.HOLD_UNTIL) and not forced:
+        return n, Guard.HOLD
+    if forced or own or in_force(row, Col.OVERRIDE_UNTIL):
+        return change_limit(t, segment, d, n, row, Kind.DECREASE, band, target, -1), Guard.NONE
+    if row[Col.PENDING_LIMIT] != MISSING:
+        if row[Col.PENDING_AT] > row[Col.CLOCK]:
+            return n, Guard.NOTICE_RUNNING
+        return change_limit(t, segment, d, n, row, Kind.DECREASE, band, max(target, row[Col.PENDING_LIMIT]), -1), Guard.NONE
+    guard = decrease_guard(t, segment, row, warming_up)
+    if guard != Guard.NONE:
+        return n, guard
+    days = t[segment + Se.NOTICE_DAYS]
+    if days > 0:
+        return set_pending(d, n, row, Kind.ANNOUNCE, Announced.LIMIT, target, midnight_after(t, row, days)), Guard.NONE
+    return change_limit(t, segment, d, n, row, Kind.DECREASE, band, target, -1), Guard.NONE
+
+
+@compiled
+def decide_limit(
+    t: Ints,
+    segment: int,
+    row: Ints,
+    band: int,
+    target: int,
+    tier: int,
+    bucket: int,
+    values: Ints,
+    warming_up: bool,
+    forced: bool,
+    own: bool,
+    ask: int,
+    is_correction: bool,
+    d: Ints,
+    n: int,
+) -> tuple[int, int, int]:
+    """Step 8: what becomes of the limit. Returns as ``decide_first``."""
     if row[Col.STANDING] != Standing.OPEN:
-        if target == 0:
-            return -1, Guard.NONE
-        guard = grant_guard(t, segment, row, bucket, values)
-        return (Kind.GRANT if guard == Guard.NONE else -1), guard
-    if target > row[Col.LIMIT]:
-        guard = increase_guard(t, segment, row, bucket, values)
-        return (Kind.INCREASE if guard == Guard.NONE else -1), guard
+        return decide_first(t, segment, row, band, target, tier, bucket, values, ask, d, n)
+    is_due = row[Col.PENDING_LIMIT] != MISSING and row[Col.PENDING_AT] <= row[Col.CLOCK] and not in_force(row, Col.OVERRIDE_UNTIL)
+    if ask == Command.NONE and is_due and target >= row[Col.LIMIT]:
+        return set_pending(d, n, row, Kind.ANNOUNCE_WITHDRAWN, Announced.LIMIT, MISSING, MISSING), Guard.NONE, -1
+    if ask != Command.NONE or target > row[Col.LIMIT]:
+        return decide_increase(t, segment, row, band, target, bucket, values, ask, is_correction, d, n)
     if target < row[Col.LIMIT]:
-        guard = Guard.NONE if forced else decrease_guard(t, segment, row, warming_up)
-        return (Kind.DECREASE if guard == Guard.NONE else -1), guard
-    return -1, Guard.NONE
+        n, guard = decide_decrease(t, segment, row, band, target, warming_up, forced, own, d, n)
+        return n, guard, -1
+    return n, Guard.NONE, -1
 
 
 @compiled
@@ -252,46 +277,109 @@ def share_trace(d: Ints, first: int, n: int) -> None:
 
 
 @compiled
-def evaluate(t: Ints, row: Ints, d: Ints, first: int, n: int, bucket: int) -> int:
-    """Judge the account as it stands; decisions ``first .. n`` are the command's own. Returns the number of decisions.
+def requirement_code(t: Ints, segment: int, requirement: int) -> int:
+    """Code of the requirement or warning of a number (``guards.failed_requirement``), MISSING for -1."""
+    if requirement < 0:
+        return MISSING
+    place = t[segment + Se.ELIGIBILITY] + requirement * REQUIREMENT
+    if place >= t[segment + Se.ELIGIBILITY_END]:
+        place += t[segment + Se.WARNINGS] - t[segment + Se.ELIGIBILITY_END]
+    return t[place + El.CODE]
+
+
+@compiled
+def write_trace(t: Ints, segment: int, row: Ints, out: Ints, score: int, band: int, bucket: int, warming_up: bool) -> None:
+    """The part of a trace that every evaluation has; where nothing is judged the guard is CLOSED."""
+    out[Out.SEGMENT] = segment_number(t, segment)
+    out[Out.EXPOSURE] = exposure_of(row)
+    out[Out.EXPOSURE_AS_OF] = row[FIGURES_AT + Fig.AS_OF]
+    out[Out.SCORE] = score
+    out[Out.TARGET_BAND] = (band - t[segment + Se.BANDS]) // BAND
+    out[Out.TARGET_LIMIT] = 0
+    out[Out.BOUND_BY] = Bound.BAND
+    out[Out.BUCKET] = bucket
+    out[Out.DAYS_PAST_DUE] = days_past_due(t, row, row[Col.CLOCK])
+    out[Out.WARMING_UP] = warming_up
+    out[Out.FORCED] = False
+    out[Out.GUARD] = Guard.CLOSED
+    out[Out.REQUIREMENT] = -1
+    out[Out.SIGNALS] = 0
+    out[Out.GUARD_UNTIL] = MISSING
+    out[Out.CURED_ON] = row[Col.CURED_ON]
+    out[Out.APPLIED_SEQUENCE] = row[FIGURES_AT + Fig.APPLIED_SEQUENCE]
+    out[Out.APPLIED_LIMIT] = row[FIGURES_AT + Fig.APPLIED_LIMIT]
+
+
+@compiled
+def end_temporary(t: Ints, segment: int, row: Ints, bucket: int, d: Ints, n: int) -> int:
+    """A temporary limit that law, the customer's ceiling or arrears do not allow any more ends. Returns the number of decisions."""
+    limit = row[Col.TEMPORARY_LIMIT]
+    if not in_force(row, Col.TEMPORARY_UNTIL):
+        return n
+    is_above = limit > t[segment + Se.LEGAL_CAP] or (row[Col.CEILING] != MISSING and limit > row[Col.CEILING])
+    if is_above or (bucket > 0 and limit > row[Col.LIMIT]):
+        return set_temporary(d, n, row, Kind.TEMPORARY_END, MISSING, MISSING)
+    return n
+
+
+@compiled
+def evaluate(t: Ints, row: Ints, d: Ints, first: int, n: int, bucket: int, ask: int, asked: int, is_correction: bool) -> int:
+    """Judge the account as it stands; decisions ``first .. n`` are those of what has ended and of the command. ``ask`` is a command that is
+    decided here (``is_decided_later``), ``asked`` its limit. Returns the number of decisions.
 
     The trace is written to row ``first`` whether or not anything is emitted there.
     """
     segment = segment_of(t, row)
-    is_open = row[Col.STANDING] == Standing.OPEN
     out = d[first]
     bins_at = d.shape[1] - t[Ru.CHARACTERISTICS_MAX]
     caps, values, bins = out[CAPS_AT:VALUES_AT], out[VALUES_AT:bins_at], out[bins_at:]
+    is_ended = is_over(row)
+    if is_ended:
+        n = close_line(t, d, n, row, False)
+        drop_offer(t, row)
+    is_open = row[Col.STANDING] == Standing.OPEN
     warming_up = compute_features(t, segment, row, values)
     score = score_of(t, segment, values, bins)
-    band = band_of(t, segment, score, standing_band(t, segment, row) if is_open else -1)
-    exposure = exposure_of(row)
-    target, bound = target_limit(t, segment, row, band, bucket, exposure, caps)
+    band = step_of(t, t[segment + Se.BANDS], t[segment + Se.BANDS_END], score, standing_band(t, segment, row) if is_open else -1)
+    write_trace(t, segment, row, out, score, band, bucket, warming_up)
+    if is_ended:
+        n = answer(d, n, row, Refused.NOT_OPEN) if is_decided_later(ask) else n
+        return tell_mismatch(t, segment, row, d, n)
+    if is_open:
+        n = set_block(d, n, row, Block.PAST_DUE, bucket >= t[Ru.BLOCK_DRAWING_BUCKET])
+        n = end_temporary(t, segment, row, bucket, d, n)
+        n, out[Out.SIGNALS] = heed_takeover(t, segment, row, values, d, n)
     forced = is_open and is_forced(t, segment, row, bucket)
-    guard: int = Guard.CLOSED
-    if is_over(row):
-        n = close_line(t, d, n, row)
+    own = is_open and not forced and is_own(t, segment, row)
+    target, bound = target_limit(t, segment, row, band, bucket, out[Out.EXPOSURE], caps, forced, own)
+    wanted = target
+    if ask == Command.REQUEST_INCREASE:
+        wanted = min(target, asked // t[segment + Se.ROUND_TO] * t[segment + Se.ROUND_TO])
+    tier = target_tier(t, segment, row, score)
+    limit_before = row[Col.LIMIT]
+    guard: int = Guard.NONE
+    requirement = -1
+    if ask == Command.REQUEST_INCREASE and wanted <= limit_before:
+        n = answer(d, n, row, Refused.NOT_RAISED)
     else:
-        if is_open:
-            n = set_block(d, n, row, Block.PAST_DUE, bucket >= t[Ru.BLOCK_DRAWING_BUCKET])
-        kind, guard = choose_change(t, segment, row, target, bucket, values, warming_up, forced)
-        if kind >= 0:
-            n = change_limit(t, d, n, row, kind, band, target)
-        if row[Col.STANDING] == Standing.OPEN:
-            n = set_block(d, n, row, Block.OVER_CAP, row[Col.LIMIT] > t[segment + Se.LEGAL_CAP])
-    out[Out.SEGMENT] = (segment - t[Ru.SEGMENTS]) // SEGMENT
-    out[Out.EXPOSURE] = exposure
-    out[Out.EXPOSURE_AS_OF] = row[FIGURES_AT + Fig.AS_OF]
-    out[Out.SCORE] = score
-    out[Out.TARGET_BAND] = (band - t[segment + Se.BANDS]) // BAND
+        n, guard, requirement = decide_limit(
+            t, segment, row, band, wanted, tier, bucket, values, warming_up, forced, own, ask, is_correction, d, n
+        )
+        if wanted < target and guard == Guard.NONE:
+            target, bound = wanted, Bound.REQUESTED
+    if row[Col.STANDING] == Standing.OPEN:
+        n = follow_rate(t, segment, d, n, row, tier, bucket)
+        n = set_block(d, n, row, Block.OVER_CAP, row[Col.LIMIT] > t[segment + Se.LEGAL_CAP])
+        n = warn(t, segment, row, values, d, n)
+    if ask == Command.NONE and (not is_open or target > limit_before):
+        n = tell_withheld(t, segment, row, guard, requirement_code(t, segment, requirement), target, d, n)
     out[Out.TARGET_LIMIT] = target
     out[Out.BOUND_BY] = bound
-    out[Out.BUCKET] = bucket
-    out[Out.DAYS_PAST_DUE] = days_past_due(t, row, row[Col.CLOCK])
-    out[Out.WARMING_UP] = warming_up
     out[Out.FORCED] = forced
     out[Out.GUARD] = guard
-    return n
+    out[Out.GUARD_UNTIL] = guard_until(t, segment, row, guard)
+    out[Out.REQUIREMENT] = requirement
+    return tell_mismatch(t, segment, row, d, n)
 
 
 @compiled
@@ -310,9 +398,13 @@ def take_event(t: Ints, row: Ints, events: Ints, i: int, profiles: Ints, facts: 
         take_profile(t, row, profiles[profile_row])
     start_standing(t, row)
     evaluated = is_evaluated(t, row)
-    n = first
+    n = end_what_has_ended(t, d, first, row) if evaluated and not is_over(row) else first
+    ask: int = Command.NONE
     if topic == Topic.COMMAND:
-        n = obey(row, events[Ev.COMMAND_KIND, i], events[Ev.CAUSE, i], evaluated, d, n)
+        if evaluated:
+            n, ask = obey(t, segment_of(t, row), row, events, i, d, n)
+        else:
+            n = answer(d, n, row, Refused.NO_PROFILE)
     elif topic != Topic.PROFILE:
         measure_event(t, row, events, i, facts)
         if topic == Topic.REPAYMENT:
@@ -320,7 +412,8 @@ def take_event(t: Ints, row: Ints, events: Ints, i: int, profiles: Ints, facts: 
         remember_movement(row, events, i)
     bucket = observe_arrears(t, row, row[Col.CLOCK])
     if evaluated:
-        n = evaluate(t, row, d, first, n, bucket)
+        is_correction = topic == Topic.PROFILE and profiles[profile_row, Fig.CORRECTS] == 1
+        n = evaluate(t, row, d, first, n, bucket, ask, events[Ev.COMMAND_LIMIT, i], is_correction)
     d[first, Out.EVALUATED] = evaluated
     share_trace(d, first, n)
     return (Verdict.ACCEPTED if evaluated else Verdict.NO_PROFILE), n
@@ -342,7 +435,8 @@ def take_tick(t: Ints, row: Ints, clock: int, facts: Ints, d: Ints, first: int) 
     start_standing(t, row)
     if not is_evaluated(t, row):
         return first
-    n = evaluate(t, row, d, first, first, observe_arrears(t, row, row[Col.CLOCK]))
+    n = end_what_has_ended(t, d, first, row) if not is_over(row) else first
+    n = evaluate(t, row, d, first, n, observe_arrears(t, row, row[Col.CLOCK]), Command.NONE, MISSING, False)
     d[first, Out.EVALUATED] = True
     share_trace(d, first, n)
     return n

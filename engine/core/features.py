@@ -6,6 +6,7 @@ from engine.core.exposure import exposure_of
 from engine.core.instalments import days_past_due
 from engine.core.jit import compiled
 from engine.core.layout import AMOUNT_MAX, FIGURES_AT, MISSING, Col, Fig
+from engine.core.standing import limit_in_force
 from engine.core.tables import FEATURE, Fe, FeatureKind, Ints, Me, Ru, Se
 from engine.core.windows import bits_set, day_of, window_start
 
@@ -81,7 +82,7 @@ def standing_feature(t: Ints, row: Ints, feature: int) -> int:
     """Value of a feature that reads the profile, the instalments or the standing."""
     kind, a, b, scale = t[feature + Fe.KIND], t[feature + Fe.A], t[feature + Fe.B], t[feature + Fe.SCALE]
     if kind == FeatureKind.UTILISATION:
-        return scaled(scale, exposure_of(row), row[Col.LIMIT])
+        return scaled(scale, exposure_of(row), limit_in_force(row))
     if kind == FeatureKind.DAYS_PAST_DUE:
         return days_past_due(t, row, row[Col.CLOCK])
     if kind == FeatureKind.TENURE:

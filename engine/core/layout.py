@@ -66,7 +66,11 @@ class Ev(IntEnum):
     COUNTERPARTY_HASH = 24
     PROFILE_ROW = 25  # row of the batch's profile matrix
     COMMAND_KIND = 26  # Command
-    CAUSE = 27  # Block
+    CAUSE = 27  # Block of freeze and unfreeze
+    COMMAND_LIMIT = 28  # limit of override and set_temporary_limit, requested limit, ceiling
+    COMMAND_UNTIL = 29  # ms
+    COMMAND_OF = 30  # Released of release; sequence number that an offer_id names
+    SECOND_PERSON = 31  # 1 if somebody else approved
 
 
 EVENT_COLUMNS: Final = len(Ev)
@@ -110,9 +114,27 @@ class Outcome(IntEnum):
 class Command(IntEnum):
     """Commands the kernel knows."""
 
+    NONE = 0
     FREEZE = 1
     UNFREEZE = 2
-    OTHER = 3
+    HOLD = 3
+    OVERRIDE = 4
+    RELEASE = 5
+    SET_TEMPORARY_LIMIT = 6
+    REQUEST_INCREASE = 7
+    SET_CEILING = 8
+    ACCEPT_OFFER = 9
+    DECLINE_OFFER = 10
+    OPT_OUT = 11
+    CLOSE = 12
+
+
+class Released(IntEnum):
+    """What a release ends."""
+
+    HOLD = 0
+    OVERRIDE = 1
+    TEMPORARY = 2
 
 
 class Block(IntEnum):
@@ -202,6 +224,9 @@ class Fig(IntEnum):
     GRANTED_LIMIT = 31
     GRANTED_BAND = 32  # band_code of the name
     GRANTED_SINCE = 33  # policy day
+    APPLIED_SEQUENCE = 34
+    APPLIED_LIMIT = 35
+    CORRECTS = 36  # 1 / 0
 
 
 FIGURES: Final = len(Fig)
@@ -216,28 +241,55 @@ class Standing(IntEnum):
 
 
 class Col(IntEnum):
-    """The fixed columns of an account's row. Every one is 0 or MISSING in a row without history (see ``new_row``)."""
+    """The fixed columns of an account's row. Every one is 0 or MISSING in a row without history (see ``blank_row``)."""
 
     FIRST_AT = 0  # occurred_at of the first accepted record; MISSING: the row is new
     CLOCK = 1
     ACCEPTED = 2
     SEQUENCE = 3
-    STANDING = 4
+    STANDING = 4  # from here to PENDING_RATE_AT: what stands, and goes into every decision before and after it
     LIMIT = 5
     BAND = 6  # band_code of the name, MISSING without one
     BLOCKS = 7  # bit set of Block
-    LAST_CHANGE_DAY = 8
-    LAST_DECREASE_DAY = 9
-    CLOSED_DAY = 10
-    IN_ARREARS = 11
-    CURED_ON = 12
-    OLDER_SUM = 13  # movements merged: sum
-    OLDER_UNTIL = 14  # and the newest of their times
-    INSTALMENTS = 15  # number held
-    MOVEMENTS = 16  # number held
-    FINGERPRINTS = 17  # number ever remembered; the next goes to this modulo FINGERPRINTS_MAX
+    CEILING = 8
+    TEMPORARY_LIMIT = 9
+    TEMPORARY_UNTIL = 10
+    OFFER = 11  # sequence number of the change that made it
+    OFFER_LIMIT = 12
+    OFFER_UNTIL = 13
+    PENDING_LIMIT = 14
+    PENDING_AT = 15
+    HOLD_UNTIL = 16
+    OVERRIDE_LIMIT = 17
+    OVERRIDE_UNTIL = 18
+    RATE_TIER = 19  # band_code of the name
+    PENDING_RATE = 20
+    PENDING_RATE_AT = 21
+    LAST_CHANGE_DAY = 22  # of the limit upwards or downwards
+    LAST_DECREASE_DAY = 23
+    LAST_CHANGE_AT = 24  # clock of the last change of any kind
+    CLOSED_DAY = 25
+    OPTED_OUT_DAY = 26  # by command
+    TAKEOVER_LIFTED_DAY = 27
+    OFFER_ENDED_DAY = 28
+    WARNED = 29  # band_code of the warning told last
+    WARNED_UNTIL = 30
+    WITHHELD = 31  # the guard told last
+    WITHHELD_CODE = 32  # band_code of its requirement
+    WITHHELD_TARGET = 33
+    WITHHELD_UNTIL = 34
+    MISMATCH = 35  # sequence at which a mismatch was told last
+    MISMATCH_UNTIL = 36
+    IN_ARREARS = 37
+    CURED_ON = 38
+    OLDER_SUM = 39  # movements merged: sum
+    OLDER_UNTIL = 40  # and the newest of their times
+    INSTALMENTS = 41  # number held
+    MOVEMENTS = 42  # number held
+    FINGERPRINTS = 43  # number ever remembered; the next goes to this modulo FINGERPRINTS_MAX
 
 
+STANDING_COLUMNS: Final = Col.PENDING_RATE_AT - Col.STANDING + 1
 FIXED_COLUMNS: Final = len(Col)
 
 
@@ -273,7 +325,7 @@ class Verdict(IntEnum):
 
 
 class Kind(IntEnum):
-    """Kinds of change the kernel emits, plus the answer to a command."""
+    """What the kernel emits: changes of the standing; from OVER_BORROWING on advisories, the answers to commands last."""
 
     GRANT = 0
     INCREASE = 1
@@ -281,19 +333,50 @@ class Kind(IntEnum):
     FREEZE = 3
     UNFREEZE = 4
     CLOSE = 5
-    COMMAND_ACCEPTED = 6
-    COMMAND_REFUSED = 7
+    OFFER = 6
+    OFFER_ACCEPTED = 7
+    OFFER_DECLINED = 8
+    OFFER_EXPIRED = 9
+    ANNOUNCE = 10
+    ANNOUNCE_WITHDRAWN = 11
+    TEMPORARY_START = 12
+    TEMPORARY_END = 13
+    RATE_CHANGE = 14
+    OVER_BORROWING = 15
+    SUSPECTED_TAKEOVER = 16
+    INCREASE_WITHHELD = 17
+    STANDING_MISMATCH = 18
+    COMMAND_ACCEPTED = 19
+    COMMAND_REFUSED = 20
+
+
+class Announced(IntEnum):
+    """What an announcement or its withdrawal is about."""
+
+    LIMIT = 0
+    RATE = 1
 
 
 class Refused(IntEnum):
-    """Why a command was refused."""
+    """Why a command was refused; from GUARD on it is the ``Guard`` of that number more."""
 
     NONE = 0
-    NOT_OPEN = 1
-    ALREADY_IN_FORCE = 2
-    NOT_IN_FORCE = 3
-    NOT_SUPPORTED = 4
-    NO_PROFILE = 5
+    NO_PROFILE = 1
+    NOT_OPEN = 2
+    ALREADY_IN_FORCE = 3
+    NOT_IN_FORCE = 4
+    ENDS_IN_THE_PAST = 5
+    ENDS_TOO_LATE = 6
+    ABOVE_LEGAL_CAP = 7
+    ABOVE_CEILING = 8
+    ON_HOLD = 9
+    IN_ARREARS = 10
+    IN_CURE = 11
+    SECOND_PERSON_NEEDED = 12
+    OFFER_UNKNOWN = 13
+    OFFER_STALE = 14
+    NOT_RAISED = 15
+    GUARD = 64
 
 
 class Guard(IntEnum):
@@ -301,14 +384,23 @@ class Guard(IntEnum):
 
     NONE = 0
     CLOSED = 1
-    BLOCKED = 2
-    IN_ARREARS = 3
-    IN_CURE = 4
-    NOT_ELIGIBLE = 5
-    CONSENT_MISSING = 6
-    COOL_DOWN_UP = 7
-    COOL_DOWN_DOWN = 8
-    WARMING_UP = 9
+    OVERRIDE = 2
+    HOLD = 3
+    BLOCKED = 4
+    IN_ARREARS = 5
+    IN_CURE = 6
+    FORBEARANCE = 7
+    NOT_ELIGIBLE = 8
+    IDENTITY_LAPSED = 9
+    ABILITY_NOT_FRESH = 10
+    OVER_INDEBTED = 11
+    OPTED_OUT = 12
+    QUIET_HOURS = 13
+    COOL_DOWN_UP = 14
+    NOTICE_RUNNING = 15
+    CONSENT_MISSING = 16
+    COOL_DOWN_DOWN = 17
+    WARMING_UP = 18
 
 
 class Bound(IntEnum):
@@ -324,43 +416,54 @@ class Bound(IntEnum):
     STEP = 7
     ARREARS = 8
     EXPOSURE_FLOOR = 9
+    OVERRIDE = 10
 
 
 CAPS: Final = 7  # Bound.BAND .. Bound.CEILING
 
 
 class Out(IntEnum):
-    """Columns of a decision. From EXPOSURE on it is the evaluation's trace; the caps (by ``Bound``), the feature values and the bins by
-    characteristic (-1: missing) stand behind."""
+    """Columns of a decision. The standing before and after it are STANDING_COLUMNS each, in the order of ``Col``. From EXPOSURE on it is the
+    evaluation's trace; the caps (by ``Bound``), the feature values and the bins by characteristic (-1: missing) stand behind."""
 
     EVENT = 0  # index of the event in the batch; of a sweep: place of the account in it
     SLOT = 1
     KIND = 2
     SEQUENCE = 3
     CLOCK = 4
-    CAUSE = 5  # Block of a freeze or unfreeze; Refused of a refusal
-    PREVIOUS_LIMIT = 6
-    PREVIOUS_BAND = 7
-    PREVIOUS_BLOCKS = 8
-    PREVIOUS_STANDING = 9
-    LIMIT = 10
-    BAND = 11
-    BLOCKS = 12
-    STANDING = 13
-    EXPOSURE = 14
-    EXPOSURE_AS_OF = 15
-    SEGMENT = 16
-    SCORE = 17
-    TARGET_BAND = 18  # place in the segment, lowest 0
-    TARGET_LIMIT = 19
-    BOUND_BY = 20
-    BUCKET = 21
-    DAYS_PAST_DUE = 22
-    WARMING_UP = 23
-    FORCED = 24
-    GUARD = 25
-    EVALUATED = 26  # 0: the trace is empty (a command refused before any profile)
+    CAUSE = 5  # Block of a freeze or unfreeze; Refused; Announced; 1 of a close by command; band_code of a warning; Guard of an increase withheld
+    PREVIOUS = 6
+    NEW = 6 + STANDING_COLUMNS
+    EXPOSURE = 6 + 2 * STANDING_COLUMNS
+    EXPOSURE_AS_OF = 7 + 2 * STANDING_COLUMNS
+    SEGMENT = 8 + 2 * STANDING_COLUMNS
+    SCORE = 9 + 2 * STANDING_COLUMNS
+    TARGET_BAND = 10 + 2 * STANDING_COLUMNS  # place in the segment, lowest 0
+    TARGET_LIMIT = 11 + 2 * STANDING_COLUMNS
+    BOUND_BY = 12 + 2 * STANDING_COLUMNS
+    BUCKET = 13 + 2 * STANDING_COLUMNS
+    DAYS_PAST_DUE = 14 + 2 * STANDING_COLUMNS
+    WARMING_UP = 15 + 2 * STANDING_COLUMNS
+    FORCED = 16 + 2 * STANDING_COLUMNS
+    GUARD = 17 + 2 * STANDING_COLUMNS
+    REQUIREMENT = 18 + 2 * STANDING_COLUMNS  # place of the one that bit, among the segment's in compiled order; -1: none
+    SIGNALS = 19 + 2 * STANDING_COLUMNS  # bit set of the takeover signals that hold
+    GUARD_UNTIL = 20 + 2 * STANDING_COLUMNS  # when the guard lets go by itself, MISSING if that is not known
+    APPLIED_SEQUENCE = 21 + 2 * STANDING_COLUMNS  # of the profile
+    APPLIED_LIMIT = 22 + 2 * STANDING_COLUMNS
+    CURED_ON = 23 + 2 * STANDING_COLUMNS  # policy day
+    EVALUATED = 24 + 2 * STANDING_COLUMNS  # 0: the trace is empty (a command refused before any profile)
 
 
-CAPS_AT: Final = len(Out)
+CAPS_AT: Final = Out.EVALUATED + 1
 VALUES_AT: Final = CAPS_AT + CAPS
+
+
+def before(column: Col) -> int:
+    """Column of a decision: what a column of the standing was before it."""
+    return Out.PREVIOUS + column - Col.STANDING
+
+
+def after(column: Col) -> int:
+    """Column of a decision: what a column of the standing is after it."""
+    return Out.NEW + column - Col.STANDING

@@ -1,9 +1,10 @@
-"""The target limit: band limit, caps, rounding, steps, floor, minimum change (docs/policy.md §9.5)."""
+"""The target limit: band limit, caps, rounding, steps, floor, minimum change (docs/policy.md §9.7)."""
 
 from __future__ import annotations
 
 from engine.core.jit import compiled
 from engine.core.layout import CAPS, FIGURES_AT, MISSING, Bound, Col, Fig, Standing
+from engine.core.standing import in_force
 from engine.core.tables import Ba, Ints, Ru, Se
 
 NO_CAP = 2**62
@@ -31,6 +32,8 @@ def fill_caps(t: Ints, segment: int, row: Ints, band: int, caps: Ints) -> None:
         caps[Bound.RELATED_CAP] = max(0, t[segment + Se.RELATED_CAP] - max(0, row[FIGURES_AT + Fig.RELATED_EXPOSURE]))
     if row[Col.STANDING] != Standing.OPEN and row[FIGURES_AT + Fig.REQUESTED_LIMIT] != MISSING:
         caps[Bound.REQUESTED] = row[FIGURES_AT + Fig.REQUESTED_LIMIT]
+    if row[Col.CEILING] != MISSING:
+        caps[Bound.CEILING] = row[Col.CEILING]
 
 
 @compiled
@@ -51,8 +54,35 @@ def is_forced(t: Ints, segment: int, row: Ints, bucket: int) -> bool:
 
 
 @compiled
-def target_limit(t: Ints, segment: int, row: Ints, band: int, bucket: int, exposure: int, caps: Ints) -> tuple[int, int]:
-    """Target limit for the target band, and the ``Bound`` that made it so. Fills ``caps``."""
+def is_own(t: Ints, segment: int, row: Ints) -> bool:
+    """Whether the customer's own ceiling asks for a decrease."""
+    round_to = t[segment + Se.ROUND_TO]
+    return row[Col.CEILING] != MISSING and row[Col.CEILING] // round_to * round_to < row[Col.LIMIT]
+
+
+@compiled
+def overridden_limit(t: Ints, segment: int, row: Ints) -> int:
+    """The limit that an override asks for, within law and the customer's ceiling."""
+    limit = min(row[Col.OVERRIDE_LIMIT], t[segment + Se.LEGAL_CAP])
+    return limit if row[Col.CEILING] == MISSING else min(limit, row[Col.CEILING])
+
+
+@compiled
+def stepped_limit(t: Ints, segment: int, row: Ints, target: int, bound: int, may_fall: bool) -> tuple[int, int]:
+    """A target within the largest steps from the standing limit; ``may_fall``: however far down."""
+    standing = row[Col.LIMIT]
+    if t[segment + Se.STEP_UP] != MISSING and target > standing + t[segment + Se.STEP_UP]:
+        target, bound = standing + t[segment + Se.STEP_UP], Bound.STEP
+    if t[segment + Se.STEP_DOWN] != MISSING and not may_fall and target < standing - t[segment + Se.STEP_DOWN]:
+        target, bound = standing - t[segment + Se.STEP_DOWN], Bound.STEP
+    return target, bound
+
+
+@compiled
+def target_limit(
+    t: Ints, segment: int, row: Ints, band: int, bucket: int, exposure: int, caps: Ints, forced: bool, own: bool
+) -> tuple[int, int]:
+    """Target limit for the target band, and the ``Bound`` that made it so. Fills ``caps``; ``forced`` and ``own`` are of open lines."""
     fill_caps(t, segment, row, band, caps)
     bound = least_cap(caps)
     round_to = t[segment + Se.ROUND_TO]
@@ -60,17 +90,19 @@ def target_limit(t: Ints, segment: int, row: Ints, band: int, bucket: int, expos
     if row[Col.STANDING] != Standing.OPEN:
         return target, bound
     standing = row[Col.LIMIT]
-    forced = is_forced(t, segment, row, bucket)
-    if t[segment + Se.STEP_UP] != MISSING and target > standing + t[segment + Se.STEP_UP]:
-        target, bound = standing + t[segment + Se.STEP_UP], Bound.STEP
-    if t[segment + Se.STEP_DOWN] != MISSING and not forced and target < standing - t[segment + Se.STEP_DOWN]:
-        target, bound = standing - t[segment + Se.STEP_DOWN], Bound.STEP
+    is_overridden = in_force(row, Col.OVERRIDE_UNTIL)
+    if is_overridden:
+        target, bound = overridden_limit(t, segment, row), Bound.OVERRIDE
+    else:
+        if own:
+            target, bound = row[Col.CEILING] // round_to * round_to, Bound.CEILING
+        target, bound = stepped_limit(t, segment, row, target, bound, forced or own)
     if exposure != MISSING:
         used = -(-exposure // round_to) * round_to
         if bucket >= t[Ru.LIMIT_TO_EXPOSURE_BUCKET] and target > used:
             target, bound = used, Bound.ARREARS
-        if target < min(used, standing):
+        if target < min(used, standing) and not is_overridden:
             target, bound = min(used, standing), Bound.EXPOSURE_FLOOR
-    if not forced and abs(target - standing) < t[segment + Se.MINIMUM_CHANGE]:
+    if not is_overridden and not forced and not own and abs(target - standing) < t[segment + Se.MINIMUM_CHANGE]:
         target = standing
     return target, bound

@@ -13,9 +13,7 @@ UNKNOWN: Final = (
     Col.FIRST_AT,
     Col.CLOCK,
     Col.BAND,
-    Col.LAST_CHANGE_DAY,
-    Col.LAST_DECREASE_DAY,
-    Col.CLOSED_DAY,
+    *(Col(column) for column in range(Col.CEILING, Col.MISMATCH_UNTIL + 1)),
     Col.CURED_ON,
     Col.OLDER_UNTIL,
 )

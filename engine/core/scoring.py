@@ -1,4 +1,4 @@
-"""Scorecard and bands: from features to points, from points to a band with hysteresis (docs/policy.md §7)."""
+"""Scorecard and bands: from features to points, from points to a band or rate tier with hysteresis (docs/policy.md §7)."""
 
 from __future__ import annotations
 
@@ -42,9 +42,9 @@ def standing_band(t: Ints, segment: int, row: Ints) -> int:
 
 
 @compiled
-def band_of(t: Ints, segment: int, score: int, standing: int) -> int:
-    """Place of the target band for a score; ``standing`` is the standing band's place, -1 without a standing."""
-    first, end = t[segment + Se.BANDS], t[segment + Se.BANDS_END]
+def step_of(t: Ints, first: int, end: int, score: int, standing: int) -> int:
+    """Place of the step (band or rate tier) that a score leads to. The steps lie from ``first`` to ``end``; ``standing`` is the place of the one
+    that stands, -1 without."""
     rising = end - BAND
     while rising > first and score < t[rising + Ba.LOWER] + t[rising + Ba.UP_MARGIN]:
         rising -= BAND

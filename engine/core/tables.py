@@ -124,7 +124,7 @@ class Fe(IntEnum):
 
 
 class El(IntEnum):
-    """A requirement of eligibility."""
+    """A test: a requirement of eligibility, a warning of over-borrowing, or a signal of a takeover."""
 
     IS_FEATURE = 0
     SOURCE = 1  # number of the feature, or column of the row
@@ -134,6 +134,9 @@ class El(IntEnum):
     IS_WORD = 5  # 1: test the code's bit in MASK
     MASK = 6
     PASS_UNKNOWN = 7
+    GUARD = 8  # that it is asked for
+    CODE = 9  # band_code of its code
+    POINTS = 10  # of a signal
 
 
 class Se(IntEnum):
@@ -145,7 +148,7 @@ class Se(IntEnum):
     CARD_END = 3
     BANDS = 4
     BANDS_END = 5
-    ELIGIBILITY = 6
+    ELIGIBILITY = 6  # by guard, then code
     ELIGIBILITY_END = 7
     FEATURES = 8  # numbers of the features that the scorecard reads, then of those that only eligibility reads
     FEATURES_END = 9
@@ -163,6 +166,26 @@ class Se(IntEnum):
     DOWN_DAYS = 20
     INITIAL_LIMIT = 21  # MISSING: none
     INITIAL_BAND = 22  # band_code
+    WARNINGS = 24  # by code
+    WARNINGS_END = 25
+    SIGNALS = 26
+    SIGNALS_END = 27
+    TIERS = 28  # entries like bands, LIMIT is the yearly rate
+    TIERS_END = 29
+    CONSENT_NEEDED = 30
+    UNSOLICITED = 31
+    OFFER_DAYS = 32
+    OFFER_REST_DAYS = 33
+    QUIET = 34  # 1: there are quiet hours
+    QUIET_FROM = 35
+    QUIET_TO = 36
+    NOTICE_DAYS = 37
+    ADVISORY_DAYS = 38
+    LONGEST_MS = 39
+    SECOND_PERSON_FROM = 40  # MISSING: never
+    FREEZE_FROM = 41
+    TAKEOVER_REST_DAYS = 42
+    RISE_NOTICE_DAYS = 43
 
 
 class Ca(IntEnum):
@@ -214,6 +237,7 @@ class Ru(IntEnum):
     SEGMENTS = 17
     CHARACTERISTICS_MAX = 18  # of the longest scorecard
     SKETCH = 19  # 65 estimates of an open distinct by number of clear bits
+    RECONCILE_MS = 20  # MISSING: no mismatch is told
 
 
 HEAD = len(Ru)

@@ -26,6 +26,7 @@ from engine.core.layout import (
     VALUES_AT,
     Ev,
     Fig,
+    Guard,
     Segment,
     Topic,
 )
@@ -143,6 +144,11 @@ class CompiledPolicy:
         return tuple(by_name.get(cast(Any, number.name.lower())) for number in Segment)
 
     @cached_property
+    def tiers_by_code(self) -> dict[int, str]:
+        """Names of rate tiers by their code."""
+        return {band_code(tier.name): tier.name for s in self.document.segments if s.rates is not None for tier in s.rates.tiers}
+
+    @cached_property
     def bands_by_code(self) -> dict[int, str]:
         """Band name by ``band_code``."""
         return {band_code(b.name): b.name for s in self.document.segments for b in s.bands}
@@ -224,9 +230,9 @@ class _Compiler:
             elif isinstance(feature, doc.Completeness):
                 yield from feature.figures
         for segment in self.policy.segments:
-            for requirement in segment.eligibility:
-                if requirement.figure is not None:
-                    yield requirement.figure
+            for test in tests_of(segment):
+                if test.figure is not None:
+                    yield test.figure
 
     def _vocabulary(self) -> dict[str, tuple[str, ...]]:
         words: dict[str, set[str]] = {field: set() for field in (*FREE_WORDS, "jurisdiction")}
@@ -237,9 +243,9 @@ class _Compiler:
             if measure.of in words and measure.closed_set is not None:
                 words[measure.of].update(measure.closed_set)
         for segment in self.policy.segments:
-            for requirement in segment.eligibility:
-                if requirement.figure == "jurisdiction":
-                    words["jurisdiction"].update(requirement.is_in or ())
+            for test in tests_of(segment):
+                if test.figure == "jurisdiction":
+                    words["jurisdiction"].update(test.is_in or ())
         return {field: tuple(sorted(known)) for field, known in words.items()}
 
     def _code(self, field: str, word: str) -> int:
@@ -264,6 +270,8 @@ class _Compiler:
         head[Ru.BUCKET_1 : Ru.BUCKET_4 + 1] = arrears.bucket_lower_days
         head[Ru.BLOCK_DRAWING_BUCKET] = arrears.block_drawing_from_bucket
         head[Ru.LIMIT_TO_EXPOSURE_BUCKET] = arrears.limit_to_exposure_from_bucket
+        hours = self.policy.reconcile_hours
+        head[Ru.RECONCILE_MS] = MISSING if hours is None else hours * HOUR_MS
         head[Ru.ATTRIBUTES] = len(self.attributes)
         head[Ru.CHARACTERISTICS_MAX] = max(len(segment.scorecard) for segment in self.policy.segments)
 
@@ -408,15 +416,18 @@ class _Compiler:
                 self._place((LOWEST if b.at_least is None else b.at_least, b.points))
             cards.append((self.feature_number[characteristic.feature], first, len(self.program), characteristic.missing))
         self._table(Se.CARD, Se.CARD_END, cards, entry)
-        read = dict.fromkeys([c.feature for c in segment.scorecard] + [r.feature for r in segment.eligibility if r.feature is not None])
+        read = dict.fromkeys([c.feature for c in segment.scorecard] + [t.feature for t in tests_of(segment) if t.feature is not None])
         self._table(Se.FEATURES, Se.FEATURES_END, [(self.feature_number[name],) for name in read], entry)
         entry[Se.SCORED_END] = entry[Se.FEATURES] + len(segment.scorecard)
-        bands = [
-            (band_code(b.name), LOWEST if b.lower is None else b.lower, b.up_margin, b.down_margin, b.limit_minor) for b in segment.bands
-        ]
-        self._table(Se.BANDS, Se.BANDS_END, bands, entry)
-        self._table(Se.ELIGIBILITY, Se.ELIGIBILITY_END, [self._requirement(r) for r in segment.eligibility], entry)
+        self._table(Se.BANDS, Se.BANDS_END, [ladder_entry(b, b.limit_minor) for b in segment.bands], entry)
+        tiers = segment.rates.tiers if segment.rates is not None else ()
+        self._table(Se.TIERS, Se.TIERS_END, [ladder_entry(tier, tier.yearly_rate_bp) for tier in tiers], entry)
+        self._table(Se.ELIGIBILITY, Se.ELIGIBILITY_END, [self._test(r) for r in requirements_in_order(segment)], entry)
+        self._table(Se.WARNINGS, Se.WARNINGS_END, [self._test(w) for w in warnings_in_order(segment)], entry)
+        takeover = segment.protection.takeover
+        self._table(Se.SIGNALS, Se.SIGNALS_END, [self._test(s) for s in takeover.signals] if takeover is not None else [], entry)
         self._limits(segment, entry)
+        self._conduct(segment, entry)
 
     @staticmethod
     def _limits(segment: doc.Segment, entry: list[int]) -> None:
@@ -437,23 +448,65 @@ class _Compiler:
         entry[Se.INITIAL_LIMIT] = MISSING if initial is None else initial.limit_minor
         entry[Se.INITIAL_BAND] = MISSING if initial is None else band_code(initial.band)
 
-    def _requirement(self, requirement: doc.Eligibility) -> list[int]:
+    @staticmethod
+    def _conduct(segment: doc.Segment, entry: list[int]) -> None:
+        """How increases, notices, commands and protection go about it."""
+        increases, quiet, takeover = segment.increases, segment.increases.quiet_hours, segment.protection.takeover
+        entry[Se.CONSENT_NEEDED] = increases.consent == "needed"
+        entry[Se.UNSOLICITED] = increases.unsolicited_offers
+        entry[Se.OFFER_DAYS] = increases.offer_days
+        entry[Se.OFFER_REST_DAYS] = increases.offer_rest_days
+        if quiet is not None:
+            entry[Se.QUIET], entry[Se.QUIET_FROM], entry[Se.QUIET_TO] = 1, quiet.from_hour, quiet.to_hour
+        entry[Se.NOTICE_DAYS] = segment.notices.decrease_days
+        entry[Se.ADVISORY_DAYS] = segment.notices.advisory_days
+        entry[Se.LONGEST_MS] = segment.commands.longest_days * DAY_MS
+        entry[Se.SECOND_PERSON_FROM] = _or_missing(segment.commands.second_person_from_minor)
+        if takeover is not None:
+            entry[Se.FREEZE_FROM], entry[Se.TAKEOVER_REST_DAYS] = takeover.freeze_from, takeover.rest_days
+        entry[Se.RISE_NOTICE_DAYS] = segment.rates.rise_notice_days if segment.rates is not None else 0
+
+    def _test(self, test: doc.Test) -> list[int]:
         entry = [0] * REQUIREMENT
-        entry[El.PASS_UNKNOWN] = requirement.unknown == "pass"
-        if requirement.feature is not None:
+        entry[El.PASS_UNKNOWN] = test.unknown == "pass"
+        entry[El.GUARD] = Guard[test.guard.upper()] if isinstance(test, doc.Eligibility) else Guard.OVER_INDEBTED
+        entry[El.CODE] = band_code(test.code)
+        entry[El.POINTS] = test.points if isinstance(test, doc.Signal) else 0
+        if test.feature is not None:
             entry[El.IS_FEATURE] = 1
-            entry[El.SOURCE] = self.feature_number[requirement.feature]
+            entry[El.SOURCE] = self.feature_number[test.feature]
         else:
-            entry[El.SOURCE] = self._column(cast(str, requirement.figure))
-        if requirement.is_in is not None:
+            entry[El.SOURCE] = self._column(cast(str, test.figure))
+        if test.is_in is not None:
             entry[El.IS_WORD] = 1
-            entry[El.MASK] = mask_of(self._code(cast(str, requirement.figure), word) for word in requirement.is_in)
-        entry[El.AGE] = requirement.min_age_days is not None or requirement.max_age_days is not None
-        ages, bounds = (requirement.min_age_days, requirement.max_age_days), (requirement.at_least, requirement.at_most)
+            entry[El.MASK] = mask_of(self._code(cast(str, test.figure), word) for word in test.is_in)
+        entry[El.AGE] = test.min_age_days is not None or test.max_age_days is not None
+        ages, bounds = (test.min_age_days, test.max_age_days), (test.at_least, test.at_most)
         low, high = ages if entry[El.AGE] else bounds
         entry[El.LOW] = LOWEST if low is None else low
         entry[El.HIGH] = -LOWEST if high is None else high
         return entry
+
+
+def requirements_in_order(segment: doc.Segment) -> list[doc.Eligibility]:
+    """A segment's requirements in the order in which they are asked: by guard, then code. The order in the document is none of it."""
+    return sorted(segment.eligibility, key=lambda requirement: (Guard[requirement.guard.upper()], requirement.code))
+
+
+def warnings_in_order(segment: doc.Segment) -> list[doc.DebtWarning]:
+    """A segment's warnings by code."""
+    return sorted(segment.protection.over_borrowing, key=lambda warning: warning.code)
+
+
+def tests_of(segment: doc.Segment) -> list[doc.Test]:
+    """Every test of a segment."""
+    signals = segment.protection.takeover.signals if segment.protection.takeover is not None else ()
+    return [*requirements_in_order(segment), *warnings_in_order(segment), *signals]
+
+
+def ladder_entry(step: doc.Band | doc.RateTier, what: int) -> tuple[int, int, int, int, int]:
+    """A band or a rate tier (``tables.Ba``), which stands for ``what``."""
+    return band_code(step.name), LOWEST if step.lower is None else step.lower, step.up_margin, step.down_margin, what
 
 
 def _or_missing(value: int | None) -> int:

@@ -59,6 +59,8 @@ ProfileFigure = Literal[
     "related_exposure_minor",
 ]
 Figure = Annotated[str, Field(pattern=r"^[a-z0-9_]+$|^attributes\.[A-Za-z0-9_.-]{1,64}$")]
+Language = Literal["zh", "en"]
+Text = dict[Language, Annotated[str, Field(min_length=1)]]
 
 
 class PolicyModel(BaseModel):
@@ -104,13 +106,25 @@ class Measure(PolicyModel):
     added_at: str | None = None
 
 
+class FeatureAdvice(PolicyModel):
+    """A customer can move this feature: which way, and what to say of it.
+
+    ``text`` may hold the value to reach, with its unit: ``{at_least}`` where the feature is to rise, ``{below}`` where it is to fall.
+    """
+
+    direction: Literal["raise", "lower"]
+    text: Text
+
+
 class _Feature(PolicyModel):
-    """What every feature has: a name, ``text`` for people, and what a customer is told of it where it added points or lost them."""
+    """What every feature has: a name, ``text`` for people, what a customer is told of it where it added points or lost them, and
+    ``advice`` where the customer can do something about it."""
 
     name: Name
-    text: dict[Literal["zh", "en"], str] = Field(default_factory=dict)
-    favourable_text: dict[Literal["zh", "en"], str] = Field(default_factory=dict)
-    adverse_text: dict[Literal["zh", "en"], str] = Field(default_factory=dict)
+    text: Text = Field(default_factory=dict)
+    favourable_text: Text = Field(default_factory=dict)
+    adverse_text: Text = Field(default_factory=dict)
+    advice: FeatureAdvice | None = None
 
 
 class _Windowed(_Feature):
@@ -303,7 +317,7 @@ class Test(PolicyModel):
     min_age_days: int | None = Field(None, ge=-36600, le=36600)
     max_age_days: int | None = Field(None, ge=-36600, le=36600)
     unknown: Literal["fail", "pass"] = "fail"
-    text: dict[Literal["zh", "en"], str] = Field(default_factory=dict)
+    text: Text = Field(default_factory=dict)
 
 
 class Eligibility(Test):
@@ -469,11 +483,15 @@ class Arrears(PolicyModel):
 
 
 class Policy(PolicyModel):
-    """One immutable version of a lender's policy. ``next_column`` is assigned by ``policy promote``, so that no column number comes twice."""
+    """One immutable version of a lender's policy. ``next_column`` is assigned by ``policy promote``, so that no column number comes twice.
+
+    Where ``languages`` are named, whatever a customer may be told must be said in each of them.
+    """
 
     policy: Name
     version: int = Field(ge=1, le=2**31 - 1)
     currency: Annotated[str, Field(pattern=r"^[A-Z]{3}$")]
+    languages: tuple[Language, ...] | None = Field(None, min_length=1, max_length=2)
     utc_offset_minutes: UtcOffsetMinutes = 0
     sweep_hour: int = Field(0, ge=0, le=23)
     needs_profile: bool = True

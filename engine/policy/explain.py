@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import NamedTuple
 
-from engine.core.layout import CAPS_AT, MISSING, VALUES_AT, Block, Bound, Guard, Kind, Out
+from engine.core.fingerprint import band_code
+from engine.core.layout import CAPS_AT, MISSING, VALUES_AT, Announced, Block, Bound, Col, Guard, Kind, Out, Refused, before
 from engine.core.limits import NO_CAP
 from engine.policy import document as doc
-from engine.policy.compile import CompiledPolicy
+from engine.policy.compile import CompiledPolicy, requirements_in_order, warnings_in_order
 
 REASONS_MAX = 4
 
@@ -48,6 +49,9 @@ class Explanation(NamedTuple):
     bound_by: str
     caps: dict[str, int]
     guard: str | None
+    guard_until_ms: int | None
+    requirement: str | None
+    signals: list[str]
     bucket: int
     days_past_due: int
     warming_up: bool
@@ -81,8 +85,34 @@ RULE_TEXTS: dict[str, dict[str, str]] = {
     "legal_lifted": {"zh": "法律限制已解除", "en": "The legal restriction is lifted."},
     "past_due_lifted": {"zh": "逾期天数已低于暂停用款的界限", "en": "Nothing is past due for long enough to pause drawing."},
     "over_cap_lifted": {"zh": "额度已在法规上限以内", "en": "The limit is within the legal cap again."},
+    "override": {"zh": "经人工核定的额度", "en": "The limit was set by a person."},
+    "hold": {"zh": "额度暂时保持不变", "en": "The limit is kept as it is for now."},
+    "blocked": {"zh": "账户暂停用款，暂不提额", "en": "While drawing is paused the limit is not raised."},
+    "in_arrears": {"zh": "存在逾期未还款项，暂不提额", "en": "While instalments are past due the limit is not raised."},
+    "in_cure": {"zh": "逾期刚结清，观察期内暂不提额", "en": "Arrears were settled only recently; the limit may be raised again later."},
+    "forbearance": {"zh": "处于还款减免安排中", "en": "A relief arrangement is in place."},
+    "opted_out": {"zh": "您已选择不接受主动提额", "en": "You chose not to have your limit raised."},
+    "quiet_hours": {"zh": "夜间不调整额度", "en": "Limits are not raised at night."},
+    "cool_down_up": {"zh": "距上次额度调整时间较短", "en": "The limit was changed only recently."},
+    "notice_running": {"zh": "已通知的额度调整即将生效", "en": "An announced change of the limit comes first."},
+    "consent_missing": {"zh": "需要您同意后才能提额", "en": "Your agreement is needed before the limit is raised."},
+    "temporary_start": {"zh": "临时额度生效", "en": "A temporary limit begins."},
+    "temporary_end": {"zh": "临时额度结束", "en": "The temporary limit ends."},
+    "offer_declined": {"zh": "您已谢绝提额邀请", "en": "You declined the offer."},
+    "offer_expired": {"zh": "提额邀请已失效", "en": "The offer is no longer valid."},
+    "announce_withdrawn": {"zh": "已通知的调整取消", "en": "The announced change is withdrawn."},
+    "rate_change": {"zh": "综合评分对应的利率档次变化", "en": "The score leads to another rate."},
+    "closed_by_command": {"zh": "按要求结束授信", "en": "The credit line was ended on request."},
     "line_ended": {"zh": "账户状态使授信终止", "en": "The account's status ends the credit line."},
 }
+
+
+OF_THEIR_KIND = frozenset(
+    {
+        *(Kind.TEMPORARY_START, Kind.TEMPORARY_END, Kind.OFFER_DECLINED, Kind.OFFER_EXPIRED),
+        *(Kind.ANNOUNCE_WITHDRAWN, Kind.RATE_CHANGE),
+    }
+)
 
 
 class Characteristic:
@@ -110,6 +140,9 @@ class Explainer:
         self._policy = policy
         self._bins_at = VALUES_AT + len(policy.document.features)
         numbers = policy.feature_numbers
+        defined = policy.segments
+        self._tests = [[*requirements_in_order(s), *warnings_in_order(s)] if s is not None else [] for s in defined]
+        self._warnings = [{band_code(w.code): w for w in s.protection.over_borrowing} if s is not None else {} for s in defined]
         self._scorecards = [
             [Characteristic(c, VALUES_AT + numbers[c.feature]) for c in segment.scorecard] if segment else [] for segment in policy.segments
         ]
@@ -134,6 +167,9 @@ class Explainer:
             bound_by=BOUND_NAMES[decision[Out.BOUND_BY]],
             caps={name: cap for name, cap in zip(BOUND_NAMES, decision[CAPS_AT:VALUES_AT], strict=False) if cap < NO_CAP},
             guard=None if guard == Guard.NONE else guard.name.lower(),
+            guard_until_ms=None if decision[Out.GUARD_UNTIL] == MISSING else decision[Out.GUARD_UNTIL],
+            requirement=None if decision[Out.REQUIREMENT] < 0 else self._tests[number][decision[Out.REQUIREMENT]].code,
+            signals=[signal.code for signal in self._signals(decision)],
             bucket=decision[Out.BUCKET],
             days_past_due=decision[Out.DAYS_PAST_DUE],
             warming_up=bool(decision[Out.WARMING_UP]),
@@ -145,25 +181,58 @@ class Explainer:
         """At most ``REASONS_MAX`` reasons, the rule that bound the outcome first; score reasons only where the score alone, by its band's
         limit, would have moved the limit the same way."""
         kind = Kind(decision[Out.KIND])
-        if kind in (Kind.FREEZE, Kind.UNFREEZE):
-            block = Block(decision[Out.CAUSE]).name.lower()
-            return [rule_reason(block if kind is Kind.FREEZE else f"{block}_lifted")]
-        if kind is Kind.CLOSE:
-            return [rule_reason("line_ended")]
+        if kind in OF_THEIR_KIND or (kind is Kind.ANNOUNCE and decision[Out.CAUSE] == Announced.RATE):
+            return [rule_reason("rate_change" if kind is Kind.ANNOUNCE else kind.name.lower())]
+        match kind:
+            case Kind.FREEZE | Kind.UNFREEZE | Kind.SUSPECTED_TAKEOVER:
+                return self._block_reasons(decision, kind)[:REASONS_MAX]
+            case Kind.CLOSE:
+                return [rule_reason("closed_by_command" if decision[Out.CAUSE] else "line_ended")]
+            case Kind.OVER_BORROWING:
+                return [test_reason(self._warnings[decision[Out.SEGMENT]][decision[Out.CAUSE]])]
+            case Kind.INCREASE_WITHHELD:
+                return [self._guard_reason(decision)]
+            case Kind.COMMAND_REFUSED:
+                return [self._guard_reason(decision)] if decision[Out.CAUSE] > Refused.GUARD else []
+            case Kind.COMMAND_ACCEPTED | Kind.STANDING_MISMATCH:
+                return []
         bound = BOUND_NAMES[decision[Out.BOUND_BY]]
         reasons = [] if bound == "band" else [rule_reason(bound)]
-        adverse = kind is Kind.DECREASE
-        by_score, before = decision[CAPS_AT + Bound.BAND], decision[Out.PREVIOUS_LIMIT]
-        if by_score < before if adverse else by_score > before:
+        adverse = kind in (Kind.DECREASE, Kind.ANNOUNCE)
+        by_score, held = decision[CAPS_AT + Bound.BAND], decision[before(Col.LIMIT)]
+        if by_score < held if adverse else by_score > held:
             reasons += self._score_reasons(features, adverse=adverse)
         return reasons[:REASONS_MAX] or [rule_reason("score")]
 
+    def _signals(self, decision: Sequence[int]) -> list[doc.Signal]:
+        """The takeover signals that held, most points first, by code where equal."""
+        segment = self._policy.segments[decision[Out.SEGMENT]]
+        takeover = segment.protection.takeover if segment is not None else None
+        held = [signal for place, signal in enumerate(takeover.signals) if decision[Out.SIGNALS] >> place & 1] if takeover else []
+        return sorted(held, key=lambda signal: (-signal.points, signal.code))
+
+    def _block_reasons(self, decision: Sequence[int], kind: Kind) -> list[Reason]:
+        """The block, and behind a takeover's the signals that held."""
+        block = Block.TAKEOVER if kind is Kind.SUSPECTED_TAKEOVER else Block(decision[Out.CAUSE])
+        name = block.name.lower()
+        if kind is Kind.UNFREEZE:
+            return [rule_reason(f"{name}_lifted")]
+        signals = self._signals(decision) if block is Block.TAKEOVER else []
+        return [rule_reason(name), *map(test_reason, signals)]
+
+    def _guard_reason(self, decision: Sequence[int]) -> Reason:
+        """The guard that withheld, or the requirement behind it."""
+        requirement = decision[Out.REQUIREMENT]
+        if requirement >= 0:
+            return test_reason(self._tests[decision[Out.SEGMENT]][requirement])
+        return rule_reason(Guard(decision[Out.GUARD]).name.lower())
+
     def _score_reasons(self, features: list[FeaturePoints], *, adverse: bool) -> list[Reason]:
-        """Features by points lost (adverse) or won, most first, in scorecard order where equal; none that lost or won nothing."""
-        weights = [row.best_points - row.points if adverse else row.points for row in features]
-        ranked = sorted((place for place, weight in enumerate(weights) if weight > 0), key=lambda place: -weights[place])
+        """Features by points lost (adverse) or won, most first, by name where equal; none that lost or won nothing."""
+        weighed = [(row.best_points - row.points if adverse else row.points, row) for row in features]
+        ranked = sorted((-weight, row.feature, row) for weight, row in weighed if weight > 0)
         reasons = []
-        for row in (features[place] for place in ranked[:REASONS_MAX]):
+        for _, _, row in ranked[:REASONS_MAX]:
             feature = self._policy.features_by_name[row.feature]
             if row.value is None:
                 ending, text = "missing", {language: NOT_KNOWN[language].format(name) for language, name in feature.text.items()}
@@ -173,6 +242,11 @@ class Explainer:
                 ending, text = "good", feature.favourable_text
             reasons.append(Reason(f"{row.feature}_{ending}", row.feature, dict(sorted(text.items()))))
         return reasons
+
+
+def test_reason(test: doc.Test) -> Reason:
+    """The reason that a requirement, warning or signal of the policy gives, in the policy's words."""
+    return Reason(test.code, test.feature, dict(sorted(test.text.items())))
 
 
 def rule_reason(code: str) -> Reason:

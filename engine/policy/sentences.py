@@ -128,7 +128,7 @@ def _items(limit: str, key: str) -> Callable[[object, Context], tuple[str, str]]
 
 
 def _characters(limit: str, key: str) -> Callable[[object, Context], tuple[str, str]]:
-    return lambda value, context: (f"must have {limit} {context[key]} characters", "")
+    return lambda value, context: (f"must have {limit} {context[key]} character{'s' if context[key] != 1 else ''}", "")
 
 
 def _bound(limit: str, key: str) -> Callable[[object, Context], tuple[str, str]]:

@@ -14,7 +14,8 @@ from engine.policy.errors import Path, Problem
 from engine.policy.fields import WORDS_MAX, contract_words
 from engine.policy.verify_features import feature_problems
 from engine.policy.verify_measures import measure_problems
-from engine.policy.verify_segments import segment_problems
+from engine.policy.verify_segments import segment_problems, tests_with_paths
+from engine.policy.verify_texts import text_problems
 
 
 def verify(policy: Policy) -> list[Problem]:
@@ -24,6 +25,7 @@ def verify(policy: Policy) -> list[Problem]:
         *measure_problems(policy),
         *feature_problems(policy),
         *segment_problems(policy),
+        *text_problems(policy),
         *_vocabulary_problems(policy),
     ]
 
@@ -58,9 +60,9 @@ def _word_lists(policy: Policy) -> Iterator[tuple[str, Iterable[str], Path]]:
         if measure.of is not None and measure.closed_set is not None:
             yield measure.of, measure.closed_set, ("measures", i, "closed_set")
     for i, segment in enumerate(policy.segments):
-        for j, requirement in enumerate(segment.eligibility):
-            if requirement.figure is not None and requirement.is_in is not None:
-                yield requirement.figure, requirement.is_in, ("segments", i, "eligibility", j, "in")
+        for test, path in tests_with_paths(segment, ("segments", i)):
+            if test.figure is not None and test.is_in is not None:
+                yield test.figure, test.is_in, (*path, "in")
 
 
 def _words_of(condition: Condition, path: Path) -> Iterator[tuple[str, Iterable[str], Path]]:

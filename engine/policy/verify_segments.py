@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from itertools import pairwise
 from typing import Final
 
-from engine.policy.document import Band, Eligibility, Limits, Policy, Segment
+from engine.policy.document import Band, Limits, Policy, Segment, Test
 from engine.policy.errors import Path, Problem, did_you_mean
 from engine.policy.fields import figure_type
 from engine.policy.verify_features import figure_problem
@@ -37,9 +37,12 @@ def segment_problems(policy: Policy) -> Iterator[Problem]:
     features = [feature.name for feature in policy.features]
     for i, segment in enumerate(policy.segments):
         path: Path = ("segments", i)
-        yield from repeated_names([requirement.code for requirement in segment.eligibility], (*path, "eligibility"), "code")
-        for j, requirement in enumerate(segment.eligibility):
-            yield from _requirement_problems(requirement, features, (*path, "eligibility", j))
+        yield from _test_list_problems(segment.eligibility, features, (*path, "eligibility"))
+        yield from _protection_problems(segment, features, (*path, "protection"))
+        quiet = segment.increases.quiet_hours
+        if quiet is not None and quiet.from_hour == quiet.to_hour:
+            message = f"from and to are both {quiet.from_hour}: every hour would be quiet, and no limit ever raised"
+            yield Problem((*path, "increases", "quiet_hours"), message, "leave quiet_hours out, or say from: 21 and to: 8")
         yield from _scorecard_problems(segment, features, (*path, "scorecard"))
         yield from _band_problems(segment.bands, (*path, "bands"))
         yield from _limit_problems(segment, path)
@@ -48,7 +51,43 @@ def segment_problems(policy: Policy) -> Iterator[Problem]:
         yield from _initial_problems(segment, (*path, "initial_standing"))
 
 
-def _requirement_problems(requirement: Eligibility, features: list[str], path: Path) -> Iterator[Problem]:
+def _protection_problems(segment: Segment, features: list[str], path: Path) -> Iterator[Problem]:
+    """Warnings and takeover signals; and that their tests can tell something from nothing."""
+    protection = segment.protection
+    yield from _test_list_problems(protection.over_borrowing, features, (*path, "over_borrowing"))
+    codes = {requirement.code for requirement in segment.eligibility}
+    for j, warning in enumerate(protection.over_borrowing):
+        if warning.code in codes:
+            yield Problem((*path, "over_borrowing", j, "code"), f"{warning.code!r} is a requirement's code already: reasons must differ")
+    if protection.takeover is None:
+        return
+    takeover, here = protection.takeover, (*path, "takeover")
+    yield from _test_list_problems(takeover.signals, features, (*here, "signals"))
+    most = sum(signal.points for signal in takeover.signals)
+    if takeover.freeze_from > most:
+        message = f"{takeover.freeze_from} is above the {most} points of all signals together: nothing would ever be frozen"
+        yield Problem((*here, "freeze_from"), message, f"at most {most}")
+
+
+def tests_with_paths(segment: Segment, path: Path) -> Iterator[tuple[Test, Path]]:
+    """Every test of a segment and where it stands; ``path`` is the segment's."""
+    takeover = segment.protection.takeover
+    for keys, tests in (
+        (("eligibility",), segment.eligibility),
+        (("protection", "over_borrowing"), segment.protection.over_borrowing),
+        (("protection", "takeover", "signals"), takeover.signals if takeover is not None else ()),
+    ):
+        for j, test in enumerate(tests):
+            yield test, (*path, *keys, j)
+
+
+def _test_list_problems(tests: Sequence[Test], features: list[str], path: Path) -> Iterator[Problem]:
+    yield from repeated_names([test.code for test in tests], path, "code")
+    for j, test in enumerate(tests):
+        yield from _test_problems(test, features, (*path, j))
+
+
+def _test_problems(requirement: Test, features: list[str], path: Path) -> Iterator[Problem]:
     figure, feature = requirement.figure, requirement.feature
     if (figure is None) == (feature is None):
         has = "neither" if figure is None else "both"
@@ -78,7 +117,7 @@ def _requirement_problems(requirement: Eligibility, features: list[str], path: P
             yield Problem((*path, low), f"{low} {least} is above {high} {most}: nobody passes")
 
 
-def _tests(requirement: Eligibility) -> dict[str, object]:
+def _tests(requirement: Test) -> dict[str, object]:
     return {name: getattr(requirement, "is_in" if name == "in" else name) for name in _TESTS}
 
 

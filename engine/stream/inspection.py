@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.core.decide import EMISSIONS_MAX, close_decision, evaluate, move_clock
+from engine.core.decide import EMISSIONS_MAX, evaluate, move_clock
 from engine.core.instalments import observe_arrears
 from engine.core.layout import (
     ATTRIBUTES_AT,
@@ -20,12 +20,14 @@ from engine.core.layout import (
     MISSING,
     SETTLED_BIT,
     Col,
+    Command,
     Fig,
     Inst,
     Out,
     Outcome,
 )
 from engine.core.rows import blank_row
+from engine.core.standing import finish
 from engine.core.tables import FACTS, Ints, Me, MeasureKind, Ru
 from engine.core.windows import bits_set, rebuild, tile_of
 from engine.policy.compile import CompiledPolicy
@@ -61,21 +63,22 @@ def _judged(policy: CompiledPolicy, application: str, row: Ints, now_ms: int) ->
     t, decisions = policy.program, np.zeros((EMISSIONS_MAX, policy.decision_columns), np.int64)
     move_clock(t, row, row[Col.CLOCK], now_ms, np.zeros(FACTS, np.int64))
     held = np.zeros_like(decisions)
-    close_decision(held, 0, row)
+    held[0, Out.CLOCK] = row[Col.CLOCK]
+    finish(held, 0, row)
     has_profile = row[FIGURES_AT + Fig.AS_OF] != MISSING
     if not has_profile and t[Ru.NEEDS_PROFILE]:
         held[0, [Out.EXPOSURE, Out.EXPOSURE_AS_OF]] = MISSING
         assessment = None
     else:
         bucket = observe_arrears(t, row, row[Col.CLOCK])
-        evaluate(t, row, decisions, 0, 0, bucket)
+        evaluate(t, row, decisions, 0, 0, bucket, Command.NONE, MISSING, False)
         held[0, Out.EXPOSURE :] = decisions[0, Out.EXPOSURE :]
     renderer, judged = Renderer(policy, application, 0), held[0].tolist()
     if has_profile or not t[Ru.NEEDS_PROFILE]:
         assessment = renderer.assess(judged)
     return {
         "judged_at": instant(int(row[Col.CLOCK])),
-        "standing": renderer.standing(judged, Out.LIMIT, Out.BAND, Out.BLOCKS, Out.STANDING),
+        "standing": renderer.standing(judged, Out.NEW),
         "assessment": assessment,
     }
 

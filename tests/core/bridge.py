@@ -20,7 +20,9 @@ from engine.core.layout import (
     MISSING,
     MOVEMENTS_AT,
     SETTLED_BIT,
+    STANDING_COLUMNS,
     VALUES_AT,
+    Announced,
     Block,
     Bound,
     Col,
@@ -32,7 +34,7 @@ from engine.core.layout import (
     Inst,
     Kind,
     Out,
-    Refused,
+    Released,
     Segment,
     Standing,
     Status,
@@ -44,9 +46,12 @@ from engine.core.limits import NO_CAP
 from engine.core.rows import blank_row
 from engine.core.tables import FACTS, Ints, Me, MeasureKind
 from engine.core.windows import tile_of
-from engine.policy.compile import FIGURE_COLUMNS, CompiledPolicy, compile_policy
+from engine.policy import document as doc
+from engine.policy.compile import FIGURE_COLUMNS, CompiledPolicy, compile_policy, requirements_in_order, tests_of, warnings_in_order
 from engine.policy.document import Policy
+from engine.stream.decode.columns import offer_number
 from engine.stream.decode.fields import AMOUNTS, ENUMS, WORDS
+from engine.stream.render import refusal_name
 from tests.oracle.account import OracleAccount
 from tests.oracle.decide import Emission, Line, Trace
 from tests.oracle.records import Command, Profile, Purchase, Record, Repayment, Transfer
@@ -59,7 +64,6 @@ TOPICS: Final = {
     Transfer: Topic.TRANSFER,
     Purchase: Topic.PURCHASE,
 }
-COMMANDS: Final = {"freeze": CommandKind.FREEZE, "unfreeze": CommandKind.UNFREEZE}
 OLD_BAND: Final = "band_of_old"  # of a standing granted elsewhere
 
 
@@ -86,6 +90,9 @@ class Kernel:
         self.verdicts = np.full(len(log), -1, np.int64)
         self._facts = np.zeros(FACTS, np.int64)
         self._band_names = {band_code(name): name for name in (OLD_BAND, *(b.name for s in policy.segments for b in s.bands))}
+        codes = [test.code for segment in policy.segments for test in tests_of(segment)]
+        tiers = [tier.name for segment in policy.segments if segment.rates is not None for tier in segment.rates.tiers]
+        self._codes = {band_code(name): name for name in (*codes, *tiers)}
         for i, record in enumerate(log):
             self._fill(i, record)
 
@@ -104,13 +111,16 @@ class Kernel:
         return taken
 
     def sweep(self, clock: int) -> list[Ints]:
-        """Let time go by for every account; the decisions, each a copy of its row."""
+        """Let time go by for every account; the decisions, each a copy of its row. An account that nothing is said about stays as it was."""
         slots = np.flatnonzero(self.rows[:, Col.FIRST_AT] != MISSING)
+        before = self.rows.copy()
         taken: list[Ints] = []
         place = 0
         while place < len(slots):
             place, count = sweep(self.policy.program, self.rows, slots, place, clock, self._facts, self.decisions)
             taken += [decision.copy() for decision in self.decisions[:count]]
+        silent = np.setdiff1d(np.arange(len(self.rows)), [decision[Out.SLOT] for decision in taken])
+        self.rows[silent] = before[silent]
         return taken
 
     # Records in
@@ -124,12 +134,22 @@ class Kernel:
         column[Ev.FINGERPRINT] = fingerprint(repr((topic, record.source, record.event_id)).encode(), KEY)
         column[Ev.PROFILE_ROW] = i
         if isinstance(record, Command):
-            column[Ev.COMMAND_KIND] = COMMANDS.get(record.kind, CommandKind.OTHER)
-            column[Ev.CAUSE] = Block[record.cause.upper()] if record.cause else 0
+            self._fill_command(column, record)
         elif isinstance(record, Profile):
             self._fill_profile(self.profiles[i], record)
         else:
             self._fill_posting(column, record)
+
+    def _fill_command(self, column: Ints, command: Command) -> None:
+        column[Ev.COMMAND_KIND] = CommandKind[command.kind.upper()]
+        column[Ev.CAUSE] = Block[command.cause.upper()] if command.cause else MISSING
+        column[Ev.COMMAND_LIMIT] = MISSING if command.limit_minor is None else command.limit_minor
+        column[Ev.COMMAND_UNTIL] = MISSING if command.until is None else command.until
+        if command.of is not None:
+            column[Ev.COMMAND_OF] = Released[command.of.upper()]
+        if command.offer_id is not None:
+            column[Ev.COMMAND_OF] = offer_number(command.offer_id)
+        column[Ev.SECOND_PERSON] = command.second_person
 
     def _fill_posting(self, column: Ints, record: Repayment | Purchase | Transfer) -> None:
         for name, amount in AMOUNTS.items():
@@ -153,6 +173,9 @@ class Kernel:
         row[Fig.APPLIED_AT] = MISSING if profile.applied_at is None else profile.applied_at
         row[Fig.REQUESTED_LIMIT] = MISSING if profile.requested_limit_minor is None else profile.requested_limit_minor
         row[Fig.EXPOSURE] = MISSING if profile.exposure_minor is None else profile.exposure_minor
+        if profile.applied is not None:
+            row[Fig.APPLIED_SEQUENCE], row[Fig.APPLIED_LIMIT] = profile.applied.sequence, profile.applied.limit_minor
+        row[Fig.CORRECTS] = profile.corrects
         for name, value in profile.figures.items():
             row[FIGURE_COLUMNS[name]] = self._figure(name, value)
         if profile.granted is not None:
@@ -182,20 +205,35 @@ class Kernel:
     def emission(self, decision: Ints) -> Emission:
         """A decision as the oracle tells it."""
         kind, cause = Kind(decision[Out.KIND]), int(decision[Out.CAUSE])
-        is_block = kind in (Kind.FREEZE, Kind.UNFREEZE)
-        named = Block(cause).name if is_block else Refused(cause).name if kind is Kind.COMMAND_REFUSED else None
         return Emission(
             kind=kind.name.lower(),  # type: ignore[arg-type]
             sequence=int(decision[Out.SEQUENCE]),
             clock=int(decision[Out.CLOCK]),
-            cause=None if named is None else named.lower(),
-            previous=self._line(decision, Out.PREVIOUS_LIMIT, Out.PREVIOUS_BAND, Out.PREVIOUS_BLOCKS, Out.PREVIOUS_STANDING),
-            new=self._line(decision, Out.LIMIT, Out.BAND, Out.BLOCKS, Out.STANDING),
+            cause=self._cause(kind, cause),
+            previous=self._line(decision[Out.PREVIOUS : Out.NEW]),
+            new=self._line(decision[Out.NEW : Out.EXPOSURE]),
             trace=self.trace(decision) if decision[Out.EVALUATED] else None,
         )
 
+    def _cause(self, kind: Kind, cause: int) -> str | None:
+        """A decision's cause by name."""
+        match kind:
+            case Kind.FREEZE | Kind.UNFREEZE:
+                return Block(cause).name.lower()
+            case Kind.COMMAND_REFUSED:
+                return refusal_name(cause)
+            case Kind.CLOSE:
+                return "command" if cause else None
+            case Kind.ANNOUNCE | Kind.ANNOUNCE_WITHDRAWN:
+                return Announced(cause).name.lower()
+            case Kind.OVER_BORROWING:
+                return self._codes[cause]
+            case Kind.INCREASE_WITHHELD:
+                return Guard(cause).name.lower()
+        return None
+
     def trace(self, decision: Ints) -> Trace:
-        """The trace of a decision as the oracle tells it, but for the failed requirement, which the kernel does not tell."""
+        """The trace of a decision as the oracle tells it."""
         segment = self.policy.segments[decision[Out.SEGMENT]]
         assert segment is not None
         bins_at = VALUES_AT + len(self.policy.document.features)
@@ -220,14 +258,39 @@ class Kernel:
             bound_by=None if is_over else Bound(decision[Out.BOUND_BY]).name.lower(),
             forced=None if is_over else bool(decision[Out.FORCED]),
             guard=None if guard is Guard.NONE else guard.name.lower(),
+            requirement=self._requirement(segment, int(decision[Out.REQUIREMENT])),
         )
 
-    def _line(self, decision: Ints, limit: Out, band: Out, blocks: Out, standing: Out) -> Line:
-        return self._line_of(*(int(decision[column]) for column in (limit, band, blocks, standing)))
+    @staticmethod
+    def _requirement(segment: doc.Segment, number: int) -> str | None:
+        """The code of the requirement or warning of a number."""
+        return None if number < 0 else [*requirements_in_order(segment), *warnings_in_order(segment)][number].code
 
-    def _line_of(self, limit: int, band: int, blocks: int, standing: int) -> Line:
-        names = frozenset(block.name.lower() for block in Block if blocks >> block & 1)
-        return Line(limit, None if band == MISSING else self._band_names[band], names, Standing(standing).name.lower())  # type: ignore[arg-type]
+    def _line(self, standing: Ints) -> Line:
+        """A standing, (STANDING_COLUMNS,), as the oracle has it."""
+
+        def part(column: Col) -> int | None:
+            return known(standing[column - Col.STANDING])
+
+        def both(*columns: Col) -> Any:
+            """These columns together, None if they are not set."""
+            return None if part(columns[-1]) is None else tuple(part(column) for column in columns)
+
+        band, tier, pending = part(Col.BAND), part(Col.RATE_TIER), both(Col.PENDING_RATE, Col.PENDING_RATE_AT)
+        return Line(
+            limit=int(standing[Col.LIMIT - Col.STANDING]),
+            band=None if band is None else self._band_names[band],
+            blocks=frozenset(block.name.lower() for block in Block if standing[Col.BLOCKS - Col.STANDING] >> block & 1),
+            standing=Standing(standing[0]).name.lower(),  # type: ignore[arg-type]
+            ceiling=part(Col.CEILING),
+            temporary=both(Col.TEMPORARY_LIMIT, Col.TEMPORARY_UNTIL),
+            offer=both(Col.OFFER, Col.OFFER_LIMIT, Col.OFFER_UNTIL),
+            pending=both(Col.PENDING_LIMIT, Col.PENDING_AT),
+            hold_until=part(Col.HOLD_UNTIL),
+            override=both(Col.OVERRIDE_LIMIT, Col.OVERRIDE_UNTIL),
+            rate_tier=None if tier is None else self._codes[tier],
+            pending_rate=None if pending is None else (self._codes[pending[0]], pending[1]),
+        )
 
     # State out
 
@@ -235,12 +298,27 @@ class Kernel:
         """An account's row as ``OracleAccount.state`` tells it."""
         row, t = self.rows[self.accounts.index(account_id)], self.policy.program
         clock = int(row[Col.CLOCK])
-        line = self._line_of(*(int(row[column]) for column in (Col.LIMIT, Col.BAND, Col.BLOCKS, Col.STANDING)))
+        line = self._line(row[Col.STANDING : Col.STANDING + STANDING_COLUMNS])
+        code = known(row[Col.WITHHELD_CODE])
+        withheld = (
+            Guard(row[Col.WITHHELD]).name.lower() if row[Col.WITHHELD] != MISSING else None,
+            None if code is None else self._codes[code],
+            known(row[Col.WITHHELD_TARGET]),
+            known(row[Col.WITHHELD_UNTIL]),
+        )
         entries = [row[INSTALMENTS_AT + n * INSTALMENT_FIELDS :][:INSTALMENT_FIELDS] for n in range(int(row[Col.INSTALMENTS]))]
         movements = row[MOVEMENTS_AT : MOVEMENTS_AT + 2 * int(row[Col.MOVEMENTS])].reshape(-1, 2)
         past_due = int(days_past_due(t, row, clock))
         older = known(row[Col.OLDER_UNTIL])
         return {
+            "line": line,
+            "opted_out": known(row[Col.OPTED_OUT_DAY]),
+            "takeover_lifted": known(row[Col.TAKEOVER_LIFTED_DAY]),
+            "offer_ended": known(row[Col.OFFER_ENDED_DAY]),
+            "last_change_at": known(row[Col.LAST_CHANGE_AT]),
+            "warned": None if row[Col.WARNED] == MISSING else (self._codes[int(row[Col.WARNED])], known(row[Col.WARNED_UNTIL])),
+            "withheld": None if row[Col.WITHHELD] == MISSING else withheld,
+            "mismatch": None if row[Col.MISMATCH] == MISSING else (known(row[Col.MISMATCH]), known(row[Col.MISMATCH_UNTIL])),
             "standing": line.standing,
             "limit": line.limit,
             "band": line.band,
@@ -295,13 +373,13 @@ def oracle_state(account: OracleAccount) -> dict[str, Any]:
 
 
 def comparable(trace: Trace | None, policy: Policy) -> Any:
-    """A trace for comparison: only the values that its segment reads, without the failed requirement."""
+    """A trace for comparison: only the values that its segment reads."""
     if trace is None:
         return None
     segment = next(s for s in policy.segments if s.name == trace.segment)
-    read = {c.feature for c in segment.scorecard} | {r.feature for r in segment.eligibility}
+    read = {c.feature for c in segment.scorecard} | {test.feature for test in tests_of(segment)}
     values = {f.name: value for f, value in zip(policy.features, trace.values, strict=True) if f.name in read}
-    return {**vars(trace), "values": values, "requirement": None}
+    return {**vars(trace), "values": values}
 
 
 def comparable_emission(emission: Emission, policy: Policy) -> dict[str, Any]:

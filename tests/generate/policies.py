@@ -59,7 +59,7 @@ class _Writer:
             self.measure(COUNTED, "day")
         names = self.random.choice((["individual"], ["individual"], ["enterprise"], ["individual", "enterprise"]))
         needs_profile = not self.chance(25)
-        return {
+        policy: Plain = {
             "policy": "generated",
             "version": 1,
             "currency": "CNY",
@@ -73,6 +73,17 @@ class _Writer:
             "features": self.features,
             "segments": [self.segment(name, needs_profile=needs_profile) for name in names],
         }
+        self.advise(policy)  # last, so that all else of a policy is the same with and without
+        return policy
+
+    def advise(self, policy: Plain) -> None:
+        """Let customers move some features, and name the languages now and then."""
+        for feature in self.features:
+            if self.chance(60):
+                direction, value = self.random.choice((("raise", "{at_least}"), ("lower", "{below}")))
+                feature["advice"] = {"direction": direction, "text": {"zh": f"{feature['name']}：{value}", "en": value}}
+        if self.chance(30):
+            policy["languages"] = ["zh", "en"]
 
     # Measures
 

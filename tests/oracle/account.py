@@ -58,7 +58,6 @@ class OracleAccount:
         self.opted_out: int | None = None  # day, by command
         self.takeover_lifted: int | None = None  # day, by command
         self.offer_ended: int | None = None  # day
-        self.offer_band: str | None = None
         self.warned: tuple[str, int] | None = None  # what was told, until when not again
         self.withheld: tuple[str, str | None, int, int] | None = None
         self.mismatch: tuple[int, int] | None = None
@@ -116,7 +115,7 @@ class OracleAccount:
     def stand(self, line: Line) -> None:
         """Let another line stand; an offer that is gone has ended today."""
         if self.line.offer is not None and line.offer is None:
-            self.offer_ended, self.offer_band = self.today, None
+            self.offer_ended = self.today
         self.line = line
 
     def apply(self, record: Record) -> Step:
@@ -234,7 +233,6 @@ class OracleAccount:
             "opted_out": self.opted_out,
             "takeover_lifted": self.takeover_lifted,
             "offer_ended": self.offer_ended,
-            "offer_band": self.offer_band,
             "last_change_at": self.last_change_at,
             "warned": self.warned,
             "withheld": self.withheld,

@@ -270,7 +270,6 @@ class _Evaluation:
             return Entry("consent_missing", True)
         until = midnight(account.policy, self.today + increases.offer_days)
         self.change("offer", offer=(account.sequence + 1, trace.target, until))
-        account.offer_band = trace.target_band
         return None
 
     def decide_decrease(self, trace: Trace, *, own: bool) -> Entry | None:

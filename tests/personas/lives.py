@@ -16,6 +16,7 @@ from engine.state.record import DeadLetterRef
 from engine.stream import offline
 from engine.stream.offline import LogRecord
 from engine.stream.records import TOPICS
+from schemas.topics import CHANGES
 from scripts.personas import DAY_MS, Item, midnight_before
 from scripts.spoil import Arrival, encode
 
@@ -27,9 +28,10 @@ CHINA_MS: Final = 8 * 3_600_000
 
 @dataclass
 class Outcome:
-    """What the machine made of a log: each account's changes, the dead letters, verdicts counted, encoded states in the end."""
+    """What the machine made of a log: each account's changes and advisories, the dead letters, verdicts counted, encoded states in the end."""
 
     changes: defaultdict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
+    advisories: defaultdict[str, list[dict[str, Any]]] = field(default_factory=lambda: defaultdict(list))
     dead_letters: list[DeadLetterRef] = field(default_factory=list)
     verdicts: Counter[str] = field(default_factory=Counter)
     states: dict[bytes, bytes] = field(default_factory=dict)
@@ -41,7 +43,8 @@ def decided(log: Iterable[LogRecord]) -> Outcome:
     outcome = Outcome()
     for record in offline.decide([offline.activation(POLICY), *log], KEY, "limits"):
         for output in record.outputs:
-            outcome.changes[output.key.decode()].append(json.loads(output.value))
+            told = outcome.changes if output.topic == CHANGES.name else outcome.advisories
+            told[output.key.decode()].append(json.loads(output.value))
         outcome.dead_letters += record.dead_letters
         outcome.verdicts.update(dict(record.counts))
         outcome.states.update(record.accounts)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from itertools import groupby
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any, Final
 import pytest
 from ruamel.yaml import YAML
 
+from schemas.changes import LimitChange
 from scripts.personas import PERSONAS, Item, life
 from tests.personas.lives import POLICY, START_MS, Outcome, at_ms_of, day_of, decided, log_of
 
@@ -84,6 +86,28 @@ def test_the_customer_is_told_why(persona: str, seed: int, outcome: Outcome) -> 
                     assert all(name in reason["text"][language] for language, name in feature.text.items())
                 else:
                     assert reason["text"] == (feature.adverse_text if is_lowered else feature.favourable_text)
+
+
+@EACH_LIFE
+def test_the_customer_is_told_what_to_do(persona: str, seed: int, outcome: Outcome) -> None:
+    """In both languages, with the value to reach written out, and only of what its scorecard shows at that moment."""
+    for change in outcome.changes[name_of(persona, seed)]:
+        LimitChange.model_validate_json(json.dumps(change))
+        rows = {row["feature"]: row for row in change["trace"]["features"]}
+        assert sum(advice["feature"] is not None for advice in change["advice"]) <= 3
+        for advice in change["advice"]:
+            assert set(advice["text"]) == {"zh", "en"}
+            assert not [text for text in advice["text"].values() if not text or "{" in text]
+            if advice["feature"] is not None:
+                assert advice["value"] == rows[advice["feature"]]["value"]
+                assert (advice["value_needed"] > advice["value"]) == advice["code"].endswith("_raise")
+
+
+def test_there_is_something_to_do(outcome: Outcome) -> None:
+    """After most grants and decreases; where nothing is advised, more than three things would be needed, or nothing is higher."""
+    limits = [change for changes in outcome.changes.values() for change in changes if change["kind"] in ("grant", "decrease")]
+    assert 2 * sum(bool(change["advice"]) for change in limits) > len(limits)
+    assert not [c for changes in outcome.changes.values() for c in changes if c["kind"] in ("freeze", "unfreeze", "close") and c["advice"]]
 
 
 def story_of(account: str, lives: dict[str, list[Item]], outcome: Outcome) -> list[tuple[Item, dict[str, Any]]]:

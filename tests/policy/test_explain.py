@@ -152,10 +152,9 @@ def assert_reasons(change: Told) -> None:
     assert [reason.code for reason in change.rules] == (rules if rules or change.scored else ["score"]), "no change is without a reason"
     assert reasons == [*change.rules, *change.scored], "the rule comes first"
     weights = dict(zip((c.feature for c in change.segment.scorecard), change.weights, strict=True))
-    places = {feature: place for place, feature in enumerate(weights)}
     listed = [reason.feature for reason in change.scored if reason.feature is not None]
     assert all(weights[feature] > 0 for feature in listed)
-    assert listed == sorted(listed, key=lambda feature: (-weights[feature], places[feature]))
+    assert listed == sorted(listed, key=lambda feature: (-weights[feature], feature))
     others = [weight for feature, weight in weights.items() if weight > 0 and feature not in listed]
     if not change.score_alone:
         assert listed == []

@@ -98,6 +98,19 @@ def test_default_speaks_to_customers(policy: doc.Policy) -> None:
         assert not [text for text in told if "_" in text or text.endswith((".", "。"))]
 
 
+def test_default_advises(policy: doc.Policy) -> None:
+    """Both clienteles, each way and in words of its own; nothing that only waiting would change."""
+    advice = {feature.name: feature.advice for feature in policy.features if feature.advice is not None}
+    for segment in policy.segments:
+        assert sum(characteristic.feature in advice for characteristic in segment.scorecard) >= 8
+    assert {said.direction for said in advice.values()} == {"raise", "lower"}
+    assert not [feature.name for feature in policy.features if feature.kind == "tenure" and feature.name in advice]
+    for language in ("zh", "en"):
+        told = [said.text[language] for said in advice.values()]
+        assert len(set(told)) == len(told)
+        assert not [text for text in told if text.replace("{at_least}", "").count("_") or text.endswith((".", "。"))]
+
+
 def test_default_gives_nothing_for_what_is_not_known(policy: doc.Policy) -> None:
     """So a reason for a grant or an increase is never a missing value."""
     assert [c.feature for segment in policy.segments for c in segment.scorecard if c.missing > 0] == []

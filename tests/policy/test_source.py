@@ -17,7 +17,7 @@ FIELDS = (
     "amount_minor, amount_due_minor, days_late, category, channel, product, funded_by, direction, purpose, merchant_id, "
     "counterparty_id, outcome or local_hour"
 )
-KEYS = "name, text, favourable_text, adverse_text, window_days, window_hours, when_partial, kind and measure"
+KEYS = "name, text, favourable_text, adverse_text, advice, window_days, window_hours, when_partial, kind and measure"
 
 DOCUMENTS = {
     "an empty file": ("", "1:1: a policy is a mapping of keys to values, and this is empty"),
@@ -142,7 +142,7 @@ PARTS: dict[str, tuple[str, list[str]]] = {
     ),
     "a key of another kind of feature": (
         "features:\n  - {name: f, kind: tenure, window_days: 3}",
-        ["2:29: features[0].window_days: unknown key (known here: name, text, favourable_text, adverse_text and kind)"],
+        ["2:29: features[0].window_days: unknown key (known here: name, text, favourable_text, adverse_text, advice and kind)"],
     ),
     "a feature's missing key": (
         "features:\n  - {name: f, kind: ratio, numerator: m, window_days: 3}",
@@ -151,6 +151,21 @@ PARTS: dict[str, tuple[str, list[str]]] = {
     "a language nobody reads": (
         "features:\n  - {name: f, kind: tenure, text: {zh: 年, fr: an}}",
         ["2:43: features[0].text.fr: unknown key (known here: zh and en)"],
+    ),
+    "advice that goes nowhere": (
+        "features:\n  - {name: f, kind: tenure, advice: {direction: up, text: {zh: 等, en: Wait}}}",
+        ["2:49: features[0].advice.direction: must be raise or lower, not 'up'"],
+    ),
+    "advice without words": (
+        "features:\n  - {name: f, kind: tenure, advice: {direction: raise, words: {zh: 等}}}",
+        [
+            "2:37: features[0].advice.text: is missing",
+            "2:56: features[0].advice.words: unknown key (known here: direction and text)",
+        ],
+    ),
+    "a policy in a language nobody reads": (
+        "languages: [zh, fr]\nfeatures: [{name: f, kind: tenure, text: {zh: 年}}]",
+        ["1:17: languages[1]: must be zh or en, not 'fr'"],
     ),
     "a scale between": (
         "features:\n  - {name: f, kind: utilisation, scale: 10}",

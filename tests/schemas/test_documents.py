@@ -15,6 +15,8 @@ from pydantic import TypeAdapter
 from engine.core.fingerprint import FingerprintKey
 from engine.core.layout import Topic
 from engine.policy.compile import compile_policy
+from engine.policy.explain import RULE_TEXTS
+from engine.policy.outlook import HOLD_TEXTS
 from engine.policy.source import load_policy
 from engine.settings import DEFAULT_KEY, Settings
 from engine.stream import offline
@@ -186,6 +188,14 @@ NAMED: Final = [
 def test_every_word_of_the_contracts_is_named(document: str, words: list[str]) -> None:
     assert words
     assert [word for word in words if f"`{word}`" not in DOCUMENTS[document]] == []
+
+
+@pytest.mark.parametrize(("head", "texts"), [("code of a reason", RULE_TEXTS), ("code of what still holds the limit", HOLD_TEXTS)])
+def test_every_code_stands_with_its_words(head: str, texts: dict[str, dict[str, str]]) -> None:
+    """All that the engine itself can tell a customer, and nothing else; a code that is gone or renamed would break its readers."""
+    (table,) = re.findall(rf"^\| {head} \|.*\n\| ---.*\n((?:\|.*\n)+)", DOCUMENTS["consumers.md"], re.MULTILINE)
+    rows = [re.fullmatch(r"\| `(\w+)` \| (.*) \| (.*) \|", line) for line in table.splitlines()]
+    assert [row and row.groups() for row in rows] == [(code, text["en"], text["zh"]) for code, text in texts.items()]
 
 
 @pytest.mark.parametrize("spec", [spec for spec in topics.TOPICS if spec.model is not None], ids=lambda spec: spec.name)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, date, datetime, timedelta
 from enum import IntEnum
 from typing import Any, Final
@@ -20,17 +21,30 @@ from engine.core.layout import (
     Ev,
     Fig,
     IncomeProof,
+    Released,
     Segment,
     Status,
 )
 from engine.core.tables import DecodeRules, Ints
 from engine.stream.decode.fields import AMOUNTS, ENUMS, TIMES, WORDS
+from schemas.commands import (
+    AcceptOffer,
+    DeclineOffer,
+    Freeze,
+    Hold,
+    Override,
+    Release,
+    RequestIncrease,
+    SetCeiling,
+    SetTemporaryLimit,
+    Unfreeze,
+)
 from schemas.common import Event
 from schemas.profiles import Profile, RelatedParty
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
-COMMAND_KINDS: Final = {"freeze": Command.FREEZE, "unfreeze": Command.UNFREEZE}
+OFFER_ID: Final = re.compile(r"offer-([1-9]\d{0,17})", re.ASCII)
 
 
 def epoch_ms(moment: datetime) -> int:
@@ -72,8 +86,36 @@ def fill_event(column: Ints, event: Event, rules: DecodeRules, key: FingerprintK
 def fill_command(column: Ints, command: Any) -> None:
     """Fill the column of a command."""
     column[Ev.OCCURRED_AT] = epoch_ms(command.issued_at)
-    column[Ev.COMMAND_KIND] = COMMAND_KINDS.get(command.kind, Command.OTHER)
-    column[Ev.CAUSE] = Block[command.cause.upper()] if hasattr(command, "cause") else 0
+    column[Ev.COMMAND_KIND] = Command[command.kind.upper()]
+    column[Ev.SECOND_PERSON] = command.approved_by not in (None, command.issued_by)
+    match command:
+        case Freeze() | Unfreeze():
+            column[Ev.CAUSE] = Block[command.cause.upper()]
+        case Hold():
+            column[Ev.COMMAND_UNTIL] = epoch_ms(command.until)
+        case Override():
+            column[Ev.COMMAND_LIMIT], column[Ev.COMMAND_UNTIL] = command.limit_minor, epoch_ms(command.until)
+        case SetTemporaryLimit():
+            column[Ev.COMMAND_LIMIT], column[Ev.COMMAND_UNTIL] = command.limit_minor, epoch_ms(command.expires_at)
+        case Release():
+            column[Ev.COMMAND_OF] = Released[command.of.upper()]
+        case RequestIncrease():
+            column[Ev.COMMAND_LIMIT] = command.requested_limit_minor
+        case SetCeiling() if command.ceiling_minor is not None:
+            column[Ev.COMMAND_LIMIT] = command.ceiling_minor
+        case AcceptOffer() | DeclineOffer():
+            column[Ev.COMMAND_OF] = offer_number(command.offer_id)
+
+
+def offer_id(number: int) -> str:
+    """The id of the offer that the change of this sequence number made."""
+    return f"offer-{number}"
+
+
+def offer_number(name: str) -> int:
+    """Inverse of ``offer_id``; MISSING for text that names no offer."""
+    match = OFFER_ID.fullmatch(name)
+    return int(match[1]) if match else MISSING
 
 
 def figures_of(profile: Profile, rules: DecodeRules) -> Ints:
@@ -107,6 +149,9 @@ def figures_of(profile: Profile, rules: DecodeRules) -> Ints:
         Fig.RELATED_EXPOSURE: _related_exposure(profile.related),
         Fig.GRANTED_LIMIT: granted.limit_minor if granted else None,
         Fig.GRANTED_BAND: band_code(granted.band) if granted else None,
+        Fig.APPLIED_SEQUENCE: profile.applied.sequence if profile.applied else None,
+        Fig.APPLIED_LIMIT: profile.applied.limit_minor if profile.applied else None,
+        Fig.CORRECTS: profile.corrects,
     }
     days: dict[Fig, date | datetime | None] = {
         Fig.OPENED_ON: profile.opened_on,
