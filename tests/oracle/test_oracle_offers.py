@@ -24,11 +24,10 @@ def offered(segment: dict[str, Any] | None = None, **changes: Any) -> Story:
 
 def test_without_consent_an_increase_is_offered_once() -> None:
     story = offered()
-    assert story.account.state()["offer_band"] == "prime"
     again = story.profile(2, grade=2)
     assert (again.emissions, trace(again).guard) == ([], "consent_missing")
     assert kinds(story.profile(3, grade=2, figures=CONSENT)) == ["increase"]
-    assert (story.account.line.offer, story.account.offer_band, story.account.offer_ended) == (None, None, DAY_0 + 3)
+    assert (story.account.line.offer, story.account.offer_ended) == (None, DAY_0 + 3)
 
 
 def test_consent_of_tomorrow_is_none_today() -> None:

@@ -43,7 +43,6 @@ def assert_legal(account: OracleAccount) -> None:
         assert 1 <= number <= account.sequence
         assert limit > line.limit
         assert account.is_in_force(until)
-    assert (account.offer_band is None) == (line.offer is None)
     if line.pending is not None:
         assert line.pending[0] < line.limit
     if line.temporary is not None:
