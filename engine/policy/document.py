@@ -408,8 +408,8 @@ class QuietHours(PolicyModel):
 
 
 class Increases(PolicyModel):
-    """How limits are raised: by themselves where the customer consented, else by an offer that stands for ``offer_days``; after one that was not
-    taken ``offer_rest_days`` go by without another. ``unsolicited_offers``: also a first limit is offered to who did not apply."""
+    """How limits are raised: by themselves where the customer consented, else by an offer that stands for ``offer_days``; after one
+    has ended ``offer_rest_days`` go by without another. ``unsolicited_offers``: also a first limit is offered to who did not apply."""
 
     consent: Literal["needed", "not_needed"] = "not_needed"
     unsolicited_offers: bool = False

@@ -102,9 +102,15 @@ class _Writer:
         ]
         log: list[Record] = []
         while len(log) < n:
-            self.pass_time()
-            customer = self.random.choice(customers)
-            record = self.record(customer)
+            offered = [customer for customer in customers if customer.account.line.offer is not None]
+            record: Record | None
+            if offered and self.chance(30):  # before the offer has expired
+                customer = self.random.choice(offered)
+                record = self.command(customer)
+            else:
+                self.pass_time()
+                customer = self.random.choice(customers)
+                record = self.record(customer)
             if record is not None and dead_letter(self.policy, record) is None:
                 customer.given.append(record)
                 customer.account.apply(record)
@@ -295,7 +301,7 @@ class _Writer:
             applied_at=common["occurred_at"] - self.random.choice((0, DAY_MS)) if self.chance(40 if customer.is_calm else 75) else None,
             requested_limit_minor=self.random.choice((0, 9_500, 120_000)) if self.chance(25) else None,
             exposure_minor=self.random.choice((0, 1, 5_000, 40_000, 250_000)) if self.chance(75) else None,
-            granted=self.granted(today) if self.chance(20) else None,
+            granted=self.granted(today, is_small=customer.is_calm) if self.chance(60 if customer.is_calm else 20) else None,
             applied=Applied(customer.account.sequence + self.random.choice((0, 0, 0, -1, 1)), self.limit(customer.account.line))
             if self.chance(40)
             else None,
@@ -314,8 +320,10 @@ class _Writer:
             return "active"
         return self.random.choice(FIGURE_WORDS["status"]) if self.chance(8) else "active"
 
-    def granted(self, today: int) -> Granted:
+    def granted(self, today: int, *, is_small: bool) -> Granted:
         segment = self.random.choice(self.policy.segments)
+        if is_small and self.chance(80):
+            return Granted(self.random.choice((0, 7, segment.bands[0].limit_minor)), segment.bands[0].name, today - 100)
         band = self.random.choice(segment.bands)
         limit = self.random.choice((0, band.limit_minor, segment.bands[-1].limit_minor, 3 * segment.bands[-1].limit_minor))
         name = "band_of_old" if self.chance(20) else band.name
@@ -335,7 +343,7 @@ class _Writer:
             case "hold":
                 given["until"] = self.end()
             case "override" | "set_temporary_limit":
-                given = {"until": self.end(), "limit_minor": self.limit(line), "second_person": self.chance(70)}
+                given = {"until": self.end(), "limit_minor": self.limit(line), "second_person": self.chance(80)}
             case "release":
                 held = {"hold": line.hold_until, "override": line.override, "temporary": line.temporary}
                 given["of"] = self.random.choice([of for of, end in held.items() if end is not None] or tuple(held))
@@ -350,7 +358,7 @@ class _Writer:
     def command_kind(self, line: Line, *, is_calm: bool) -> str:
         """Any kind; most often one for which there is something to do."""
         if line.offer is not None and self.chance(65):
-            return self.random.choice(("accept_offer", "accept_offer", "accept_offer", "decline_offer", "override"))
+            return self.random.choice(("accept_offer", "accept_offer", "decline_offer", "override"))
         if line.standing != "open" and self.chance(60):
             return self.random.choice(("set_ceiling", "opt_out", "accept_offer"))
         if line.blocks & set(CAUSES) and self.chance(30):
@@ -367,7 +375,7 @@ class _Writer:
 
     def end(self) -> int:
         """When something ends: in hours or days, now, in the past, or far too late."""
-        days = self.weighted(("-1", "0", "1", "3", "7", "40", "500"), (6, 4, 40, 25, 15, 6, 4))
+        days = self.weighted(("-1", "0", "1", "3", "7", "40", "500"), (5, 3, 40, 25, 18, 6, 3))
         hours = self.random.choice((0, 0, -1, 5))
         return self.clock + int(days) * DAY_MS + hours * HOUR_MS
 
@@ -382,4 +390,4 @@ class _Writer:
             case "zero":
                 return f"offer-0{number}"
             case _:
-                return "offer"
+                return self.random.choice(("offer", f"offer-{number} ", f"offer-{number + 2**64}"))

@@ -354,11 +354,12 @@ class _Writer:
             "offer_rest_days": self.random.choice((0, 0, 1, 5)),
         }
         if self.chance(30):
-            increases["quiet_hours"] = {"from": self.random.randint(0, 23), "to": self.random.randint(0, 23)}
+            first = self.random.randint(0, 23)
+            increases["quiet_hours"] = {"from": first, "to": (first + self.random.choice((0, 1, 4, 8, 8))) % 24}
         return increases
 
     def commands(self, unit: int) -> Plain:
-        commands: Plain = {"longest_days": self.random.choice((1, 7, 30, 366))}
+        commands: Plain = {"longest_days": self.random.choice((1, 10, 30, 366))}
         if self.chance(40):
             commands["second_person_from_minor"] = self.random.choice((0, unit, 4 * unit))
         return commands
