@@ -43,6 +43,7 @@ from engine.core.layout import (
 )
 from engine.core.limits import is_forced, target_limit
 from engine.core.measures import measure_event
+from engine.core.rows import make_blank
 from engine.core.scoring import band_of, score_of, standing_band
 from engine.core.tables import BAND, SEGMENT, Ba, Ints, Ru, Se
 from engine.core.windows import advance, day_of
@@ -290,10 +291,26 @@ def evaluate(t: Ints, row: Ints, d: Ints, first: int, n: int, bucket: int) -> in
 
 
 @compiled
+def forget(t: Ints, row: Ints) -> int:
+    """Do the wish to forget an account without an open line: nothing stays but the number of its last change, so that a later life under the
+    same id goes on counting. Returns the Verdict."""
+    if row[Col.STANDING] == Standing.OPEN:
+        return Verdict.LINE_OPEN
+    if row[Col.CLOCK] == MISSING:
+        return Verdict.NOTHING_HELD
+    sequence = row[Col.SEQUENCE]
+    make_blank(t, row)
+    row[Col.SEQUENCE] = sequence
+    return Verdict.FORGOTTEN
+
+
+@compiled
 def take_event(t: Ints, row: Ints, events: Ints, i: int, profiles: Ints, facts: Ints, d: Ints, first: int) -> tuple[int, int]:
     """One event on its account's row. Returns its Verdict and the number of decisions after it."""
     topic = events[Ev.TOPIC, i]
     profile_row = events[Ev.PROFILE_ROW, i]
+    if topic == Topic.PROFILE and profile_row == MISSING:
+        return forget(t, row), first
     if is_duplicate(row, events[Ev.FINGERPRINT, i]):
         return Verdict.DUPLICATE, first
     if topic == Topic.PROFILE and profiles[profile_row, Fig.AS_OF] <= row[FIGURES_AT + Fig.AS_OF]:

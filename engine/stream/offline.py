@@ -37,7 +37,7 @@ class LogRecord:
     offset: int
     at_ms: int
     key: bytes
-    value: bytes
+    value: bytes | None
 
 
 def log_record(topic: Topic, offset: int, value: bytes) -> LogRecord:
@@ -48,6 +48,11 @@ def log_record(topic: Topic, offset: int, value: bytes) -> LogRecord:
         return LogRecord(topic, offset, epoch_ms(moment), str(plain.get("account_id", "")).encode(), value)
     except (ValueError, AttributeError):
         return LogRecord(topic, offset, MISSING, b"", value)
+
+
+def tombstone(offset: int, account: bytes, at_ms: int) -> LogRecord:
+    """The wish to forget an account."""
+    return LogRecord(Topic.PROFILE, offset, at_ms, account, None)
 
 
 def in_time(record: LogRecord) -> tuple[bool, bool, int, Topic, int]:
@@ -76,7 +81,7 @@ def decide(
     """What a single shard would have journaled of a log that begins with an activation, batch by batch. Raises ValueError if that is
     refused."""
     machine = DecisionMachine(application, 0, 1, key, cache_accounts)
-    states: dict[bytes, bytes] = {}
+    states: dict[bytes, bytes | None] = {}
     tick_ms = MISSING
     for batch in batches(sorted(records, key=in_time), machine):
         prepared = machine.prepare(batch)

@@ -3,7 +3,8 @@
 Theory of operation. ``DecisionMachine`` is the shard's memory and judgement, without I/O, clock or randomness: ``prepare`` decodes a batch and
 names the accounts whose state must be loaded, ``admit`` takes their states in, ``execute`` runs the kernel over the merged events, renders
 what was decided and encodes the touched accounts. The same batches, ticks and policy therefore give the same journal records, byte for
-byte: the live shard, the offline ``decide`` and the audit's replay are this one class.
+byte: the live shard, the offline ``decide`` and the audit's replay are this one class. The wish to forget an account whose line is open is
+the one record that is rejected only here: whether it is open is known when its turn comes.
 
 A control record is the first of its batch and alone in it (``engine.stream.alignment``): what the other records mean depends on the policy
 that it puts in force. ``restore`` puts the machine back to what the store says; after any doubt that is the only way on.
@@ -43,6 +44,7 @@ RECORD_BYTES_TARGET: Final = 6_000_000
 RECORD_BYTES_MAX: Final = JOURNAL_BYTES_MAX - 4_096
 ACCOUNTS_MAX: Final = 6_000
 Origin = Callable[[int], tuple[Topic, int]]
+LINE_OPEN: Final = "the account's line is open: close it first (a profile with status closed), then send the tombstone again"
 CAUSE_KINDS: Final = {Topic.PROFILE: "profile", Topic.COMMAND: "command"}
 
 
@@ -130,11 +132,15 @@ class DecisionMachine:
     def execute(self, prepared: Prepared, tick_ms: int) -> JournalRecord:
         """Decide the batch. Every account of ``prepared.missing`` must have been admitted since ``prepare``."""
         batch = prepared.batch
-        accounts: tuple[tuple[bytes, bytes], ...] = ()
+        accounts: tuple[tuple[bytes, bytes | None], ...] = ()
         outputs: tuple[Output, ...] = ()
         counts: dict[str, int] = {}
+        rejected = prepared.rejects
         if prepared.decoded:
-            accounts, outputs, verdicts = self._decide(prepared)
+            accounts, outputs, verdicts, open_lines = self._decide(prepared)
+            if open_lines:
+                mine = [*rejected[Topic.PROFILE], *(Reject(index, "invalid", LINE_OPEN) for index in open_lines)]
+                rejected = rejected | {Topic.PROFILE: sorted(mine, key=lambda reject: reject.index)}
             counts = {verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict}
         fields = {}
         if self._sequence == 0:
@@ -160,7 +166,7 @@ class DecisionMachine:
             outputs=outputs,
             dead_letters=tuple(
                 DeadLetterRef(INPUTS[topic].name, batch.chunks[topic].offsets[reject.index], reject.disposition, reject.message)
-                for topic, rejects in sorted(prepared.rejects.items())
+                for topic, rejects in sorted(rejected.items())
                 for reject in rejects
             ),
             counts=tuple(sorted(counts.items())),
@@ -206,8 +212,9 @@ class DecisionMachine:
 
     # Events
 
-    def _decide(self, prepared: Prepared) -> tuple[tuple[tuple[bytes, bytes], ...], tuple[Output, ...], Ints]:
-        """The touched accounts' new states, the outputs, and the verdict on each accepted record."""
+    def _decide(self, prepared: Prepared) -> tuple[tuple[tuple[bytes, bytes | None], ...], tuple[Output, ...], Ints, list[int]]:
+        """The touched accounts' new states, the outputs, the verdict on each accepted record, and the places in the profiles' chunk of those
+        that ask to forget an open line."""
         policy, cache = self.policy, self._cache
         assert policy is not None
         assert cache is not None
@@ -225,13 +232,14 @@ class DecisionMachine:
                 topic, index = origin(decision[Out.EVENT])
                 occurred_at = int(events[Ev.OCCURRED_AT, decision[Out.EVENT]])
                 outputs.append(self._render(prepared.batch.chunks[topic], index, occurred_at, decision, len(outputs)))
-        changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE)
+        changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
         is_touched = np.zeros(cache.capacity, np.bool_)
         is_touched[events[Ev.SLOT, changed]] = True
         touched = np.flatnonzero(is_touched[slots])
         values = cache.encoded(slots[touched])
         accounts = tuple((prepared.accounts[i], value) for i, value in zip(touched.tolist(), values, strict=True))
-        return accounts, tuple(outputs), verdicts
+        open_lines = [origin(place)[1] for place in np.flatnonzero(verdicts == Verdict.LINE_OPEN).tolist()]
+        return accounts, tuple(outputs), verdicts, open_lines
 
     @staticmethod
     def _events(prepared: Prepared, slot_of: Mapping[bytes | None, int]) -> tuple[Ints, Ints, Origin]:

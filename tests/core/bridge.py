@@ -49,11 +49,12 @@ from engine.policy.document import Policy
 from engine.stream.decode.fields import AMOUNTS, ENUMS, WORDS
 from tests.oracle.account import OracleAccount
 from tests.oracle.decide import Emission, Line, Trace
-from tests.oracle.records import Command, Profile, Purchase, Record, Repayment, Transfer
+from tests.oracle.records import Command, Forget, Profile, Purchase, Record, Repayment, Transfer
 
 KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
 TOPICS: Final = {
     Profile: Topic.PROFILE,
+    Forget: Topic.PROFILE,
     Command: Topic.COMMAND,
     Repayment: Topic.REPAYMENT,
     Transfer: Topic.TRANSFER,
@@ -112,13 +113,13 @@ class Kernel:
         column[Ev.SLOT] = self.accounts.index(record.account_id)
         column[Ev.RECORD_TIME], column[Ev.CLOCK], column[Ev.OCCURRED_AT] = record.record_time, record.clock, record.occurred_at
         column[Ev.FINGERPRINT] = fingerprint(repr((topic, record.source, record.event_id)).encode(), KEY)
-        column[Ev.PROFILE_ROW] = i
+        column[Ev.PROFILE_ROW] = MISSING if isinstance(record, Forget) else i
         if isinstance(record, Command):
             column[Ev.COMMAND_KIND] = COMMANDS.get(record.kind, CommandKind.OTHER)
             column[Ev.CAUSE] = Block[record.cause.upper()] if record.cause else 0
         elif isinstance(record, Profile):
             self._fill_profile(self.profiles[i], record)
-        else:
+        elif not isinstance(record, Forget):
             self._fill_posting(column, record)
 
     def _fill_posting(self, column: Ints, record: Repayment | Purchase | Transfer) -> None:
@@ -225,6 +226,11 @@ class Kernel:
         """An account's row as ``OracleAccount.state`` tells it."""
         row, t = self.rows[self.accounts.index(account_id)], self.policy.program
         clock = int(row[Col.CLOCK])
+        if clock == MISSING:
+            blank = blank_row(self.policy.layout)
+            blank[Col.SEQUENCE] = row[Col.SEQUENCE]
+            assert np.array_equal(row, blank)
+            return {"sequence": int(row[Col.SEQUENCE])}
         line = self._line_of(*(int(row[column]) for column in (Col.LIMIT, Col.BAND, Col.BLOCKS, Col.STANDING)))
         entries = [row[INSTALMENTS_AT + n * INSTALMENT_FIELDS :][:INSTALMENT_FIELDS] for n in range(int(row[Col.INSTALMENTS]))]
         movements = row[MOVEMENTS_AT : MOVEMENTS_AT + 2 * int(row[Col.MOVEMENTS])].reshape(-1, 2)
@@ -278,6 +284,8 @@ class Kernel:
 def oracle_state(account: OracleAccount) -> dict[str, Any]:
     """The oracle's state, loans by fingerprint."""
     state = account.state()
+    if account.now is None:
+        return state
     loans = [(fingerprint(loan.encode(), KEY), due_at, due, paid) for loan, due_at, due, paid in state["open_instalments"]]
     unwindowed = {*state["balances"], *state["last_seen"]}
     tiles = {name: cells for name, cells in state["tiles"].items() if name not in unwindowed}

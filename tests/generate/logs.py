@@ -11,20 +11,20 @@ from typing import Any, Final
 
 from engine.policy.document import Policy
 from tests.generate.words import AMOUNTS, DATES, FIGURE_WORDS, NUMBERS, START, WORDS
-from tests.oracle.records import Command, Granted, Posting, Profile, Purchase, Record, Repayment, Transfer
+from tests.oracle.records import Command, Forget, Granted, Posting, Profile, Purchase, Record, Repayment, Transfer
 from tests.oracle.time_rules import DAY_MS, HOUR_MS, day_of, dead_letter, horizon_ms, midnight
 
 HUGE: Final = 2**53 - 1
 CAUSES: Final = ("customer", "takeover", "risk_desk", "arrears", "legal")
 OTHER_COMMANDS: Final = ("hold", "override", "release", "request_increase", "set_ceiling", "accept_offer", "close")
-# What an account is given to: weights of purchase, transfer, repayment, profile, command, repetition, reversal.
+# What an account is given to: weights of purchase, transfer, repayment, profile, command, repetition, reversal, forget.
 MOODS: Final[dict[str, tuple[int, ...]]] = {
-    "plain": (30, 25, 20, 8, 5, 5, 7),
-    "borrower": (5, 5, 70, 4, 3, 5, 8),  # more than 36 instalments in a longer log
-    "spender": (50, 30, 8, 2, 2, 3, 5),  # more than 32 movements
-    "restless": (5, 5, 10, 40, 25, 10, 5),  # closed, reopened, frozen, granted
+    "plain": (30, 25, 20, 8, 5, 5, 7, 1),
+    "borrower": (5, 5, 70, 4, 3, 5, 8, 0),  # more than 36 instalments in a longer log
+    "spender": (50, 30, 8, 2, 2, 3, 5, 0),  # more than 32 movements
+    "restless": (5, 5, 10, 40, 25, 10, 5, 8),  # closed, reopened, frozen, granted, forgotten
 }
-ACTIONS: Final = ("purchase", "transfer", "repayment", "profile", "command", "repetition", "reversal")
+ACTIONS: Final = ("purchase", "transfer", "repayment", "profile", "command", "repetition", "reversal", "forget")
 
 
 @dataclass
@@ -133,6 +133,8 @@ class _Writer:
                 return self.command(customer)
             case "repetition":
                 return self.repetition(customer)
+            case "forget":
+                return Forget(**self.common(customer) | {"occurred_at": self.record_time})
             case _:
                 return self.reversal(customer)
 
@@ -217,7 +219,7 @@ class _Writer:
 
     def reversal(self, customer: _Customer) -> Posting | None:
         """A reversal of an earlier posting, in full or in part, or of one that never came."""
-        postings = [r for r in customer.given if not isinstance(r, Profile | Command) and r.reverses_at is None]
+        postings = [r for r in customer.given if not isinstance(r, Profile | Command | Forget) and r.reverses_at is None]
         if not postings:
             return None
         if self.chance(15):

@@ -12,7 +12,7 @@ from tests.oracle.exposure import Exposure
 from tests.oracle.features import View, feature_value
 from tests.oracle.instalments import Instalments
 from tests.oracle.measures import Meter, WordBit
-from tests.oracle.records import Command, Granted, Profile, Record, Repayment
+from tests.oracle.records import Command, Forget, Granted, Posting, Profile, Record, Repayment
 from tests.oracle.time_rules import day_of, window_tiles
 
 REMEMBERED = 16
@@ -22,7 +22,7 @@ REMEMBERED = 16
 class Step:
     """What became of one record; ``trace`` is the evaluation's, also when nothing was emitted."""
 
-    verdict: Literal["accepted", "duplicate", "stale", "no_profile"]
+    verdict: Literal["accepted", "duplicate", "stale", "no_profile", "forgotten", "nothing_held", "line_open"]
     emissions: list[Emission]
     trace: Trace | None
 
@@ -35,6 +35,12 @@ class OracleAccount:
 
     def __init__(self, policy: doc.Policy, word_bit: WordBit) -> None:
         self.policy = policy
+        self.word_bit = word_bit
+        self._begin(0)
+
+    def _begin(self, sequence: int) -> None:
+        """An account of which nothing is known but how many changes were announced."""
+        policy, word_bit = self.policy, self.word_bit
         self.meters = {measure.name: Meter(policy, measure, word_bit) for measure in policy.measures}
         self.parts = {}
         for feature in policy.features:
@@ -49,7 +55,7 @@ class OracleAccount:
         self.instalments = Instalments(policy)
         self.exposure = Exposure()
         self.line = Line(0, None, frozenset(), "none")
-        self.sequence = 0
+        self.sequence = sequence
         self.last_change: int | None = None
         self.last_decrease: int | None = None
         self.closed_on: int | None = None
@@ -79,6 +85,8 @@ class OracleAccount:
 
     def apply(self, record: Record) -> Step:
         """Take one record."""
+        if isinstance(record, Forget):
+            return self._forget()
         identity = (type(record).__name__, record.source, record.event_id)
         if identity in self.accepted[-REMEMBERED:]:
             return Step("duplicate", [], None)
@@ -94,13 +102,22 @@ class OracleAccount:
         emissions, trace = evaluate(self, record if isinstance(record, Command) else None)
         return Step("accepted", emissions, trace)
 
+    def _forget(self) -> Step:
+        """Do the wish to forget the account, if its line is not open."""
+        if self.line.standing == "open":
+            return Step("line_open", [], None)
+        if self.now is None:
+            return Step("nothing_held", [], None)
+        self._begin(self.sequence)
+        return Step("forgotten", [], None)
+
     def _move_clock(self, record: Record) -> None:
         times = [record.occurred_at, record.clock]
         self.now = max(times if self.now is None else [self.now, *times])
         self._measure(self.instalments.settle(self.today))
         self.instalments.look_at_cure(self.today)
 
-    def _work(self, record: Record) -> None:
+    def _work(self, record: Posting | Profile | Command) -> None:
         if isinstance(record, Profile):
             self.exposure.snapshot(record)
         elif not isinstance(record, Command):
@@ -152,8 +169,9 @@ class OracleAccount:
         return [feature_value(feature, view) for feature in self.policy.features]
 
     def state(self) -> dict[str, Any]:
-        """A summary to compare; tiles are those still kept and not 0, masks are unsigned."""
-        assert self.now is not None
+        """A summary to compare; tiles are those still kept and not 0, masks are unsigned. Of one of which nothing is known, the sequence."""
+        if self.now is None:
+            return {"sequence": self.sequence}
         open_instalments = [(i.loan_id, i.due_at, i.due, i.paid) for i in self.instalments.held if not i.settled]
         tiles = {name: meter.cells(self.now, self._tiles_kept(name)) for name, meter in self.meters.items()}
         return {
