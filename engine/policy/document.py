@@ -13,6 +13,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.topics import EVIDENCE_MONTHS
+
 AMOUNT_MAX = 2**53 - 1
 POINTS_MAX = 1_000_000
 
@@ -362,7 +364,10 @@ class Arrears(PolicyModel):
 
 
 class Policy(PolicyModel):
-    """One immutable version of a lender's policy. ``next_column`` is assigned by ``policy promote``, so that no column number comes twice."""
+    """One immutable version of a lender's policy. ``next_column`` is assigned by ``policy promote``, so that no column number comes twice.
+
+    ``evidence_months`` decides nothing: it says how long what was decided must be shown, and so how long topics are kept.
+    """
 
     policy: Name
     version: int = Field(ge=1, le=2**31 - 1)
@@ -371,6 +376,7 @@ class Policy(PolicyModel):
     needs_profile: bool = True
     default_segment: Literal["individual", "enterprise"] = "individual"
     too_far_ahead_seconds: int = Field(300, ge=0, le=86_400)
+    evidence_months: int = Field(EVIDENCE_MONTHS, ge=12, le=360)  # below a year, years were meant
     arrears: Arrears = Arrears()
     measures: tuple[Measure, ...] = Field(min_length=1, max_length=128)
     features: tuple[Feature, ...] = Field(min_length=1, max_length=128)

@@ -67,6 +67,7 @@ class _Writer:
             "needs_profile": needs_profile,
             "default_segment": self.random.choice(names),
             "too_far_ahead_seconds": self.random.choice((0, 300, 86_400)),
+            "evidence_months": 60,
             "arrears": self.arrears(),
             "measures": self.measures,
             "features": self.features,
