@@ -11,9 +11,12 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from engine.cli.common import FINDINGS, LOOK, Application, AsJson, Bootstrap, RedisUrl, emit, messages, settings_from, speaks
+from engine.cli.common import FINDINGS, Application, AsJson, Bootstrap, RedisUrl, emit, messages, settings_from, speaks
+from engine.cli.forget import UNKNOWN, forget, was_forgotten
+from engine.cli.lookup import inspected, left_of, look_up
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(forget)
 
 AccountId = Annotated[str, typer.Argument(metavar="ID", help="The account_id.")]
 
@@ -22,10 +25,18 @@ AccountId = Annotated[str, typer.Argument(metavar="ID", help="The account_id.")]
 @speaks
 def show(account: AccountId, redis: RedisUrl = None, application: Application = None, as_json: AsJson = False) -> None:
     """Print the standing, the score with its features, the instalments and the tiles (exit code 1: the account is not known)."""
-    found = asyncio.run(_inspected(account.encode(), settings_from(None, redis, application)))
-    if found is None:
-        messages.print(f"{account}: the engine has accepted no record of this account", markup=False)
+    settings = settings_from(None, redis, application)
+    held = asyncio.run(look_up(account.encode(), settings))
+    if held.value is None:
+        messages.print(f"{account}: {UNKNOWN}", markup=False)
         raise typer.Exit(FINDINGS)
+    left = left_of(held)
+    if left is not None:
+        if as_json:
+            emit({"account_id": account, "shard": held.shard, "forgotten": True, "sequence": left})
+        messages.print(f"{account}: {was_forgotten(left)}", markup=False)
+        raise typer.Exit(FINDINGS)
+    found = inspected(held, settings)
     if as_json:
         emit(found)
         return
@@ -33,43 +44,6 @@ def show(account: AccountId, redis: RedisUrl = None, application: Application = 
     console.print(_summary(found), markup=False, highlight=False)
     for table in _tables(found):
         console.print(table)
-
-
-async def _inspected(account: bytes, settings: Any) -> dict[str, Any] | None:
-    from engine.errors import EngineError
-    from engine.policy.compile import compile_policy
-    from engine.policy.document import Policy
-    from engine.state import keys
-    from engine.state.codec import StateFormatError
-    from engine.state.redis_store import RedisStore, StoreAway, connect
-    from engine.stream.decode.misrouting import partition_of
-    from engine.stream.inspection import inspect_account
-
-    client = connect(settings.redis.url)
-    try:
-        partitions = (await RedisStore(client, settings.application, 0).shard_fields()).get(keys.PARTITIONS)
-        if partitions is None:
-            raise EngineError(
-                f"application {settings.application!r} has no state there", where="Redis", cure="is a worker running? `limit-engine doctor`"
-            )
-        shard = partition_of(account, int(partitions))
-        store = RedisStore(client, settings.application, shard)
-        fields, loaded = await store.shard_fields(), await store.load([account])
-    except StoreAway as away:
-        raise EngineError(
-            f"{settings.redis.address} does not answer: {str(away).removeprefix('Redis: ')}", where="Redis", cure=LOOK
-        ) from away
-    finally:
-        await client.aclose()
-    value = loaded.values[0]
-    if value is None:
-        return None
-    policy = compile_policy(Policy.from_plain(json.loads(fields[keys.POLICY])), settings.key)
-    named = {"policy": {"name": policy.document.policy, "version": policy.document.version, "hash": policy.hash}, "shard": shard}
-    try:
-        return named | inspect_account(policy, settings.application, account, value, int(fields[keys.TICK_MS]))
-    except StateFormatError as error:
-        raise EngineError(str(error), where=f"shard {shard}") from error
 
 
 def _summary(found: dict[str, Any]) -> str:

@@ -7,7 +7,7 @@ import sys
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -58,6 +58,7 @@ def _records(files: list[Path]) -> Iterator[tuple[LogRecord, str]]:
 
 
 def _record(line: bytes, number: int, place: str) -> LogRecord:
+    from engine.core.layout import Topic
     from engine.policy.errors import did_you_mean
     from engine.stream import offline
     from engine.stream.records import TOPICS
@@ -69,13 +70,28 @@ def _record(line: bytes, number: int, place: str) -> LogRecord:
         fail(f"{place}: {form}: {error}")
     if not isinstance(plain, dict) or not {"topic", "value"} <= set(plain):
         fail(f"{place}: {form}")
-    name = plain["topic"]
+    name, value = plain["topic"], plain["value"]
     topic = TOPICS.get(name) if isinstance(name, str) else None
     if topic is None:
         hint = did_you_mean(str(name), TOPICS)
         fail(f"{place}: {name!r} is not an input topic; there are {', '.join(TOPICS)}" + (f" ({hint})" if hint else ""))
+    if value is None and topic is Topic.PROFILE:
+        return _tombstone(plain, number, place)
     try:
-        value = json.dumps(plain["value"], ensure_ascii=False).encode()
+        raw = json.dumps(value, ensure_ascii=False).encode()
     except UnicodeEncodeError:  # half a character, which only an escape can say
-        value = json.dumps(plain["value"]).encode()
-    return offline.log_record(topic, number, value)
+        raw = json.dumps(value).encode()
+    return offline.log_record(topic, number, raw)
+
+
+def _tombstone(plain: dict[str, Any], number: int, place: str) -> LogRecord:
+    """A profile without a value: what it would say of itself stands beside it."""
+    from engine.stream import offline
+    from engine.stream.decode.columns import epoch_ms
+    from schemas.common import parse_instant
+
+    try:
+        return offline.tombstone(number, plain["key"].encode(), epoch_ms(parse_instant(plain["occurred_at"])))
+    except (LookupError, AttributeError, ValueError):
+        form = '{"topic": "account-profiles", "key": "ID", "occurred_at": "2026-03-01T08:15:30Z", "value": null}'
+        fail(f"{place}: a profile without a value forgets an account, and says which and when: {form}")

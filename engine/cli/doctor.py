@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 from collections.abc import Iterator
 from typing import Annotated, Any
@@ -38,8 +39,12 @@ def _findings(settings: Any, flags: dict[str, str | None]) -> Iterator[dict[str,
     """One by one, as they are found: what does not answer takes its time."""
     yield from _settings(settings, flags)
     yield from _variables()
-    yield from _kafka(settings.kafka.bootstrap)
-    yield from _redis(settings)
+    states: list[Any] = []
+    yield from _kafka(settings.kafka.bootstrap, states)
+    policies: list[Any] = []
+    yield from _redis(settings, policies)
+    if states:
+        yield from _evidence(settings.kafka.bootstrap, states, policies)
 
 
 def _finding(what: str, cure: str = "", *, ok: bool = True) -> dict[str, Any]:
@@ -98,7 +103,8 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _kafka(bootstrap: str) -> list[dict[str, Any]]:
+def _kafka(bootstrap: str, states: list[Any]) -> list[dict[str, Any]]:
+    """Also puts the topics that are there into ``states``."""
     from kafka.errors import KafkaError
 
     from engine.stream import topics
@@ -110,17 +116,50 @@ def _kafka(bootstrap: str) -> list[dict[str, Any]]:
         return [_finding(f"Kafka at {bootstrap} does not answer: {told(error)}", cure, ok=False)]
     try:
         cluster = admin.describe_cluster()
-        states = topics.describe(admin)
+        described = topics.describe(admin)
     finally:
         admin.close()
+    states += [state for state in described if state.partitions]
     found = [_finding(f"Kafka at {bootstrap}: {len(cluster['brokers'])} broker(s)")]
-    found += [
-        _finding(f"topic {s.name}: {s.partitions} partitions, replication {s.replication}, kept {s.kept}") for s in states if s.partitions
-    ]
-    return found + [_finding(f"{problem.where}: {problem.what}", problem.cure, ok=False) for problem in topics.problems(states)]
+    found += [_finding(f"topic {s.name}: {s.partitions} partitions, replication {s.replication}, kept {s.kept}") for s in states]
+    return found + [_complaint(problem) for problem in topics.problems(described)]
 
 
-def _redis(settings: Any) -> list[dict[str, Any]]:
+def _complaint(problem: Any) -> dict[str, Any]:
+    return _finding(f"{problem.where}: {problem.what}" if problem.where else problem.what, problem.cure, ok=False)
+
+
+def _evidence(bootstrap: str, states: list[Any], policies: list[Any]) -> list[dict[str, Any]]:
+    """Whether the topics keep evidence for as long as the policies in force ask: the one activated last, and those that shards go by."""
+    from kafka.errors import KafkaError
+    from pydantic import ValidationError
+
+    from engine.errors import EngineError
+    from engine.policy.document import Policy
+    from engine.stream import control
+    from engine.stream.evidence import demand_of, evidence_problems
+    from schemas.topics import CONTROL
+
+    try:
+        last = control.active_policy(bootstrap) if CONTROL.name in {state.name for state in states} else None
+        asking = [Policy.from_plain(plain) for plain in policies] + ([] if last is None else [last])
+    except ValidationError:
+        cure = "look with the engine that put it in force, or a newer one"
+        return [
+            _finding(
+                "the policy in force has words that this engine does not know: how long evidence is kept was not compared", cure, ok=False
+            )
+        ]
+    except (KafkaError, OSError, EngineError) as error:
+        cure = "look again: how long evidence is kept was not compared with what the policy asks"
+        return [_finding(f"the policy in force cannot be read: {told(error)}", cure, ok=False)]
+    demand = demand_of(asking)
+    problems = evidence_problems(states, demand, bootstrap)
+    return [_complaint(problem) for problem in problems] or [_finding(f"evidence is kept: {demand}")]
+
+
+def _redis(settings: Any, policies: list[Any]) -> list[dict[str, Any]]:
+    """Also puts the policies that the shards go by into ``policies``, as plain values."""
     import redis
     from redis.backoff import NoBackoff
     from redis.retry import Retry
@@ -133,6 +172,10 @@ def _redis(settings: Any) -> list[dict[str, Any]]:
         with redis.Redis.from_url(settings.redis.url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
             server, memory, persistence = client.info("server"), client.info("memory"), client.info("persistence")
             held: Any = client.hgetall(keys.ShardKeys(settings.application, 0).shard)
+            for shard in range(int(held.get(keys.PARTITIONS.encode(), 0))):
+                policy_held: Any = client.hget(keys.ShardKeys(settings.application, shard).shard, keys.POLICY)
+                if policy_held is not None:
+                    policies.append(json.loads(policy_held))
     except redis.RedisError as error:
         cure = "start it (`limit-engine local up`), or point LIMITS_REDIS__URL or --redis at it"
         return [_finding(f"Redis at {url} does not answer: {error}", cure, ok=False)]

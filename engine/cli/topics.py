@@ -26,7 +26,7 @@ def create(
 ) -> None:
     """Create the topics that are not there yet."""
     from engine.stream import topics
-    from schemas.topics import TOPICS
+    from schemas.topics import EVIDENCE, EVIDENCE_MONTHS, TOPICS, evidence_ms
 
     wanted = {}
     for text in retention or []:
@@ -36,6 +36,11 @@ def create(
         wanted[name] = -1 if int(days) < 0 else int(days) * topics.DAY_MS
     admin = topics.connect(settings_from(kafka).kafka.bootstrap)
     created = topics.create(admin, partitions, replication, wanted)
+    for spec in EVIDENCE:
+        kept_ms = wanted.get(spec.name, spec.retention_ms)
+        if spec.name in created and 0 <= kept_ms < evidence_ms(EVIDENCE_MONTHS):
+            kept = f"{spec.name} is evidence, and is kept {kept_ms // topics.DAY_MS} days"
+            messages.print(f"{kept}: `limit-engine doctor` compares that with what the policy in force asks for")
     if as_json:
         emit({"created": created})
     else:

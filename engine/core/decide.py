@@ -49,6 +49,7 @@ from engine.core.limits import is_forced, is_own, target_limit
 from engine.core.measures import measure_event, measure_usage
 from engine.core.protection import heed_takeover, tell_mismatch, tell_withheld, warn
 from engine.core.rates import follow_rate, target_tier
+from engine.core.rows import make_blank
 from engine.core.scoring import score_of, standing_band, step_of
 from engine.core.standing import (
     change_limit,
@@ -383,10 +384,26 @@ def evaluate(t: Ints, row: Ints, d: Ints, first: int, n: int, bucket: int, ask: 
 
 
 @compiled
+def forget(t: Ints, row: Ints) -> int:
+    """Do the wish to forget an account without an open line: nothing stays but the number of its last change, so that a later life under the
+    same id goes on counting. Returns the Verdict."""
+    if row[Col.STANDING] == Standing.OPEN:
+        return Verdict.LINE_OPEN
+    if row[Col.CLOCK] == MISSING:
+        return Verdict.NOTHING_HELD
+    sequence = row[Col.SEQUENCE]
+    make_blank(t, row)
+    row[Col.SEQUENCE] = sequence
+    return Verdict.FORGOTTEN
+
+
+@compiled
 def take_event(t: Ints, row: Ints, events: Ints, i: int, profiles: Ints, facts: Ints, d: Ints, first: int) -> tuple[int, int]:
     """One event on its account's row. Returns its Verdict and the number of decisions after it."""
     topic = events[Ev.TOPIC, i]
     profile_row = events[Ev.PROFILE_ROW, i]
+    if topic == Topic.PROFILE and profile_row == MISSING:
+        return forget(t, row), first
     if is_duplicate(row, events[Ev.FINGERPRINT, i]):
         return Verdict.DUPLICATE, first
     if topic == Topic.PROFILE and profiles[profile_row, Fig.AS_OF] <= row[FIGURES_AT + Fig.AS_OF]:
@@ -453,7 +470,7 @@ def sweep(t: Ints, rows: Ints, slots: Ints, start: int, clock: int, facts: Ints,
         if n + EMISSIONS_MAX > d.shape[0]:
             return place, n
         row = rows[slots[place]]
-        end = take_tick(t, row, clock, facts, d, n)
+        end = take_tick(t, row, clock, facts, d, n) if row[Col.CLOCK] != MISSING else n
         stamp(d, n, end, place, slots[place], row[Col.CLOCK])
         n = end
     return slots.shape[0], n

@@ -66,7 +66,7 @@ class Ev(IntEnum):
     PRODUCT_HASH = 22
     MERCHANT_HASH = 23
     COUNTERPARTY_HASH = 24
-    PROFILE_ROW = 25  # row of the batch's profile matrix
+    PROFILE_ROW = 25  # row of the batch's profile matrix; MISSING: the wish to forget the account
     COMMAND_KIND = 26  # Command
     CAUSE = 27  # Block of freeze and unfreeze
     COMMAND_LIMIT = 28  # limit of override and set_temporary_limit, requested limit, ceiling
@@ -347,6 +347,9 @@ class Verdict(IntEnum):
     DUPLICATE = 1
     STALE = 2
     NO_PROFILE = 3  # measured, not evaluated
+    FORGOTTEN = 4  # of the wish to forget: done
+    NOTHING_HELD = 5  # nothing is known of the account
+    LINE_OPEN = 6  # refused
 
 
 class Kind(IntEnum):

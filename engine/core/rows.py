@@ -6,16 +6,14 @@ from typing import Final
 
 import numpy as np
 
+from engine.core.jit import compiled
 from engine.core.layout import ATTRIBUTES_AT, FIGURES, FIGURES_AT, MISSING, Col
-from engine.core.tables import Ints, Me, MeasureKind, RowLayout
+from engine.core.tables import MEASURE, Ints, Me, MeasureKind, RowLayout, Ru
 
 UNKNOWN: Final = (
-    Col.FIRST_AT,
-    Col.CLOCK,
-    Col.BAND,
-    *(Col(column) for column in range(Col.CEILING, Col.MISMATCH_UNTIL + 1)),
-    Col.CURED_ON,
-    Col.OLDER_UNTIL,
+    *(int(column) for column in (Col.FIRST_AT, Col.CLOCK, Col.BAND)),
+    *range(Col.CEILING, Col.MISMATCH_UNTIL + 1),
+    *(int(column) for column in (Col.CURED_ON, Col.OLDER_UNTIL)),
 )
 
 
@@ -28,3 +26,18 @@ def blank_row(layout: RowLayout) -> Ints:
     last_seen = layout.measures[layout.measures[:, Me.KIND] == MeasureKind.LAST_SEEN]
     row[last_seen[:, Me.BASE]] = MISSING
     return row
+
+
+@compiled
+def make_blank(t: Ints, row: Ints) -> None:
+    """Make a row under the program ``t`` what ``blank_row`` is."""
+    row[:] = 0
+    for column in UNKNOWN:
+        row[column] = MISSING
+    for figure in range(FIGURES):
+        row[FIGURES_AT + figure] = MISSING
+    for attribute in range(t[Ru.ATTRIBUTES]):
+        row[ATTRIBUTES_AT + attribute] = MISSING
+    for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
+        if t[measure + Me.KIND] == MeasureKind.LAST_SEEN:
+            row[t[measure + Me.BASE]] = MISSING

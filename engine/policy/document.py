@@ -13,6 +13,8 @@ from typing import Annotated, Literal, Self
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
+from schemas.topics import EVIDENCE_MONTHS
+
 AMOUNT_MAX = 2**53 - 1
 POINTS_MAX = 1_000_000
 YEARLY_RATE_BP_MAX = 100_000
@@ -534,6 +536,7 @@ class Policy(PolicyModel):
     """One immutable version of a lender's policy. ``next_column`` is assigned by ``policy promote``, so that no column number comes twice.
 
     Where ``languages`` are named, whatever a customer may be told must be said in each of them.
+    ``evidence_months`` decides nothing: it says how long what was decided must be shown, and so how long topics are kept.
     """
 
     policy: Name
@@ -546,6 +549,7 @@ class Policy(PolicyModel):
     default_segment: Literal["individual", "enterprise"] = "individual"
     too_far_ahead_seconds: int = Field(300, ge=0, le=86_400)
     reconcile_hours: int | None = Field(None, ge=0, le=8784)
+    evidence_months: int = Field(EVIDENCE_MONTHS, ge=12, le=360)  # below a year, years were meant
     arrears: Arrears = Arrears()
     measures: tuple[Measure, ...] = Field(min_length=1, max_length=128)
     features: tuple[Feature, ...] = Field(min_length=1, max_length=128)

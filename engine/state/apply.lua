@@ -1,7 +1,8 @@
 -- Apply one journal record to a shard, if it is the next one: the whole write path of the engine.
 --
 -- KEYS[1] is the shard hash, KEYS[2..] the buckets that the record touches. ARGV: the record's sequence; the number of values in the shard
--- hash's part, and they as field, value, ...; then for each bucket the number of values and they as account, state, ...
+-- hash's part, and they as field, value, ...; then for each bucket the number of values and they as account, state, ..., and the number of
+-- accounts to remove and they.
 -- Returns the applied sequence afterwards. A sequence that is not the next one changes nothing, so the same call may come twice.
 --
 -- An error after the first write would leave half a record: so everything is checked before anything is written. The sequence is written
@@ -11,18 +12,20 @@ if applied ~= tonumber(ARGV[1]) - 1 then
     return applied
 end
 local CHUNK = 2000
-local function put(key, first, count)
+local function each(command, key, first, count)
     local last = first + count - 1
     for from = first, last, CHUNK do
-        redis.call('HSET', key, unpack(ARGV, from, math.min(from + CHUNK - 1, last)))
+        redis.call(command, key, unpack(ARGV, from, math.min(from + CHUNK - 1, last)))
     end
 end
 local shard_count = tonumber(ARGV[2])
 local at = 3 + shard_count
 for i = 2, #KEYS do
-    local count = tonumber(ARGV[at])
-    put(KEYS[i], at + 1, count)
-    at = at + 1 + count
+    for _, command in ipairs({ 'HSET', 'HDEL' }) do
+        local count = tonumber(ARGV[at])
+        each(command, KEYS[i], at + 1, count)
+        at = at + 1 + count
+    end
 end
-put(KEYS[1], 3, shard_count)
+each('HSET', KEYS[1], 3, shard_count)
 return tonumber(ARGV[1])

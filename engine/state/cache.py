@@ -79,9 +79,9 @@ class AccountCache:
         held = self._slots
         return np.array([held[account] for account in accounts], np.int64)
 
-    def encoded(self, slots: Ints) -> list[bytes]:
-        """The encoded states of some rows."""
-        return self._codec.encode(self.rows, slots)
+    def encoded(self, slots: Ints) -> list[bytes | None]:
+        """The encoded states of some rows; None of one that was forgotten and leaves nothing."""
+        return [value or None for value in self._codec.encode(self.rows, slots)]
 
     def _room(self, count: int) -> Ints:
         """``count`` slots, freed where necessary."""

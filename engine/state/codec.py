@@ -7,6 +7,9 @@ then how many tiles older the next one is. What has no tiles is written likewise
 head: a balance or last-seen is ``[0, cell]``. So a value does not depend on the shape of the policy's
 rows: a new version reads the columns that it knows, and what it does not know is gone at the account's next write.
 
+Of an account that was forgotten, and of which changes had been announced, only an array of two is left: format number, sequence of its last
+change. A row of which nothing at all is known has no value.
+
 Window values are not stored; ``engine.core.windows.rebuild`` makes them again.
 """
 
@@ -16,6 +19,7 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
+import ormsgpack
 
 from engine.core.jit import compiled
 from engine.core.layout import (
@@ -39,6 +43,7 @@ from engine.state.messagepack import INTEGER_BYTES_MAX, PADDING, Bytes, get_inte
 
 FORMAT: Final = 1
 PARTS: Final = 8
+FORGOTTEN_PARTS: Final = 2
 BUFFER_BYTES: Final = 1 << 20
 GAP_MAX: Final = 1 << 32
 
@@ -106,8 +111,20 @@ def gather(row: Ints, measure: Ints, found: Ints) -> int:
 
 
 @compiled
+def put_forgotten(out: Bytes, at: int, sequence: int) -> int:
+    """Write what is left of a forgotten account: nothing if nothing was announced of it. Returns the place behind it."""
+    if sequence == 0:
+        return at
+    out[at] = 0x90 | FORGOTTEN_PARTS
+    out[at + 1] = FORMAT
+    return put_integer(out, at + 2, sequence)
+
+
+@compiled
 def put_row(out: Bytes, at: int, row: Ints, measures: Ints, names: Bytes, name_bounds: Ints, found: Ints) -> int:
     """Write one row. ``found`` is scratch. Returns the place behind it."""
+    if row[Col.CLOCK] == MISSING:
+        return put_forgotten(out, at, row[Col.SEQUENCE])
     out[at] = 0x90 | PARTS
     out[at + 1] = FORMAT
     at = put_cells(out, at + 2, row, 0, FIXED_COLUMNS)
@@ -227,6 +244,10 @@ def get_tiles(data: Bytes, at: int, row: Ints, measures: Ints, m: int) -> int:
 def get_row(data: Bytes, at: int, end: int, row: Ints, measures: Ints, names: Bytes, bounds: Ints) -> bool:
     """Read one value into a blank row; behind the last value ``data`` goes on for PADDING bytes. False if it is malformed: then the row may
     hold anything, also of the next value, but nothing outside of row and data was touched."""
+    if data[at] == 0x90 | FORGOTTEN_PARTS and data[at + 1] == FORMAT:
+        sequence, at = get_integer(data, at + 2)
+        row[Col.SEQUENCE] = sequence
+        return at == end and sequence > 0
     if data[at] != 0x90 | PARTS or data[at + 1] != FORMAT:
         return False
     at = get_cells(data, at + 2, row, 0, FIXED_COLUMNS)
@@ -275,7 +296,7 @@ class RowCodec:
         self._found = np.empty(2 * max([1, *(int(measure[Me.TILES]) for measure in layout.measures)]), np.int64)
 
     def encode(self, rows: Ints, slots: Ints) -> list[bytes]:
-        """The values of ``rows[slots]``, in that order."""
+        """The values of ``rows[slots]``, in that order; empty of a row of which nothing is known."""
         values: list[bytes] = []
         ends = np.zeros(len(slots), np.int64)
         first = 0
@@ -302,6 +323,16 @@ class RowCodec:
                 f"the state of account {accounts[bad].decode(errors='replace')} has format {held}; this engine reads {FORMAT}: "
                 + ("run a newer engine" if held is not None and held > FORMAT else "the value is damaged, restore it from the journal")
             )
+
+
+def forgotten_sequence(value: bytes) -> int | None:
+    """The sequence of an account's last change if that is all its value tells, because it was forgotten; else None. Raises StateFormatError."""
+    if value[:2] != bytes([0x90 | FORGOTTEN_PARTS, FORMAT]):
+        return None
+    try:
+        return int(ormsgpack.unpackb(value)[1])
+    except (ValueError, TypeError) as error:
+        raise StateFormatError("the value of a forgotten account is damaged, restore it from the journal") from error
 
 
 def _name(name: str) -> bytes:

@@ -30,7 +30,11 @@ class MemoryStore:
         if applied != record.sequence - 1:
             return applied
         for account, value in record.accounts:
-            self._buckets[bucket_of(account)][account] = value
+            bucket = self._buckets[bucket_of(account)]
+            if value is None:
+                bucket.pop(account, None)
+            else:
+                bucket[account] = value
         self._fields.update(fields_of(record, journal_offset))
         return record.sequence
 

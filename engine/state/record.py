@@ -46,8 +46,8 @@ class DeadLetterRef:
 
 @dataclass(frozen=True, slots=True)
 class JournalRecord:
-    """One commit of a shard. ``accounts`` are (account id, encoded state) in ascending order of id; ``fields`` are the shard hash's fields
-    that changed besides those that every record implies (sequence, cuts, tick, policy)."""
+    """One commit of a shard. ``accounts`` are (account id, encoded state) in ascending order of id, the state None of one that is to be
+    removed; ``fields`` are the shard hash's fields that changed besides those that every record implies (sequence, cuts, tick, policy)."""
 
     application: str
     shard: int
@@ -57,7 +57,7 @@ class JournalRecord:
     tick_ms: int
     events: int
     cuts: tuple[InputCut, ...]
-    accounts: tuple[tuple[bytes, bytes], ...]
+    accounts: tuple[tuple[bytes, bytes | None], ...]
     fields: tuple[tuple[str, bytes], ...]
     outputs: tuple[Output, ...]
     dead_letters: tuple[DeadLetterRef, ...]

@@ -98,9 +98,15 @@ class RedisStore:
         names, arguments = [self._keys.shard], [b"%d" % record.sequence, b"%d" % len(shard), *shard]
         by_bucket = sorted(record.accounts, key=lambda pair: bucket_of(pair[0]))
         for bucket, pairs in groupby(by_bucket, key=lambda pair: bucket_of(pair[0])):
-            flat = [part for pair in pairs for part in pair]
+            kept: list[bytes] = []
+            removed: list[bytes] = []
+            for account, value in pairs:
+                if value is None:
+                    removed.append(account)
+                else:
+                    kept += (account, value)
             names.append(self._keys.accounts(bucket))
-            arguments += [b"%d" % len(flat), *flat]
+            arguments += [b"%d" % len(kept), *kept, b"%d" % len(removed), *removed]
         return int(await self._run(APPLY, names, arguments))
 
     async def slice(self, bucket: int, after: bytes, buckets: int, most: int) -> Slice:

@@ -41,7 +41,7 @@ class LogRecord:
     offset: int
     at_ms: int
     key: bytes
-    value: bytes
+    value: bytes | None
 
 
 def log_record(topic: Topic, offset: int, value: bytes) -> LogRecord:
@@ -52,6 +52,11 @@ def log_record(topic: Topic, offset: int, value: bytes) -> LogRecord:
         return LogRecord(topic, offset, epoch_ms(moment), str(plain.get("account_id", "")).encode(), value)
     except (ValueError, AttributeError):
         return LogRecord(topic, offset, MISSING, b"", value)
+
+
+def tombstone(offset: int, account: bytes, at_ms: int) -> LogRecord:
+    """The wish to forget an account."""
+    return LogRecord(Topic.PROFILE, offset, at_ms, account, None)
 
 
 def in_time(record: LogRecord) -> tuple[bool, bool, int, Topic, int]:
@@ -80,7 +85,7 @@ def decide(
     """What a single shard would have journaled of a log that begins with an activation, batch by batch and sweep by sweep. Raises ValueError if
     the activation is refused."""
     machine = DecisionMachine(application, 0, 1, key, cache_accounts)
-    states: dict[bytes, bytes] = {}
+    states: dict[bytes, bytes | None] = {}
     tick_ms = MISSING
     for batch in batches(sorted(records, key=in_time), machine):
         for record in swept(machine, states, tick_ms, int(batch.clock_ms[0])):
@@ -100,7 +105,7 @@ def decide(
         yield record
 
 
-def swept(machine: DecisionMachine, states: Mapping[bytes, bytes], tick_ms: int, until_ms: int) -> Iterator[JournalRecord]:
+def swept(machine: DecisionMachine, states: Mapping[bytes, bytes | None], tick_ms: int, until_ms: int) -> Iterator[JournalRecord]:
     """The sweeps of the days that begin after ``tick_ms`` and not after ``until_ms``, and before them one that an activation has begun."""
     if machine.policy is None or tick_ms == MISSING:
         return
@@ -108,11 +113,12 @@ def swept(machine: DecisionMachine, states: Mapping[bytes, bytes], tick_ms: int,
     days = range(sweep_day(policy, tick_ms) + 1, sweep_day(policy, until_ms) + 1)
     for at_ms in (tick_ms, *(day_begins(policy, day) for day in days)):
         while (sweep := machine.sweep_at(at_ms)) is not None:
-            rest = sorted((keys.bucket_of(account), account) for account in states if is_ahead(sweep, account))
+            held = {account: value for account, value in states.items() if value is not None}
+            rest = sorted((keys.bucket_of(account), account) for account in held if is_ahead(sweep, account))
             taken = rest[:SWEPT_RECORDS]
             after = taken[-1][1] if len(rest) > len(taken) else b""
             buckets = taken[-1][0] - sweep.bucket if after else sweep.left
-            yield machine.sweep([(account, states[account]) for _, account in taken], buckets, after, at_ms)
+            yield machine.sweep([(account, held[account]) for _, account in taken], buckets, after, at_ms)
 
 
 def is_ahead(sweep: Sweep, account: bytes) -> bool:

@@ -3,7 +3,8 @@
 Theory of operation. ``DecisionMachine`` is the shard's memory and judgement, without I/O, clock or randomness: ``prepare`` decodes a batch and
 names the accounts whose state must be loaded, ``admit`` takes their states in, ``execute`` runs the kernel over the merged events, renders
 what was decided and encodes the touched accounts. The same batches, ticks and policy therefore give the same journal records, byte for
-byte: the live shard, the offline ``decide`` and the audit's replay are this one class.
+byte: the live shard, the offline ``decide`` and the audit's replay are this one class. The wish to forget an account whose line is open is
+the one record that is rejected only here: whether it is open is known when its turn comes.
 
 A control record is the first of its batch and alone in it (``engine.stream.alignment``): what the other records mean depends on the policy
 that it puts in force. Between the batches ``sweep`` lets time go by for accounts that have no records (``engine.stream.sweep``). ``restore``
@@ -47,6 +48,7 @@ RECORD_BYTES_MAX: Final = JOURNAL_BYTES_MAX - 4_096
 ACCOUNTS_MAX: Final = 6_000
 SWEPT_AT_ONCE: Final = 256
 Origin = Callable[[int], tuple[Topic, int]]
+LINE_OPEN: Final = "the account's line is open: close it first (by a profile of status closed or the command close), then wish again"
 CAUSE_KINDS: Final = {Topic.PROFILE: "profile", Topic.COMMAND: "command"}
 
 
@@ -157,14 +159,14 @@ class DecisionMachine:
             fields |= self._activated(prepared.activation)
         if not prepared.decoded:
             return replace(record, fields=tuple(sorted(fields.items())), dead_letters=dead_letter_refs(prepared))
-        accounts, outputs, verdicts = self._decide(prepared)
+        accounts, outputs, verdicts, open_lines = self._decide(prepared)
         counts = {verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict}
         return replace(
             record,
             accounts=accounts,
             fields=self._with_outputs(fields, outputs),
             outputs=outputs,
-            dead_letters=dead_letter_refs(prepared),
+            dead_letters=dead_letter_refs(prepared, open_lines),
             counts=tuple(sorted(counts.items())),
         )
 
@@ -175,7 +177,7 @@ class DecisionMachine:
         assert now is not None, "there is nothing to sweep"
         record = self._record(tick_ms, None)
         self._sweep = now.moved(buckets, after)
-        changed: list[tuple[bytes, bytes]] = []
+        changed: list[tuple[bytes, bytes | None]] = []
         outputs: list[Output] = []
         for first in range(0, len(accounts), SWEPT_AT_ONCE):
             self._let_time_pass(accounts[first : first + SWEPT_AT_ONCE], now, tick_ms, changed, outputs)
@@ -270,8 +272,9 @@ class DecisionMachine:
 
     # Events
 
-    def _decide(self, prepared: Prepared) -> tuple[tuple[tuple[bytes, bytes], ...], tuple[Output, ...], Ints]:
-        """The touched accounts' new states, the outputs, and the verdict on each accepted record."""
+    def _decide(self, prepared: Prepared) -> tuple[tuple[tuple[bytes, bytes | None], ...], tuple[Output, ...], Ints, list[int]]:
+        """The touched accounts' new states, the outputs, the verdict on each accepted record, and the places in the profiles' chunk of those
+        that ask to forget an open line."""
         policy, cache = self.policy, self._cache
         assert policy is not None
         assert cache is not None
@@ -289,20 +292,21 @@ class DecisionMachine:
                 topic, index = origin(decision[Out.EVENT])
                 occurred_at = int(events[Ev.OCCURRED_AT, decision[Out.EVENT]])
                 outputs.append(self._render(prepared.batch.chunks[topic], index, occurred_at, decision, len(outputs)))
-        changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE)
+        changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
         is_touched = np.zeros(cache.capacity, np.bool_)
         is_touched[events[Ev.SLOT, changed]] = True
         touched = np.flatnonzero(is_touched[slots])
         values = cache.encoded(slots[touched])
         accounts = tuple((prepared.accounts[i], value) for i, value in zip(touched.tolist(), values, strict=True))
-        return accounts, tuple(outputs), verdicts
+        open_lines = [origin(place)[1] for place in np.flatnonzero(verdicts == Verdict.LINE_OPEN).tolist()]
+        return accounts, tuple(outputs), verdicts, open_lines
 
     def _let_time_pass(
         self,
         accounts: Sequence[tuple[bytes, bytes]],
         sweep: Sweep,
         tick_ms: int,
-        changed: list[tuple[bytes, bytes]],
+        changed: list[tuple[bytes, bytes | None]],
         outputs: list[Output],
     ) -> None:
         """Judge accounts at a tick; those that something is said about are added to ``changed``, what is said to ``outputs``."""
@@ -371,11 +375,15 @@ class DecisionMachine:
         return self._renderer.render(decision, account, cause, self._outputs + before + 1)
 
 
-def dead_letter_refs(prepared: Prepared) -> tuple[DeadLetterRef, ...]:
-    """The rejected records of a batch, by topic and offset."""
+def dead_letter_refs(prepared: Prepared, open_lines: Sequence[int] = ()) -> tuple[DeadLetterRef, ...]:
+    """The rejected records of a batch, by topic and offset; ``open_lines`` are the profiles that wished an open line forgotten."""
+    rejected = dict(prepared.rejects)
+    if open_lines:
+        mine = [*rejected[Topic.PROFILE], *(Reject(index, "invalid", LINE_OPEN) for index in open_lines)]
+        rejected[Topic.PROFILE] = sorted(mine, key=lambda reject: reject.index)
     return tuple(
         DeadLetterRef(INPUTS[topic].name, prepared.batch.chunks[topic].offsets[reject.index], reject.disposition, reject.message)
-        for topic, rejects in sorted(prepared.rejects.items())
+        for topic, rejects in sorted(rejected.items())
         for reject in rejects
     )
 

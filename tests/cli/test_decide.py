@@ -98,7 +98,25 @@ def test_a_record_that_cannot_be_taken_is_told_by_its_line(case: str, tmp_path: 
     assert events == [json.loads(line)["value"]["event_id"] for line in DECIDED.splitlines()]
 
 
+FORGET = '{"topic": "account-profiles", "key": "%s", "occurred_at": "2026-12-31T00:00:00+08:00", "value": null}\n'
+
+
+def test_a_tombstone_forgets_an_account_whose_line_is_closed(tmp_path: Path) -> None:
+    """han-meimei's line is closed by then, li-lei's is open; nobody-s does not matter."""
+    file = tmp_path / "log.ndjson"
+    file.write_text("".join([*(FORGET % name for name in ("han-meimei", "li-lei", "nobody")), *LINES]), "utf-8")
+    told = say("decide", file, "--policy", POLICY)
+    assert (told.exit_code, told.stdout_bytes) == (1, DECIDED)
+    assert told.stderr.startswith(f"{file}:2: invalid: the account's line is open: close it first")
+    assert len(told.stderr.splitlines()) == 1
+
+
 UNREADABLE = {
+    "a tombstone of nobody": (b'{"topic": "account-profiles", "value": null}\n', "a profile without a value forgets an account, and says"),
+    "a tombstone without a time": (
+        b'{"topic": "account-profiles", "key": "a", "occurred_at": "yesterday", "value": null}\n',
+        "a profile without a value forgets an account, and says",
+    ),
     "not JSON": (b"not json\n", "each line is a JSON object"),
     "cut off": (LINES[0].encode()[:-9], "each line is a JSON object"),
     "a list": (b"[1, 2]\n", 'each line is a JSON object {"topic": ..., "value": {...}}'),

@@ -29,7 +29,7 @@ ALL = list(commands(typer.main.get_command(app)))
 def test_the_commands_are_those_that_are_promised() -> None:
     names = {" ".join(path) for path in ALL}
     assert names >= {
-        "", "demo", "run", "doctor", "topics create", "topics describe", "send", "tail", "account show", "account history",
+        "", "demo", "run", "doctor", "topics create", "topics describe", "send", "tail", "account show", "account history", "account forget",
         "policy check", "policy promote", "decide", "local up", "local down", "local status",
     }  # fmt: skip
 

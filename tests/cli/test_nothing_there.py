@@ -23,6 +23,7 @@ COMMANDS: Final = {
     "policy promote": ("policy", "promote", str(DATA / "policy.yaml")),
     "account show": ("account", "show", "a-1"),
     "account history": ("account", "history", "a-1"),
+    "account forget": ("account", "forget", "a-1", "--yes"),
     "send": ("send", "purchases", RECORD),
     "tail": ("tail", "-n", "1"),
 }
@@ -76,8 +77,9 @@ def test_kafka_is_not_there(name: str, nothing: Ended) -> None:
     assert err.endswith("\n  cure is it there, and is the address right? `limit-engine doctor` looks\n")
 
 
-def test_redis_is_not_there(nothing: Ended) -> None:
-    code, out, err = nothing.of("account show")
+@pytest.mark.parametrize("name", ["account show", "account forget"])
+def test_redis_is_not_there(name: str, nothing: Ended) -> None:
+    code, out, err = nothing.of(name)
     assert (code, out) == (2, "")
     assert err.startswith(f"error Redis: redis://***@{nothing.redis}/0 does not answer: ")
     assert err.endswith("\n  cure is it there, and is the address right? `limit-engine doctor` looks\n")

@@ -58,11 +58,12 @@ from engine.stream.decode.fields import AMOUNTS, ENUMS, WORDS
 from engine.stream.render import refusal_name
 from tests.oracle.account import OracleAccount
 from tests.oracle.decide import Emission, Line, Trace
-from tests.oracle.records import Command, Profile, Purchase, Record, Repayment, Transfer
+from tests.oracle.records import Command, Forget, Profile, Purchase, Record, Repayment, Transfer
 
 KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
 TOPICS: Final = {
     Profile: Topic.PROFILE,
+    Forget: Topic.PROFILE,
     Command: Topic.COMMAND,
     Repayment: Topic.REPAYMENT,
     Transfer: Topic.TRANSFER,
@@ -136,12 +137,12 @@ class Kernel:
         column[Ev.SLOT] = self.accounts.index(record.account_id)
         column[Ev.RECORD_TIME], column[Ev.CLOCK], column[Ev.OCCURRED_AT] = record.record_time, record.clock, record.occurred_at
         column[Ev.FINGERPRINT] = fingerprint(repr((topic, record.source, record.event_id)).encode(), KEY)
-        column[Ev.PROFILE_ROW] = i
+        column[Ev.PROFILE_ROW] = MISSING if isinstance(record, Forget) else i
         if isinstance(record, Command):
             self._fill_command(column, record)
         elif isinstance(record, Profile):
             self._fill_profile(self.profiles[i], record)
-        else:
+        elif not isinstance(record, Forget):
             self._fill_posting(column, record)
 
     def _fill_command(self, column: Ints, command: Command) -> None:
@@ -302,6 +303,11 @@ class Kernel:
         """An account's row as ``OracleAccount.state`` tells it."""
         row, t = self.rows[self.accounts.index(account_id)], self.policy.program
         clock = int(row[Col.CLOCK])
+        if clock == MISSING:
+            blank = blank_row(self.policy.layout)
+            blank[Col.SEQUENCE] = row[Col.SEQUENCE]
+            assert np.array_equal(row, blank)
+            return {"sequence": int(row[Col.SEQUENCE])}
         line = self._line(row[Col.STANDING : Col.STANDING + STANDING_COLUMNS])
         code = known(row[Col.WITHHELD_CODE])
         withheld = (
@@ -376,6 +382,8 @@ class Kernel:
 def oracle_state(account: OracleAccount) -> dict[str, Any]:
     """The oracle's state, loans by fingerprint."""
     state = account.state()
+    if account.now is None:
+        return state
     loans = [(fingerprint(loan.encode(), KEY), due_at, due, paid) for loan, due_at, due, paid in state["open_instalments"]]
     unwindowed = {*state["balances"], *state["last_seen"], *state["tops"], *state["trips"]}
     tiles = {name: cells for name, cells in state["tiles"].items() if name not in unwindowed}

@@ -29,7 +29,7 @@ from engine.stream.turn import DecisionMachine
 from schemas.common import parse_day, parse_instant
 from tests.core.bridge import KEY, Kernel, oracle_state, word_bit
 from tests.oracle.account import OracleAccount
-from tests.oracle.records import Command, Granted, Profile, Purchase, Record, Repayment, Transfer
+from tests.oracle.records import Command, Forget, Granted, Profile, Purchase, Record, Repayment, Transfer
 from tests.oracle.time_rules import DAY_MS, MINUTE_MS
 
 RECORDS: Final = {Topic.REPAYMENT: Repayment, Topic.PURCHASE: Purchase, Topic.TRANSFER: Transfer}
@@ -180,9 +180,9 @@ def audit_shard(
         told[change["account_id"]].append(change)
     for mine in told.values():
         assert [change["sequence"] for change in mine] == list(range(1, len(mine) + 1))
-        assert all(a["standing"]["limit_minor"] == b["previous"]["limit_minor"] for a, b in pairwise(mine))
     # The oracle's fold
-    rejected = {(TOPICS[ref.topic], ref.offset) for record in records for ref in record.dead_letters}
+    rejected = {(TOPICS[ref.topic], ref.offset): ref.disposition for record in records for ref in record.dead_letters}
+    forgotten: set[str] = set()
     accounts: dict[str, OracleAccount] = {}
     emitted: defaultdict[str, list[Any]] = defaultdict(list)
     sweep: Sweep | None = None
@@ -195,6 +195,11 @@ def audit_shard(
         topic = taken
         chunk = inputs[topic]
         value = chunk.values[place]
+        if topic is Topic.PROFILE and value is None:
+            verdict = forget(accounts, chunk, place, clock, policy)
+            assert (verdict == "line_open") == (rejected.get((topic, chunk.offsets[place])) == "invalid")
+            forgotten |= {(chunk.keys[place] or b"").decode()} if verdict == "forgotten" else set()
+            continue
         if topic is Topic.CONTROL or (topic, chunk.offsets[place]) in rejected:
             continue
         assert value is not None
@@ -206,6 +211,10 @@ def audit_shard(
             (c["kind"], c["sequence"], c["standing"]["limit_minor"], c["standing"]["band"], c["score"]) for c in told.get(account_id, [])
         ]
         assert got == [(e.kind, e.sequence, e.new.limit, e.new.band, e.trace.score) for e in expected], account_id
+    for account_id, mine in told.items():  # after it was forgotten an account begins anew
+        if account_id not in forgotten:
+            assert all(a["standing"]["limit_minor"] == b["previous"]["limit_minor"] for a, b in pairwise(mine))
+    accounts = {account_id: account for account_id, account in accounts.items() if account.now is not None or account.sequence}
     assert {account.encode() for account in accounts} == set(redis)
     kernel = Kernel(policy, [])
     compiled = compile_policy(policy, KEY)
@@ -218,6 +227,15 @@ def audit_shard(
     # The journal again from its inputs
     assert asyncio.run(_differing(records, journal, inputs, shard, partitions)) == []
     return {"records": sum(r.events for r in records), "accounts": len(accounts), "changes": len(changes), "dead_letters": len(rejected)}
+
+
+def forget(accounts: Mapping[str, OracleAccount], chunk: Chunk, place: int, clock: int, policy: Policy) -> str:
+    """What the oracle says to a tombstone; ``misplaced`` of one that names no account of the shard's."""
+    key, at = chunk.keys[place], chunk.times_ms[place]
+    if key is None or not 0 < len(key.decode()) <= 64:
+        return "misplaced"
+    wish = Forget(account_id=key.decode(), event_id="", occurred_at=at, record_time=at, clock=clock)
+    return accounts.get(wish.account_id, OracleAccount(policy, word_bit)).apply(wish).verdict
 
 
 async def _differing(records: list[JournalRecord], journal: list[bytes], inputs: Shard, shard: int, partitions: int) -> list[int]:

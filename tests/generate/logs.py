@@ -14,7 +14,7 @@ from engine.policy.document import Policy
 from tests.generate.words import AMOUNTS, DATES, FIGURE_WORDS, NUMBERS, START, WORDS
 from tests.oracle.account import OracleAccount
 from tests.oracle.line import Line
-from tests.oracle.records import Applied, Command, Granted, Posting, Profile, Purchase, Record, Repayment, Transfer
+from tests.oracle.records import Applied, Command, Forget, Granted, Posting, Profile, Purchase, Record, Repayment, Transfer
 from tests.oracle.time_rules import DAY_MS, HOUR_MS, day_of, dead_letter, horizon_ms, midnight
 
 HUGE: Final = 2**53 - 1
@@ -33,17 +33,17 @@ COMMANDS: Final = {
     "opt_out": 2,
     "close": 2,
 }
-# What an account is given to: weights of purchase, transfer, repayment, profile, command, repetition, reversal.
+# What an account is given to: weights of purchase, transfer, repayment, profile, command, repetition, reversal, forget.
 MOODS: Final[dict[str, tuple[int, ...]]] = {
-    "plain": (30, 25, 20, 8, 5, 5, 7),
-    "borrower": (5, 5, 70, 4, 3, 5, 8),  # more than 36 instalments in a longer log
-    "spender": (50, 30, 8, 2, 2, 3, 5),  # more than 32 movements
-    "restless": (5, 5, 10, 40, 25, 10, 5),  # closed, reopened, frozen, granted
-    "commanded": (4, 4, 10, 22, 50, 5, 5),
-    "calm": (12, 12, 1, 35, 30, 5, 5),  # pays, and is offered more
-    "calm ": (2, 2, 0, 50, 40, 3, 3),
+    "plain": (30, 25, 20, 8, 5, 5, 7, 1),
+    "borrower": (5, 5, 70, 4, 3, 5, 8, 0),  # more than 36 instalments in a longer log
+    "spender": (50, 30, 8, 2, 2, 3, 5, 0),  # more than 32 movements
+    "restless": (5, 5, 10, 40, 25, 10, 5, 8),  # closed, reopened, frozen, granted, forgotten
+    "commanded": (4, 4, 10, 22, 50, 5, 5, 2),
+    "calm": (12, 12, 1, 35, 30, 5, 5, 0),  # pays, and is offered more
+    "calm ": (2, 2, 0, 50, 40, 3, 3, 1),
 }
-ACTIONS: Final = ("purchase", "transfer", "repayment", "profile", "command", "repetition", "reversal")
+ACTIONS: Final = ("purchase", "transfer", "repayment", "profile", "command", "repetition", "reversal", "forget")
 
 
 @dataclass
@@ -168,6 +168,8 @@ class _Writer:
                 return self.command(customer)
             case "repetition":
                 return self.repetition(customer)
+            case "forget":
+                return Forget(**self.common(customer) | {"occurred_at": self.record_time})
             case _:
                 return self.reversal(customer)
 
@@ -252,7 +254,7 @@ class _Writer:
 
     def reversal(self, customer: _Customer) -> Posting | None:
         """A reversal of an earlier posting, in full or in part, or of one that never came."""
-        postings = [r for r in customer.given if not isinstance(r, Profile | Command) and r.reverses_at is None]
+        postings = [r for r in customer.given if not isinstance(r, Profile | Command | Forget) and r.reverses_at is None]
         if not postings:
             return None
         if self.chance(15):

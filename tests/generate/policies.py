@@ -72,6 +72,7 @@ class _Writer:
             "default_segment": self.random.choice(names),
             **({"reconcile_hours": self.random.choice((0, 2, 48))} if self.chance(60) else {}),
             "too_far_ahead_seconds": self.random.choice((0, 300, 86_400)),
+            "evidence_months": 60,
             "arrears": self.arrears(),
             "measures": self.measures,
             "features": self.features,

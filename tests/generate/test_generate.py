@@ -78,7 +78,7 @@ def test_every_corner_is_reached() -> None:
     corners = {
         "measure": get_args(Measure.model_fields["kind"].annotation),
         "feature": FEATURE_KINDS,
-        "verdict": ("accepted", "duplicate", "stale", "no_profile"),
+        "verdict": ("accepted", "duplicate", "stale", "no_profile", "forgotten", "nothing_held", "line_open"),
         "emission": get_args(Kind),
         "freeze": ("past_due", "over_cap", *CAUSES),
         "unfreeze": ("past_due", "over_cap", *CAUSES),
@@ -99,9 +99,12 @@ def test_every_corner_is_reached() -> None:
 @given(cases())
 def test_changes_follow_one_another_without_a_gap(case: tuple[Policy, list[Record]]) -> None:
     for steps in told(*case).values():
+        is_forgotten = any(step.verdict == "forgotten" for step in steps)
         emissions = [emission for step in steps for emission in step.emissions]
         changes = [emission for emission in emissions if emission.kind in get_args(Change)]
         assert [change.sequence for change in changes] == list(range(1, len(changes) + 1))
+        # After it was forgotten an account goes on counting, from the standing that a new one has
+        assert is_forgotten or all(a.new == b.previous for a, b in pairwise(changes))
         assert all(a.clock <= b.clock for a, b in pairwise(emissions))
         for emission in emissions:
             if emission.kind in get_args(Change):

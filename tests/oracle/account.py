@@ -13,7 +13,7 @@ from tests.oracle.exposure import Exposure
 from tests.oracle.features import ROLES, View, feature_value
 from tests.oracle.instalments import Instalments
 from tests.oracle.measures import Meter, WordBit
-from tests.oracle.records import Command, Granted, Profile, Record, Repayment
+from tests.oracle.records import Command, Forget, Granted, Posting, Profile, Record, Repayment
 from tests.oracle.round_trips import RoundTrips
 from tests.oracle.time_rules import HOUR_MS, day_of, tiles_back
 
@@ -24,7 +24,7 @@ REMEMBERED = 16
 class Step:
     """What became of one record; ``trace`` is the evaluation's, also when nothing was emitted."""
 
-    verdict: Literal["accepted", "duplicate", "stale", "no_profile"]
+    verdict: Literal["accepted", "duplicate", "stale", "no_profile", "forgotten", "nothing_held", "line_open"]
     emissions: list[Emission]
     trace: Trace | None
 
@@ -37,6 +37,12 @@ class OracleAccount:
 
     def __init__(self, policy: doc.Policy, word_bit: WordBit) -> None:
         self.policy = policy
+        self.word_bit = word_bit
+        self._begin(0)
+
+    def _begin(self, sequence: int) -> None:
+        """An account of which nothing is known but how many changes were announced."""
+        policy, word_bit = self.policy, self.word_bit
         self.meters = {measure.name: Meter(policy, measure, word_bit) for measure in policy.measures}
         self.parts = {}
         for feature in policy.features:
@@ -52,7 +58,7 @@ class OracleAccount:
         self.instalments = Instalments(policy)
         self.exposure = Exposure()
         self.line = Line(0, None, frozenset(), "none")
-        self.sequence = 0
+        self.sequence = sequence
         self.last_change: int | None = None
         self.last_decrease: int | None = None
         self.last_change_at: int | None = None  # ms, of any change
@@ -122,6 +128,8 @@ class OracleAccount:
 
     def apply(self, record: Record) -> Step:
         """Take one record."""
+        if isinstance(record, Forget):
+            return self._forget()
         identity = (type(record).__name__, record.source, record.event_id)
         if identity in self.accepted[-REMEMBERED:]:
             return Step("duplicate", [], None)
@@ -137,8 +145,19 @@ class OracleAccount:
         emissions, trace = evaluate(self, record)
         return Step("accepted", emissions, trace)
 
+    def _forget(self) -> Step:
+        """Do the wish to forget the account, if its line is not open."""
+        if self.line.standing == "open":
+            return Step("line_open", [], None)
+        if self.now is None:
+            return Step("nothing_held", [], None)
+        self._begin(self.sequence)
+        return Step("forgotten", [], None)
+
     def tick(self, clock: int) -> Step:
         """Let time go by to the shard's clock, as a sweep does; if that emits nothing the account stays as it was."""
+        if self.now is None:  # forgotten
+            return Step("nothing_held", [], None)
         shared = (self.policy, *(meter.measure for meter in self.meters.values()))
         later = deepcopy(self, {id(document): document for document in shared})
         step = later._sweep(clock)
@@ -161,7 +180,7 @@ class OracleAccount:
         self._measure(self.instalments.settle(self.today))
         self.instalments.look_at_cure(self.today)
 
-    def _work(self, record: Record) -> None:
+    def _work(self, record: Posting | Profile | Command) -> None:
         if isinstance(record, Profile):
             self.exposure.snapshot(record)
         elif not isinstance(record, Command):
@@ -216,12 +235,12 @@ class OracleAccount:
         initial = self.segment.initial_standing
         is_segment_known = self.profile is not None or not self.policy.needs_profile
         if granted is not None:
-            self._begin(granted.limit_minor, granted.band)
+            self._open(granted.limit_minor, granted.band)
             self.last_change = granted.since_day
         elif initial is not None and is_segment_known and not self.is_closed_by_status:
-            self._begin(initial.limit_minor, initial.band)
+            self._open(initial.limit_minor, initial.band)
 
-    def _begin(self, limit: int, band: str) -> None:
+    def _open(self, limit: int, band: str) -> None:
         """Open the line; the ceiling stays, an offer is given up."""
         self.stand(replace(self.line, limit=limit, band=band, standing="open", offer=None))
 
@@ -248,8 +267,9 @@ class OracleAccount:
         return [feature_value(feature, view) for feature in self.policy.features]
 
     def state(self) -> dict[str, Any]:
-        """A summary to compare; tiles are those still kept and not 0, masks are unsigned."""
-        assert self.now is not None
+        """A summary to compare; tiles are those still kept and not 0, masks are unsigned. Of one of which nothing is known, the sequence."""
+        if self.now is None:
+            return {"sequence": self.sequence}
         open_instalments = [(i.loan_id, i.due_at, i.due, i.paid) for i in self.instalments.held if not i.settled]
         tiles = {name: meter.cells(self.now, self._tiles_kept(name)) for name, meter in self.meters.items()}
         return {

@@ -110,5 +110,10 @@ class Command(_Record):
     second_person: bool = False
 
 
+@dataclass(frozen=True, kw_only=True)
+class Forget(_Record):
+    """The wish to forget the account: a profile without a value. It has no time of its own: ``occurred_at`` is the record's."""
+
+
 Posting = Repayment | Purchase | Transfer
-Record = Repayment | Purchase | Transfer | Profile | Command
+Record = Repayment | Purchase | Transfer | Profile | Command | Forget

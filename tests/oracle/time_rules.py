@@ -6,7 +6,7 @@ from datetime import datetime
 from typing import Literal
 
 from engine.policy import document as doc
-from tests.oracle.records import Command, Profile, Record
+from tests.oracle.records import Command, Forget, Profile, Record
 
 HOUR_MS = 3_600_000
 DAY_MS = 86_400_000
@@ -61,6 +61,6 @@ def dead_letter(policy: doc.Policy, record: Record) -> Literal["in_the_future", 
     """Why a record is turned away by its time, if it is."""
     if record.occurred_at > record.record_time + policy.too_far_ahead_seconds * 1000:
         return "in_the_future"
-    if not isinstance(record, Profile | Command) and record.occurred_at < record.record_time - horizon_ms(policy):
+    if not isinstance(record, Profile | Command | Forget) and record.occurred_at < record.record_time - horizon_ms(policy):
         return "too_old"
     return None

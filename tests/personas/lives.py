@@ -47,7 +47,7 @@ def decided(log: Iterable[LogRecord]) -> Outcome:
             told[output.key.decode()].append(json.loads(output.value))
         outcome.dead_letters += record.dead_letters
         outcome.verdicts.update(dict(record.counts))
-        outcome.states.update(record.accounts)
+        outcome.states.update((account, value) for account, value in record.accounts if value is not None)
         outcome.tick_ms = record.tick_ms
     return outcome
 

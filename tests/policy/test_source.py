@@ -75,6 +75,8 @@ PARTS: dict[str, tuple[str, list[str]]] = {
     "true for a number": ("version: true", ["1:10: version: must be a whole number, not true"]),
     "nothing for a number": ("version:", ["1:1: version: must be a whole number, not nothing"]),
     "a number too large": ("utc_offset_minutes: 900", ["1:21: utc_offset_minutes: must be at most 840, not 900"]),
+    "years of evidence instead of months": ("evidence_months: 5", ["1:18: evidence_months: must be at least 12, not 5"]),
+    "evidence for ever": ("evidence_months: 361", ["1:18: evidence_months: must be at most 360, not 361"]),
     "a number too small": ("version: 0", ["1:10: version: must be at least 1, not 0"]),
     "an enormous number": (f"version: {'9' * 500}", [f"1:10: version: must be at most 2147483647, not {'9' * 37}..."]),
     "a number without end": (f"version: {'9' * 5000}", [f"1:10: version: must be a whole number, not '{'9' * 37}'..."]),

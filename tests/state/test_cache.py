@@ -30,7 +30,7 @@ class Shard:
 
     def __init__(self, capacity: int = CAPACITY) -> None:
         self.cache = AccountCache(POLICY, capacity)
-        self.stored: dict[bytes, bytes] = {}
+        self.stored: dict[bytes, bytes | None] = {}
 
     def take(self, accounts: list[bytes]) -> list[bytes]:
         """One batch; the accounts that had to be loaded."""

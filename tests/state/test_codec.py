@@ -29,7 +29,7 @@ from engine.core.layout import (
 from engine.core.rows import blank_row
 from engine.core.tables import Ints, Me, RowLayout
 from engine.policy.compile import compile_policy
-from engine.state.codec import RowCodec, StateFormatError
+from engine.state.codec import RowCodec, StateFormatError, forgotten_sequence
 from tests.generate import seeded_policy
 
 EDGES = [0, 1, -1, 127, 128, -32, -33, 255, 256, -128, -129, 65535, 65536, -32769, 2**31, 2**32, 2**53 - 1, -(2**53), 2**63 - 1, MISSING]
@@ -141,3 +141,40 @@ def test_damage_never_reaches_memory_that_is_not_its_own(data: st.DataObject, ke
     with contextlib.suppress(StateFormatError):
         RowCodec(layout).decode([b"a"], [bytes(damaged)], rows, np.array([1]))
     assert (rows[[0, 2]] == guard).all()
+
+
+@pytest.mark.parametrize("sequence", [1, 127, 128, 70_000, 2**40])
+def test_of_a_forgotten_account_the_sequence_is_kept_and_nothing_else(sequence: int, key: FingerprintKey) -> None:
+    layout = compile_policy(seeded_policy(4), key).layout
+    codec, row = RowCodec(layout), blank_row(layout)
+    row[Col.SEQUENCE] = sequence
+    rows = np.stack([random_row(layout, Random(4)), row, blank_row(layout), random_row(layout, Random(5))])
+    values = codec.encode(rows, np.arange(4))
+    assert ormsgpack.unpackb(values[1]) == [1, sequence]
+    assert values[2] == b""  # of which nothing is known: it has no value
+    assert [forgotten_sequence(value) for value in values] == [None, sequence, None, None]
+    back = np.stack([blank_row(layout)] * 4)
+    codec.decode([b"a"] * 3, [values[0], values[1], values[3]], back, np.array([0, 1, 3]))
+    assert (back[1] == row).all()
+    assert codec.encode(back, np.array([0, 3])) == [values[0], values[3]]
+
+
+def test_damage_of_what_is_left_of_a_forgotten_account_is_named(key: FingerprintKey) -> None:
+    layout = compile_policy(seeded_policy(4), key).layout
+    for value in (
+        b"\x92\x01",
+        b"\x92\x01\x00",
+        b"\x92\x01\xff",
+        b"\x92\x01\xc0",
+        b"\x92\x01\x05\x05",
+        b"\x92\x01\xcd\x05",
+        b"\x92\x02\x05",
+        b"",
+    ):
+        rows = np.stack([blank_row(layout)] * 3)
+        with pytest.raises(StateFormatError, match="a-17"):
+            RowCodec(layout).decode([b"a-17"], [value], rows, np.array([1]))
+        assert (rows[0] == blank_row(layout)).all()
+        assert (rows[2] == blank_row(layout)).all()
+    with pytest.raises(StateFormatError, match="damaged"):
+        forgotten_sequence(b"\x92\x01\xcd\x05")

@@ -15,7 +15,7 @@ from engine.state.redis_store import RedisStore, StoreAway, connect, eviction_pr
 from engine.state.store import ShardStore
 
 
-def record(sequence: int, accounts: dict[bytes, bytes], **fields: bytes) -> JournalRecord:
+def record(sequence: int, accounts: dict[bytes, bytes | None], **fields: bytes) -> JournalRecord:
     return JournalRecord(
         application="limits",
         shard=3,
@@ -57,6 +57,28 @@ async def test_records_apply_in_sequence_and_once(store: ShardStore) -> None:
     assert (loaded.applied, loaded.values) == (2, [b"2", None, b"2"])
 
 
+async def test_an_account_without_a_state_is_removed(store: ShardStore) -> None:
+    neighbours = [name for name in (b"%d" % n for n in range(2000)) if bucket_of(name) == bucket_of(b"a")]
+    await store.apply(record(1, {b"a": b"1", neighbours[0]: b"1", neighbours[1]: b"1", b"z": b"1"}), 0)
+    assert await store.apply(record(1, {b"a": None}), 0) == 1  # not the next record: nothing happens
+    assert (await store.load([b"a"])).values == [b"1"]
+    removing = record(2, {b"a": None, neighbours[0]: b"2", neighbours[1]: None, b"never-there": None})
+    assert await store.apply(removing, 1) == 2
+    assert await store.apply(removing, 1) == 2
+    loaded = await store.load([b"a", neighbours[0], neighbours[1], b"z", b"never-there"])
+    assert (loaded.applied, loaded.values) == (2, [None, b"2", None, b"1", None])
+    assert [item async for item in store.accounts(bucket_of(b"a"))] == [(neighbours[0], b"2")]
+    await store.apply(record(3, {b"a": b"3"}), 2)
+    assert (await store.load([b"a"])).values == [b"3"]
+
+
+async def test_thousands_of_accounts_are_removed_by_one_record(store: ShardStore) -> None:
+    names = [f"account-{n}".encode() for n in range(4000)]
+    await store.apply(record(1, dict.fromkeys(names, b"1")), 0)
+    await store.apply(record(2, {name: None if n % 3 else b"2" for n, name in enumerate(names)}), 1)
+    assert (await store.load(names)).values == [None if n % 3 else b"2" for n in range(4000)]
+
+
 async def test_the_shard_hash_says_where_to_continue(store: ShardStore) -> None:
     await store.apply(record(1, {}, policy=b"{}"), 7)
     await store.apply(record(2, {}), 9)
@@ -70,14 +92,14 @@ async def test_the_shard_hash_says_where_to_continue(store: ShardStore) -> None:
 
 
 async def test_thousands_of_accounts_in_one_record(store: ShardStore) -> None:
-    accounts = {f"account-{n}".encode(): bytes([n % 256]) * (n % 700) for n in range(4000)}
+    accounts: dict[bytes, bytes | None] = {f"account-{n}".encode(): bytes([n % 256]) * (n % 700) for n in range(4000)}
     assert await store.apply(record(1, accounts), 0) == 1
     asked = [*list(accounts)[::-1], b"unknown"]
     assert (await store.load(asked)).values == [*(accounts[a] for a in asked[:-1]), None]
 
 
 async def test_accounts_lie_in_their_buckets_in_order(store: ShardStore) -> None:
-    accounts = {f"{n}".encode(): b"%d" % n for n in range(600)}
+    accounts: dict[bytes, bytes | None] = {f"{n}".encode(): b"%d" % n for n in range(600)}
     await store.apply(record(1, accounts), 0)
     found: dict[bytes, bytes] = {}
     for bucket in range(BUCKETS):
@@ -91,7 +113,7 @@ async def test_accounts_lie_in_their_buckets_in_order(store: ShardStore) -> None
 @pytest.mark.parametrize("most", [1, 7, 100, 1000])
 async def test_slices_go_through_all_accounts_in_order(store: ShardStore, most: int) -> None:
     """From any bucket on, and round to it; the ids of a bucket in the order of their bytes, whatever the server's language."""
-    accounts = {f"{'aAzZ-é_'[n % 7]}{n}".encode(): b"%d" % n for n in range(600 if most > 1 else 60)}
+    accounts: dict[bytes, bytes | None] = {f"{'aAzZ-é_'[n % 7]}{n}".encode(): b"%d" % n for n in range(600 if most > 1 else 60)}
     await store.apply(record(1, accounts), 0)
     bucket, left, after = 200, BUCKETS, b""
     found: list[tuple[bytes, bytes]] = []

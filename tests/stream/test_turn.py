@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import json
-from collections.abc import AsyncIterator, Callable
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
 from random import Random
@@ -36,7 +37,7 @@ MINIMAL: Final = promoted("minimal")
 
 NUMBERS = st.integers(-(2**63), 2**63 - 1)
 NAMES = st.text(max_size=8)
-PAIRS = st.tuples(st.binary(max_size=8), st.binary(max_size=20))
+PAIRS = st.tuples(st.binary(max_size=8), st.none() | st.binary(max_size=20))
 RECORDS = st.builds(
     JournalRecord,
     shard=NUMBERS,
@@ -206,6 +207,111 @@ async def test_a_reject_harms_nobody(disposition: str, records_max: int) -> None
     assert sum(dict(record.counts).get("accepted", 0) for record in among) == len(good)
 
 
+# Forgetting
+
+THREE: Final = [purchase(n) for n in range(3)]  # raise the limit under the minimal policy, which needs no profile
+
+
+def profile(hour: int, /, **other: Any) -> dict[str, Any]:
+    """The account's profile as of an hour."""
+    at = instant(START_MS + hour * DAY_MS // 24)
+    fields = {
+        "event_id": f"p-{hour}",
+        "account_id": ID,
+        "occurred_at": at,
+        "as_of": at,
+        "segment": "individual",
+        "status": "active",
+        "currency": "CNY",
+    }
+    return fields | other
+
+
+def hourly(profiles: Mapping[int, dict[str, Any] | None], purchases: Mapping[int, dict[str, Any]]) -> Inputs:
+    """A shard's topics under the minimal policy with records at these hours, of one account; a profile without a value is a tombstone."""
+    inputs = {Topic.CONTROL: control(activation(MINIMAL))}
+    for topic, records in ((Topic.PROFILE, profiles), (Topic.PURCHASE, purchases)):
+        times = [START_MS + hour * DAY_MS // 24 for hour in records]
+        values = [None if value is None else raw(value) for value in records.values()]
+        keys: list[bytes | None] = [ID.encode()] * len(times)
+        inputs[topic] = Chunk(topic, list(range(len(times))), times, keys, values, None)
+    return inputs
+
+
+def bought(first: int, count: int) -> dict[int, dict[str, Any]]:
+    """A purchase an hour."""
+    return {hour: purchase(hour, occurred_at=instant(START_MS + hour * DAY_MS // 24)) for hour in range(first, first + count)}
+
+
+LIFE: Final = hourly(
+    {4: None, 5: profile(5, status="closed"), 6: None, 7: None, 14: profile(14, status="closed"), 15: profile(15)},
+    bought(0, 4) | bought(8, 5) | bought(16, 3),
+)  # granted; not to be forgotten yet; closed; forgotten; again, in vain; another life: granted, closed, granted
+
+
+async def told_of(inputs: Inputs, records_max: int) -> tuple[list[JournalRecord], dict[bytes, bytes | None], list[dict[str, Any]]]:
+    """The journal, the last states and the changes."""
+    journal = await Shard.of(inputs, 10, SHARD, PARTITIONS).journal(records_max)
+    states = {account: value for record in journal for account, value in record.accounts}
+    return journal, states, [json.loads(output.value) for record in journal for output in record.outputs]
+
+
+@pytest.mark.parametrize("records_max", [1, 3, 1_000])
+async def test_a_closed_account_is_forgotten_and_its_next_life_goes_on_counting(records_max: int) -> None:
+    journal, _, changes = await told_of(LIFE, records_max)
+    counts = Counter[str]()
+    for record in journal:
+        counts.update(dict(record.counts))
+    assert (counts["forgotten"], counts["nothing_held"], counts["line_open"]) == (1, 1, 1)
+    assert [(c["kind"], c["sequence"]) for c in changes][:2] == [("increase", 1), ("close", 2)]
+    assert [change["sequence"] for change in changes] == list(range(1, len(changes) + 1))
+    assert len({change["event_id"] for change in changes}) == len(changes) >= 4
+    reborn = changes[2]
+    assert (reborn["kind"], reborn["sequence"], reborn["previous"]["limit_minor"]) == ("increase", 3, 0)
+    (letter,) = [ref for record in journal for ref in record.dead_letters]
+    assert (letter.topic, letter.offset, letter.disposition) == ("account-profiles", 0, "invalid")
+    assert "close it first" in letter.message
+    assert ID not in letter.message
+
+
+async def test_of_a_forgotten_account_the_sequence_stays_and_nothing_else() -> None:
+    inputs = hourly({5: profile(5, status="closed"), 6: None}, bought(0, 4))
+    _, states, _ = await told_of(inputs, 1)
+    assert states == {ID.encode(): b"\x92\x01\x02"}  # [format, sequence]
+
+
+async def test_an_account_of_which_nothing_was_announced_leaves_nothing() -> None:
+    inputs = hourly({5: None}, {})
+    inputs[Topic.CONTROL] = control(activation(DEFAULT))  # needs a profile: without one there is no standing
+    before = replace(inputs[Topic.PURCHASE], offsets=[0], times_ms=[START_MS], keys=[ID.encode()], values=[raw(purchase(0))])
+    for records_max in (1, 10):
+        shard = Shard.of({**inputs, Topic.PURCHASE: before}, 10, SHARD, PARTITIONS)
+        journal = await shard.journal(records_max)
+        assert [(a, v) for record in journal for a, v in record.accounts][-1] == (ID.encode(), None)
+        assert (await shard.store.load([ID.encode()])).values == [None]
+        assert [record for record in journal if record.dead_letters] == []
+
+
+async def test_forgetting_does_not_depend_on_memory_and_restarts() -> None:
+    whole = await Shard.of(LIFE, 10, SHARD, PARTITIONS).journal(1)
+    shard = Shard.of(LIFE, 10, SHARD, PARTITIONS)
+    taken = []
+    while (record := await shard.turn(1, 10)) is not None:
+        taken.append(record)
+        shard.machine = DecisionMachine("limits", SHARD, PARTITIONS, KEY, 1)
+        shard.machine.restore(await shard.store.shard_fields())
+    assert list(encoded(taken)) == list(encoded(whole))
+
+
+@pytest.mark.parametrize("records_max", [1, 1_000])
+async def test_a_replay_forgets_as_the_shard_did(records_max: int) -> None:
+    journal = list(encoded(await Shard.of(LIFE, 10, SHARD, PARTITIONS).journal(records_max)))
+    assert await replayed(LIFE, journal, SHARD, PARTITIONS) == []
+    profiles = LIFE[Topic.PROFILE]
+    kept = replace(profiles, values=[raw(profile(6)) if i == 2 else value for i, value in enumerate(profiles.values)])
+    assert await replayed({**LIFE, Topic.PROFILE: kept}, journal, SHARD, PARTITIONS) != []
+
+
 # Control records
 
 
@@ -275,7 +381,7 @@ async def test_a_new_version_goes_on_from_the_states_that_it_finds() -> None:
 # The journal again from its inputs
 
 
-async def replayed(inputs: Inputs, journal: list[bytes]) -> list[int]:
+async def replayed(inputs: Inputs, journal: list[bytes], shard: int = 0, partitions: int = 1) -> list[int]:
     """The sequences that a replay reports."""
 
     async def entries() -> AsyncIterator[tuple[JournalRecord, bytes, Inputs]]:
@@ -283,7 +389,7 @@ async def replayed(inputs: Inputs, journal: list[bytes]) -> list[int]:
             record = JournalRecord.decode(written)
             yield record, written, between(inputs, record)
 
-    replay = Replay(DecisionMachine("limits", 0, 1, KEY, 2_000), MemoryStore())
+    replay = Replay(DecisionMachine("limits", shard, partitions, KEY, 2_000), MemoryStore())
     return [sequence async for sequence in differences(replay, entries())]
 
 
@@ -328,7 +434,7 @@ async def slices(shard: Shard, random: Random) -> AsyncIterator[JournalRecord]:
 TAMPERED: Final[dict[str, Callable[[JournalRecord], JournalRecord]]] = {
     "an output is changed": lambda r: replace(r, outputs=(replace(r.outputs[0], value=r.outputs[0].value.replace(b"limit", b"limlt", 1)),)),
     "an output is left out": lambda r: replace(r, outputs=()),
-    "a state is changed": lambda r: replace(r, accounts=((r.accounts[0][0], r.accounts[0][1] + b"\0"), *r.accounts[1:])),
+    "a state is changed": lambda r: replace(r, accounts=((r.accounts[0][0], (r.accounts[0][1] or b"") + b"\0"), *r.accounts[1:])),
     "a dead letter is hidden": lambda r: replace(r, dead_letters=()),
     "a count is changed": lambda r: replace(r, counts=tuple((name, count + 1) for name, count in r.counts)),
     "another policy is named": lambda r: replace(r, policy_hash="0" * 64),

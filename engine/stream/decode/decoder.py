@@ -2,6 +2,8 @@
 
 A record that cannot be taken becomes a ``Reject``: it will be a dead letter, and its neighbours are unharmed. The reasons are asked in this
 order: too_large, not_json, invalid or unknown_field, key_mismatch, misrouted, currency_mismatch, in_the_future, too_old.
+
+A profile without a value (a tombstone) is the wish to forget the account that its key names; whether that can be is for the kernel to say.
 """
 
 from __future__ import annotations
@@ -12,6 +14,7 @@ from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
+from pydantic import TypeAdapter
 
 from engine.core.fingerprint import FingerprintKey, event_fingerprint, fingerprint
 from engine.core.layout import FIGURES, Ev, Topic
@@ -24,11 +27,14 @@ from engine.stream.decode.misrouting import partition_of, partitions_of
 from engine.stream.decode.scanner import scan
 from engine.stream.decode.text import Bytes, Words
 from engine.stream.records import Chunk
-from schemas.common import VALUE_BYTES_MAX
+from schemas.common import VALUE_BYTES_MAX, Identifier
 from schemas.dead_letters import Disposition
 from schemas.topics import INPUTS
 
 PADDING: Final = bytes(16)
+NO_KEY: Final = "the record has no key"
+KEYING: Final = "key every record by its account"
+ACCOUNT_ID: Final = TypeAdapter[str](Identifier)
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,15 +139,17 @@ class Decoder:
 
     def _judge(self, chunk: Chunk, i: int, column: Ints, profiles: list[Ints]) -> None:
         """Fill the column of a record that the scanner left. Raises Refusal."""
-        model, envelope = judge(chunk.topic, chunk.values[i], _envelope(chunk, i))
         key = chunk.keys[i]
+        if chunk.topic is Topic.PROFILE and chunk.values[i] is None:
+            self._refuse_elsewhere(_forgotten_account(key))
+            column[:] = self._blanks[chunk.topic]
+            column[Ev.RECORD_TIME] = column[Ev.OCCURRED_AT] = chunk.times_ms[i]
+            return
+        model, envelope = judge(chunk.topic, chunk.values[i], _envelope(chunk, i))
         if key is None or key != model.account_id.encode():
-            what = "the record has no key" if key is None else "the record's key is not its account_id"
-            raise Refusal("key_mismatch", f"{what}: key every record by its account")
-        owner = partition_of(key, self._partitions)
-        if owner != self._partition:
-            where = f"partition {owner} of {self._partitions} by Kafka's murmur2, not to {self._partition}"
-            raise Refusal("misrouted", f"the key belongs to {where}: produce with partitioner=murmur2_random")
+            what = NO_KEY if key is None else "the record's key is not its account_id"
+            raise Refusal("key_mismatch", f"{what}: {KEYING}")
+        self._refuse_elsewhere(key)
         currency = getattr(model, "currency", self._rules.currency)
         if currency != self._rules.currency:
             raise Refusal("currency_mismatch", f"the record is in {currency}, the policy in {self._rules.currency}")
@@ -160,6 +168,13 @@ class Decoder:
             profiles.append(figures_of(model, self._rules))
         else:
             fill_event(column, model, self._rules, self._key)
+
+    def _refuse_elsewhere(self, key: bytes) -> None:
+        """Raise Refusal for a key that belongs to another partition."""
+        owner = partition_of(key, self._partitions)
+        if owner != self._partition:
+            where = f"partition {owner} of {self._partitions} by Kafka's murmur2, not to {self._partition}"
+            raise Refusal("misrouted", f"the key belongs to {where}: produce with partitioner=murmur2_random")
 
     def _refuse_by_time(self, topic: Topic, columns: Ints, accepted: npt.NDArray[np.bool_], refusals: dict[int, Refusal]) -> None:
         occurred, recorded = columns[Ev.OCCURRED_AT], columns[Ev.RECORD_TIME]
@@ -182,6 +197,17 @@ def joined(parts: list[bytes]) -> tuple[Bytes, Words, Ints]:
     bounds = np.zeros(len(parts) + 1, np.int64)
     np.cumsum([len(part) for part in parts], out=bounds[1:])
     return data, words, bounds
+
+
+def _forgotten_account(key: bytes | None) -> bytes:
+    """The account that a tombstone names. Raises Refusal."""
+    if key is None:
+        raise Refusal("key_mismatch", f"{NO_KEY}: {KEYING}")
+    try:
+        ACCOUNT_ID.validate_python(key.decode())
+    except ValueError:
+        raise Refusal("invalid", "the key of a record without a value is no account_id") from None
+    return key
 
 
 def _envelope(chunk: Chunk, i: int) -> Envelope:

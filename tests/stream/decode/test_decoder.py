@@ -250,7 +250,7 @@ BAD: Final[list[tuple[str, Topic, bytes | None]]] = [
     ("not_json", Topic.PURCHASE, b"[" * 10_000),
     ("not_json", Topic.PROFILE, b"\xff\xfe"),
     ("invalid", Topic.PURCHASE, None),
-    ("invalid", Topic.PROFILE, None),
+    ("invalid", Topic.COMMAND, None),
     ("invalid", Topic.PURCHASE, b"[]"),
     ("invalid", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"amount_minor": "12"})),
     ("invalid", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"amount_minor": 12.0})),
@@ -290,6 +290,33 @@ def test_a_record_without_a_key_says_how_to_key_it() -> None:
     decoded = decode(Topic.PURCHASE, [raw(EVENTS[Topic.PURCHASE])], key=None)
     assert decoded.rejects[0].disposition == "key_mismatch"
     assert "account" in decoded.rejects[0].message
+
+
+@pytest.mark.parametrize("headers", [None, [(), (("content-type", b"application/cloudevents+json"), ("ce_source", b"\xff")), ()]])
+def test_a_profile_without_a_value_is_the_wish_to_forget(headers: list[Headers] | None) -> None:
+    good = raw(EVENTS[Topic.PROFILE])
+    decoded = decode(Topic.PROFILE, [good, None, good], headers=headers)
+    assert decoded.accepted.all()
+    assert decoded.rejects == []
+    assert decoded.columns[Ev.PROFILE_ROW].tolist() == [0, MISSING, 1]
+    assert decoded.columns[Ev.OCCURRED_AT, 1] == decoded.columns[Ev.RECORD_TIME, 1] == AT
+    assert decoded.columns[Ev.TOPIC].tolist() == [Topic.PROFILE] * 3
+
+
+@pytest.mark.parametrize(
+    ("key", "disposition"), [(None, "key_mismatch"), (b"", "invalid"), (b"\xff", "invalid"), ("账".encode() * 65, "invalid")]
+)
+def test_a_profile_without_a_value_names_an_account_by_its_key(key: bytes | None, disposition: str) -> None:
+    (reject,) = decode(Topic.PROFILE, [None], key=key).rejects
+    assert reject.disposition == disposition
+    assert decode(Topic.PROFILE, [None], key="账".encode() * 64).accepted.all()
+
+
+def test_a_profile_without_a_value_in_another_accounts_partition_is_misrouted() -> None:
+    owner = partition_of(b"a-1", 12)
+    assert decode(Topic.PROFILE, [None], partitions=12, partition=owner).accepted.all()
+    (reject,) = decode(Topic.PROFILE, [None], partitions=12, partition=(owner + 1) % 12).rejects
+    assert reject.disposition == "misrouted"
 
 
 @pytest.mark.parametrize("topic", [Topic.PURCHASE, Topic.PROFILE])

@@ -1,0 +1,79 @@
+"""Looking an account up in Redis, for the commands that tell of one or change it."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+from engine.cli.common import LOOK
+
+if TYPE_CHECKING:
+    from engine.settings import Settings
+
+
+@dataclass(frozen=True, slots=True)
+class Held:
+    """What Redis holds at one moment: the account's value (None: nothing is known of it) and the hash of its shard."""
+
+    account: bytes
+    shard: int
+    partitions: int
+    fields: dict[str, bytes]
+    value: bytes | None
+
+
+async def look_up(account: bytes, settings: Settings) -> Held:
+    """Read an account. Raises EngineError."""
+    from engine.errors import EngineError
+    from engine.state import keys
+    from engine.state.redis_store import RedisStore, StoreAway, connect
+    from engine.stream.decode.misrouting import partition_of
+
+    client = connect(settings.redis.url)
+    try:
+        partitions = (await RedisStore(client, settings.application, 0).shard_fields()).get(keys.PARTITIONS)
+        if partitions is None:
+            raise EngineError(
+                f"application {settings.application!r} has no state there", where="Redis", cure="is a worker running? `limit-engine doctor`"
+            )
+        shard = partition_of(account, int(partitions))
+        store = RedisStore(client, settings.application, shard)
+        # The value is not older than the fields: what they say was taken, it has.
+        fields, loaded = await store.shard_fields(), await store.load([account])
+    except StoreAway as away:
+        raise EngineError(
+            f"{settings.redis.address} does not answer: {str(away).removeprefix('Redis: ')}", where="Redis", cure=LOOK
+        ) from away
+    finally:
+        await client.aclose()
+    return Held(account, shard, int(partitions), fields, loaded.values[0])
+
+
+def left_of(held: Held) -> int | None:
+    """The sequence that is left of an account that was forgotten; None for any other. Raises EngineError."""
+    from engine.errors import EngineError
+    from engine.state.codec import StateFormatError, forgotten_sequence
+
+    try:
+        return None if held.value is None else forgotten_sequence(held.value)
+    except StateFormatError as error:
+        raise EngineError(str(error), where=f"shard {held.shard}") from error
+
+
+def inspected(held: Held, settings: Settings) -> dict[str, Any]:
+    """Everything about an account of which something is known, as plain values. Raises EngineError."""
+    from engine.errors import EngineError
+    from engine.policy.compile import compile_policy
+    from engine.policy.document import Policy
+    from engine.state import keys
+    from engine.state.codec import StateFormatError
+    from engine.stream.inspection import inspect_account
+
+    assert held.value is not None
+    policy = compile_policy(Policy.from_plain(json.loads(held.fields[keys.POLICY])), settings.key)
+    named = {"policy": {"name": policy.document.policy, "version": policy.document.version, "hash": policy.hash}, "shard": held.shard}
+    try:
+        return named | inspect_account(policy, settings.application, held.account, held.value, int(held.fields[keys.TICK_MS]))
+    except StateFormatError as error:
+        raise EngineError(str(error), where=f"shard {held.shard}") from error
