@@ -34,7 +34,7 @@ REFUSED = (
     *("on_hold", "in_arrears", "in_cure", "second_person_needed", "offer_unknown", "not_raised", "offer_stale", "override"),
 )
 REFUSED_WITH_A_GUARD = ("blocked", "forbearance", "not_eligible", "over_indebted", "cool_down_up")
-NEVER_TOLD = {"closed", "hold", "quiet_hours", "consent_missing", "cool_down_down", "warming_up"}
+NEVER_TOLD = {"closed", "override", "hold", "quiet_hours", "consent_missing", "cool_down_down", "warming_up"}
 
 
 def told(policy: Policy, log: Sequence[Record]) -> dict[str, list[Step]]:

@@ -313,12 +313,10 @@ class _Evaluation:
         assert trace.target is not None
         assert line.offer is not None
         offered = line.offer[1]
-        if account.override_limit is not None:
-            self.refuse("override")
-            return None
+        overridden = Entry("override", account.override_limit is not None)
         is_open = line.standing == "open"
         entries = guards.of_an_increase(account, trace, asked=True, corrects=False) if is_open else guards.of_a_grant(account, trace)
-        withheld = guards.first(entries)
+        withheld = guards.first([overridden, *entries])
         if withheld is not None:
             self.refuse(withheld.name)
         elif trace.target < offered:

@@ -27,6 +27,7 @@ Advisory = Literal["over_borrowing", "increase_withheld", "suspected_takeover", 
 Kind = Literal[Change, Answer, Advisory]
 Guard = Literal[
     "closed",
+    "override",
     "hold",
     "blocked",
     "in_arrears",

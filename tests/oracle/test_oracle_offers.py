@@ -102,7 +102,7 @@ def test_a_decrease_leaves_an_offer_and_an_override_refuses_it() -> None:
     assert kinds(story.command(2, "override", limit_minor=900, until=at(4))) == ["command_accepted", "decrease"]
     assert story.account.line.offer is not None
     step = story.command(3, "accept_offer", offer_id="offer-2")
-    assert (only(step).cause, trace(step).guard) == ("override", None)
+    assert (only(step).cause, trace(step).guard) == ("override", "override")
     assert kinds(story.command(4, "accept_offer", offer_id="offer-2")) == ["offer_accepted", "command_accepted"]
 
 
