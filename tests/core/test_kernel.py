@@ -78,14 +78,16 @@ def swept_steps(accounts: Mapping[str, OracleAccount], clock: int) -> list[tuple
     return [(account_id, e) for account_id in sorted(accounts) for e in accounts[account_id].tick(clock).emissions]
 
 
-@pytest.mark.parametrize("seed", SEEDS)
+@pytest.mark.parametrize("seed", range(0, 100, 5))
 def test_time_goes_by_without_records(seed: int) -> None:
-    """A sweep between any two records, and for half a year behind the last one."""
+    """A sweep between any two records, and for a third of a year behind the last one."""
     policy = seeded_policy(seed)
     log = seeded_log(policy, seed, RECORDS)
     random, kernel = Random(seed), Kernel(policy, log)
     accounts: dict[str, OracleAccount] = {}
-    clocks = [record.clock if random.random() < 0.1 else None for record in log] + [log[-1].clock + day * DAY_MS for day in range(180)]
+    clocks = [record.clock if random.random() < 0.1 else None for record in log] + [
+        log[-1].clock + day * DAY_MS for day in (*range(40), *range(40, 120, 8))
+    ]
     for i, clock in enumerate(clocks):
         if i < len(log):
             account = accounts.setdefault(log[i].account_id, OracleAccount(policy, word_bit))
@@ -118,7 +120,7 @@ def test_an_account_that_a_sweep_says_nothing_about_need_not_be_written(seed: in
 
 
 @settings(max_examples=200, deadline=None)
-@given(st.integers(0, 99), st.lists(st.integers(1, 40), min_size=1), st.sampled_from([EMISSIONS_MAX, 7, 64]))
+@given(st.integers(0, 99), st.lists(st.integers(1, 40), min_size=1), st.sampled_from([EMISSIONS_MAX, EMISSIONS_MAX + 1, 64]))
 def test_cuts_change_nothing(seed: int, lengths: list[int], room: int) -> None:
     policy = seeded_policy(seed)
     log = seeded_log(policy, seed, RECORDS)
