@@ -65,7 +65,7 @@ def test_every_record_is_in_time_and_in_order() -> None:
 
 def test_every_corner_is_reached() -> None:
     seen: Counter[str | None] = Counter()
-    for seed in range(100):
+    for seed in range(150):
         policy = seeded_policy(seed)
         seen.update(f"measure {measure.kind}" for measure in policy.measures)
         seen.update(f"feature {feature.kind}" for feature in policy.features)
@@ -99,12 +99,9 @@ def test_every_corner_is_reached() -> None:
 @given(cases())
 def test_changes_follow_one_another_without_a_gap(case: tuple[Policy, list[Record]]) -> None:
     for steps in told(*case).values():
-        is_forgotten = any(step.verdict == "forgotten" for step in steps)
         emissions = [emission for step in steps for emission in step.emissions]
         changes = [emission for emission in emissions if emission.kind in get_args(Change)]
         assert [change.sequence for change in changes] == list(range(1, len(changes) + 1))
-        # After it was forgotten an account goes on counting, from the standing that a new one has
-        assert is_forgotten or all(a.new == b.previous for a, b in pairwise(changes))
         assert all(a.clock <= b.clock for a, b in pairwise(emissions))
         for emission in emissions:
             if emission.kind in get_args(Change):
