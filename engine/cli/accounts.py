@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import Annotated, Any
 
 import typer
@@ -55,14 +55,44 @@ def _summary(found: dict[str, Any]) -> str:
         + (f", blocked by {', '.join(standing['blocks'])}" if standing["blocks"] else ""),
         f"exposure  {standing['exposure_minor']}; last change {found['last_change_on'] or 'never'} (sequence {found['sequence']})",
     ]
+    lines += _arrangements(standing, found["cost"])
     if assessment is None:
         return "\n".join([*lines, "score     none: the account has no profile yet"])
     lines.append(
         f"score     {assessment['score']} = base {assessment['base_points']} + the points below;"
         f" target {assessment['target_limit_minor']} (band {assessment['target_band']}, bound by {assessment['bound_by']})"
         + (f"; withheld: {assessment['guard']}" if assessment["guard"] else "")
+        + (f" ({assessment['requirement']})" if assessment["requirement"] else "")
+        + (f" until {assessment['guard_until']}" if assessment["guard_until"] else "")
     )
     return "\n".join(lines)
+
+
+def _arrangements(standing: dict[str, Any], cost: dict[str, Any] | None) -> Iterator[str]:
+    """What stands beside the limit, a line each; nothing of what there is not."""
+    told: dict[str, Callable[[Any], str]] = {
+        "temporary": lambda part: f"limit {part['limit_minor']} until {part['until']}",
+        "offer": lambda part: f"{part['offer_id']}: limit {part['limit_minor']}, expires at {part['expires_at']}",
+        "pending": lambda part: f"limit {part['limit_minor']} from {part['effective_at']} on",
+        "override": lambda part: f"limit {part['limit_minor']} until {part['until']}",
+        "hold_until": lambda part: f"the limit stays as it is until {part}",
+        "ceiling_minor": lambda part: f"the customer wants at most {part}",
+        "pending_rate": lambda part: f"{part['rate_tier']} from {part['effective_at']} on",
+        "rate_tier": str,
+    }
+    for key, say in told.items():
+        if standing[key] is not None:
+            yield f"{key.removesuffix('_until').removesuffix('_minor').replace('_', ' '):<10}{say(standing[key])}"
+    if cost is not None:
+        yield (
+            f"cost      {percent(cost['apr_effective_bp'])} a year effective, {percent(cost['apr_nominal_bp'])} nominal, fees included:"
+            f" {cost['total_cost_minor']} on a draw of {cost['draw_minor']} over {cost['term_months']} months ({cost['plan']})"
+        )
+
+
+def percent(basis_points: int) -> str:
+    """Basis points as a percentage."""
+    return f"{basis_points // 100}.{basis_points % 100:02} %"
 
 
 def _tables(found: dict[str, Any]) -> Iterator[Table]:

@@ -129,7 +129,9 @@ def _line(record: Any) -> str:
         return f"{place}  {headers['disposition']}  {origin}: {headers['__streams.errors.message']}"
     value = json.loads(record.value)
     if record.topic != "limit-changes":
-        return f"{place}  {value['account_id']}  {value.get('kind', '')}  {value.get('result', '')} {value.get('reason') or ''}".rstrip()
+        codes = ", ".join(reason["code"] for reason in value.get("reasons", ()))
+        told = (value.get("kind", ""), value.get("result", ""), value.get("reason") or codes)
+        return f"{place}  {value['account_id']}  {'  '.join(word for word in told if word)}"
     before, after = value["previous"], value["standing"]
     reasons = ", ".join(reason["code"] for reason in value["reasons"])
     money = f"{before['limit_minor']} -> {after['limit_minor']} {after['currency']} minor"

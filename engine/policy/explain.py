@@ -249,7 +249,7 @@ class Explainer:
 
 def test_reason(test: doc.Test) -> Reason:
     """The reason that a requirement, warning or signal of the policy gives, in the policy's words."""
-    return Reason(test.code, test.feature, dict(sorted(test.text.items())), None)
+    return Reason(test.code, None, dict(sorted(test.text.items())), None)
 
 
 def rule_reason(code: str) -> Reason:

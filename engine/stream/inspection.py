@@ -86,6 +86,7 @@ def _judged(policy: CompiledPolicy, application: str, row: Ints, now_ms: int) ->
         "judged_at": instant(int(row[Col.CLOCK])),
         "standing": renderer.standing(judged, Out.NEW),
         "assessment": assessment,
+        "cost": renderer.cost_of(judged),
     }
 
 

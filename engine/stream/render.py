@@ -179,7 +179,7 @@ class Renderer:
 
     def _change(self, decision: Sequence[int], kind: Kind) -> dict[str, Any]:
         explanation = self._explainer.explain(decision)
-        cost = self._cost_of(decision) if kind in PRICED else None
+        cost = self.cost_of(decision) if kind in PRICED else None
         return {
             "sequence": decision[Out.SEQUENCE],
             "kind": kind.name.lower(),
@@ -192,12 +192,12 @@ class Renderer:
             **({"cost": cost} if cost is not None else {}),
         }
 
-    def _cost_of(self, decision: Sequence[int]) -> dict[str, Any] | None:
+    def cost_of(self, decision: Sequence[int]) -> dict[str, Any] | None:
         """What the segment's example draw costs at the tier after a decision; None without a tier."""
-        return self.costs.get((decision[Out.SEGMENT], decision[after(Col.RATE_TIER)]))
+        return self._costs.get((decision[Out.SEGMENT], decision[after(Col.RATE_TIER)]))
 
     @cached_property
-    def costs(self) -> dict[tuple[int, int], dict[str, Any]]:
+    def _costs(self) -> dict[tuple[int, int], dict[str, Any]]:
         """The cost of each segment's example draw, by segment number and tier code."""
         found = {}
         for number, segment in enumerate(self._policy.segments):

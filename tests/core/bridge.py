@@ -7,7 +7,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.core.decide import EMISSIONS_MAX, run, sweep
+from engine.core.decide import EMISSIONS_MAX, move_clock, run, sweep
 from engine.core.exposure import exposure_of
 from engine.core.fingerprint import FingerprintKey, band_code, fingerprint
 from engine.core.instalments import bucket_of, days_past_due
@@ -49,7 +49,7 @@ from engine.core.layout import Command as CommandKind
 from engine.core.limits import NO_CAP
 from engine.core.rows import blank_row
 from engine.core.tables import FACTS, Ints, Me, MeasureKind
-from engine.core.windows import tile_of
+from engine.core.windows import rebuild, tile_of
 from engine.policy import document as doc
 from engine.policy.compile import FIGURE_COLUMNS, CompiledPolicy, compile_policy, requirements_in_order, tests_of, warnings_in_order
 from engine.policy.document import Policy
@@ -127,6 +127,13 @@ class Kernel:
         silent = np.setdiff1d(np.arange(len(self.rows)), [decision[Out.SLOT] for decision in taken])
         self.rows[silent] = before[silent]
         return taken
+
+    def pass_time(self, clock: int | None) -> None:
+        """Move every account's clock as sweeps do that say nothing, which leave no trace in the row; None: they know no time."""
+        for row in self.rows:
+            rebuild(self.policy.program, row, row[Col.CLOCK])
+            if clock is not None:
+                move_clock(self.policy.program, row, MISSING, clock, self._facts)
 
     # Records in
 

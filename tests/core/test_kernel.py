@@ -85,9 +85,8 @@ def test_time_goes_by_without_records(seed: int) -> None:
     log = seeded_log(policy, seed, RECORDS)
     random, kernel = Random(seed), Kernel(policy, log)
     accounts: dict[str, OracleAccount] = {}
-    clocks = [record.clock if random.random() < 0.1 else None for record in log] + [
-        log[-1].clock + day * DAY_MS for day in (*range(40), *range(40, 120, 8))
-    ]
+    days = (*range(40), *range(40, 120, 8))
+    clocks = [record.clock if random.random() < 0.1 else None for record in log] + [log[-1].clock + day * DAY_MS for day in days]
     for i, clock in enumerate(clocks):
         if i < len(log):
             account = accounts.setdefault(log[i].account_id, OracleAccount(policy, word_bit))

@@ -10,7 +10,7 @@ from dataclasses import fields as fields_of
 from dataclasses import replace
 from datetime import date, datetime
 from itertools import pairwise
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 import numpy as np
 
@@ -28,8 +28,9 @@ from engine.stream.sweep import Sweep
 from engine.stream.turn import DecisionMachine
 from schemas.common import parse_day, parse_instant
 from tests.core.bridge import KEY, Kernel, oracle_state, word_bit
-from tests.oracle.account import OracleAccount
-from tests.oracle.records import Command, Forget, Granted, Profile, Purchase, Record, Repayment, Transfer
+from tests.oracle.account import OracleAccount, Step
+from tests.oracle.line import Change, Emission
+from tests.oracle.records import Applied, Command, Forget, Granted, Profile, Purchase, Record, Repayment, Transfer
 from tests.oracle.time_rules import DAY_MS, MINUTE_MS
 
 RECORDS: Final = {Topic.REPAYMENT: Repayment, Topic.PURCHASE: Purchase, Topic.TRANSFER: Transfer}
@@ -46,8 +47,7 @@ def oracle_record(topic: Topic, value: bytes, record_time: int, clock: int, poli
     plain = json.loads(value)
     common: dict[str, Any] = {"account_id": plain["account_id"], "record_time": record_time, "clock": clock}
     if topic is Topic.COMMAND:
-        issued_at = milliseconds(plain["issued_at"])
-        return Command(**common, event_id=plain["command_id"], occurred_at=issued_at, kind=plain["kind"], cause=plain.get("cause"))
+        return command_record(common, plain)
     common |= {"event_id": plain["event_id"], "occurred_at": milliseconds(plain["occurred_at"])}
     if topic is Topic.PROFILE:
         return profile_record(common, plain, policy)
@@ -59,6 +59,24 @@ def oracle_record(topic: Topic, value: bytes, record_time: int, clock: int, poli
         fields |= {"reverses_at": milliseconds(plain["reverses"]["occurred_at"]), "reverses_full": plain["reverses"]["full"]}
     made: Record = RECORDS[topic](**common, **fields)
     return made
+
+
+def command_record(common: dict[str, Any], plain: dict[str, Any]) -> Command:
+    """A command, flattened."""
+    until = plain.get("until") or plain.get("expires_at")
+    limits = [plain[name] for name in ("limit_minor", "requested_limit_minor", "ceiling_minor") if plain.get(name) is not None]
+    return Command(
+        **common,
+        event_id=plain["command_id"],
+        occurred_at=milliseconds(plain["issued_at"]),
+        kind=plain["kind"],
+        cause=plain.get("cause"),
+        until=None if until is None else milliseconds(until),
+        limit_minor=limits[0] if limits else None,
+        of=plain.get("of"),
+        offer_id=plain.get("offer_id"),
+        second_person=plain.get("approved_by") not in (None, plain["issued_by"]),
+    )
 
 
 def profile_record(common: dict[str, Any], plain: dict[str, Any], policy: Policy) -> Profile:
@@ -113,6 +131,8 @@ def profile_record(common: dict[str, Any], plain: dict[str, Any], policy: Policy
         requested_limit_minor=plain.get("requested_limit_minor"),
         exposure_minor=plain.get("exposure_minor"),
         granted=Granted(granted["limit_minor"], granted["band"], day(granted["since"]) or 0) if granted else None,
+        applied=Applied(**plain["applied"]) if plain.get("applied") else None,
+        corrects=plain.get("corrects", False),
         figures={name: value for name, value in figures.items() if value is not None},
         attributes=plain.get("attributes") or {},
     )
@@ -189,7 +209,8 @@ def audit_shard(
     for taken, place, clock in taken_in_order(records, inputs):
         if isinstance(taken, Sweep):
             for account_id in swept(accounts, sweep, taken):
-                emitted[account_id] += accounts[account_id].tick(clock).emissions
+                if accounts[account_id].now is not None:  # not forgotten
+                    emitted[account_id] += changes_of(accounts[account_id].pass_time(clock))
             sweep = taken
             continue
         topic = taken
@@ -205,7 +226,7 @@ def audit_shard(
         assert value is not None
         record = oracle_record(topic, value, chunk.times_ms[place], clock, policy)
         account = accounts.setdefault(record.account_id, OracleAccount(policy, word_bit))
-        emitted[record.account_id] += [e for e in account.apply(record).emissions if not e.kind.startswith("command_")]
+        emitted[record.account_id] += changes_of(account.apply(record))
     for account_id, expected in emitted.items():
         got = [
             (c["kind"], c["sequence"], c["standing"]["limit_minor"], c["standing"]["band"], c["score"]) for c in told.get(account_id, [])
@@ -223,10 +244,16 @@ def audit_shard(
         rows = blank.reshape(1, -1).copy()
         codec.decode([account_id.encode()], [redis[account_id.encode()]], rows, np.zeros(1, np.int64))
         kernel.accounts, kernel.rows = [account_id], rows
+        kernel.pass_time(account.now)
         assert kernel.state(account_id) == oracle_state(account), account_id
     # The journal again from its inputs
     assert asyncio.run(_differing(records, journal, inputs, shard, partitions)) == []
     return {"records": sum(r.events for r in records), "accounts": len(accounts), "changes": len(changes), "dead_letters": len(rejected)}
+
+
+def changes_of(step: Step) -> list[Emission]:
+    """The changes of a step, without the advisories."""
+    return [emission for emission in step.emissions if emission.kind in get_args(Change)]
 
 
 def forget(accounts: Mapping[str, OracleAccount], chunk: Chunk, place: int, clock: int, policy: Policy) -> str:

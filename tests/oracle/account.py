@@ -160,12 +160,13 @@ class OracleAccount:
             return Step("nothing_held", [], None)
         shared = (self.policy, *(meter.measure for meter in self.meters.values()))
         later = deepcopy(self, {id(document): document for document in shared})
-        step = later._sweep(clock)
+        step = later.pass_time(clock)
         if step.emissions:
             vars(self).update(vars(later))
         return step
 
-    def _sweep(self, clock: int) -> Step:
+    def pass_time(self, clock: int) -> Step:
+        """As ``tick``, but the account's clock stays moved also where nothing is emitted: what its next record would do as well."""
         self._move_clock(clock)
         self._take_first_standing(None)
         if self.profile is None and self.policy.needs_profile:

@@ -12,15 +12,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.core.layout import Block, Bound, Kind, Out
+from engine.core.layout import Block, Bound, Guard, Kind, Out
 from engine.policy.document import About, Bin, Characteristic, Policy, Segment
-from engine.policy.explain import NOT_KNOWN, RULE_TEXTS, Explainer, Explanation, FeaturePoints, Reason
+from engine.policy.explain import NOT_KNOWN, OF_THEIR_KIND, RULE_TEXTS, Explainer, Explanation, FeaturePoints, Reason
 from tests.core.bridge import Kernel
 from tests.generate import cases, seeded_log, seeded_policy
 from tests.oracle.decide import Emission, Trace
 from tests.oracle.records import Record
 
 ANSWERS: Final = (Kind.COMMAND_ACCEPTED, Kind.COMMAND_REFUSED)
+REQUIREMENT_GUARDS: Final = ("not_eligible", "identity_lapsed", "ability_not_fresh", "over_indebted")  # told in the policy's words
 SEEDS: Final = range(100)
 RECORDS: Final = 150
 Case = tuple[Policy, Sequence[Record]]
@@ -42,7 +43,13 @@ class Told:
 
     @property
     def moves_the_limit(self) -> bool:
-        return self.kind in ("grant", "increase", "decrease")
+        """Whether the limit changes, or is to: by itself, by an offer, after a notice."""
+        is_announced = self.kind == "announce" and self.emission.cause == "limit"
+        return is_announced or self.kind in ("grant", "increase", "decrease", "offer", "offer_accepted")
+
+    @property
+    def is_adverse(self) -> bool:
+        return self.kind in ("decrease", "announce")
 
     @property
     def rules(self) -> list[Reason]:
@@ -56,7 +63,7 @@ class Told:
     def weights(self) -> list[int]:
         """What each characteristic counts as a reason, by the policy's own words: points added, or lost against the best bin."""
         rows = zip(self.segment.scorecard, self.trace.points, strict=True)
-        if self.kind == "decrease":
+        if self.is_adverse:
             return [max(b.points for b in characteristic.bins) - points for characteristic, points in rows]
         return self.trace.points
 
@@ -65,7 +72,7 @@ class Told:
         """Would the score's band by itself have moved the limit in the direction in which it went?"""
         band = next(b for b in self.segment.bands if b.name == self.trace.target_band)
         before = self.emission.previous.limit
-        return band.limit_minor < before if self.kind == "decrease" else band.limit_minor > before
+        return band.limit_minor < before if self.is_adverse else band.limit_minor > before
 
 
 def spoken(policy: Policy) -> Policy:
@@ -145,8 +152,7 @@ def assert_reasons(change: Told) -> None:
     assert len(reasons) <= 4
     assert len(set(codes)) == len(codes)
     if not change.moves_the_limit:
-        block = change.emission.cause
-        assert codes == [{"freeze": block, "unfreeze": f"{block}_lifted"}.get(change.kind, "line_ended")]
+        assert codes == expected_codes(change)
         assert change.scored == []
         return
     bound = change.trace.bound_by
@@ -165,16 +171,40 @@ def assert_reasons(change: Told) -> None:
         assert max(others) <= min(weights[feature] for feature in listed), "and none that weighs more"
 
 
+def expected_codes(change: Told) -> list[str]:
+    """Of what does not move the limit: the rule, and of a takeover the signals that held, those of most points first."""
+    cause, trace = change.emission.cause, change.trace
+    takeover = change.segment.protection.takeover
+    points = {signal.code: signal.points for signal in takeover.signals} if takeover else {}
+    signals = sorted(change.explanation.signals, key=lambda code: (-points[code], code))
+    match change.kind:
+        case "freeze" | "suspected_takeover":
+            return [cause or "takeover", *(signals if cause in ("takeover", None) else [])][:4]
+        case "unfreeze":
+            return [f"{cause}_lifted"]
+        case "close":
+            return ["line_ended" if cause is None else "closed_by_command"]
+        case "over_borrowing":
+            return [str(cause)]
+        case "increase_withheld":
+            return [trace.requirement or str(trace.guard)]
+        case "standing_mismatch":
+            return []
+        case "announce":
+            return ["rate_change"]
+    return [change.kind]
+
+
 def assert_words(change: Told) -> None:
     """A rule's texts are the engine's, a feature's are the policy's; languages in order."""
     features = {feature.name: feature for feature in change.policy.features}
     values = {row.feature: row.value for row in change.explanation.features}
     for reason in change.explanation.reasons:
         if reason.feature is None:
-            assert reason.text == RULE_TEXTS[reason.code]
+            assert reason.text == RULE_TEXTS.get(reason.code, {}), "generated tests have no texts"
             assert reason.about is None
         else:
-            feature, is_adverse, is_missing = features[reason.feature], change.kind == "decrease", values[reason.feature] is None
+            feature, is_adverse, is_missing = features[reason.feature], change.is_adverse, values[reason.feature] is None
             suffix = "missing" if is_missing else "low" if is_adverse else "good"
             assert reason.code == f"{feature.name}_{suffix}"
             assert reason.about == feature.about
@@ -209,7 +239,7 @@ def test_the_large_cases_hold_every_case(seeded: list[Told]) -> None:
         assert min(shapes[kind, False, True], shapes[kind, True, True]) >= 20, kind
     assert all(shapes[kind, True, False] >= 20 for kind in ("decrease", "freeze", "unfreeze", "close"))
     assert any(reason.code == "score" for c in seeded for reason in c.rules)
-    codes = Counter((c.kind == "decrease", reason.code.rpartition("_")[2]) for c in seeded for reason in c.scored)
+    codes = Counter((c.is_adverse, reason.code.rpartition("_")[2]) for c in seeded for reason in c.scored)
     assert min(codes[False, "good"], codes[False, "missing"], codes[True, "low"], codes[True, "missing"]) >= 50
     ranked = [(c, [weight for weight in c.weights if weight > 0]) for c in seeded if c.scored]
     assert any(len(c.scored) < len(weights) for c, weights in ranked), "some must be left out"
@@ -222,7 +252,9 @@ def test_every_rule_can_be_told() -> None:
     bounds = {bound.name.lower() for bound in Bound if bound is not Bound.BAND}
     blocks = {block.name.lower() for block in Block}
     lifted = {f"{block}_lifted" for block in blocks}
-    assert set(RULE_TEXTS) == bounds | blocks | lifted | {"score", "line_ended"}
+    guards = {guard.name.lower() for guard in Guard} - {"none", "closed", *REQUIREMENT_GUARDS, "cool_down_down", "warming_up"}
+    kinds = {kind.name.lower() for kind in OF_THEIR_KIND}
+    assert set(RULE_TEXTS) == bounds | blocks | lifted | guards | kinds | {"score", "line_ended", "closed_by_command"}
     assert all(set(text) == {"zh", "en"} and all(text.values()) for text in RULE_TEXTS.values())
     for language in ("zh", "en"):
         told = [text[language] for code, text in RULE_TEXTS.items() if code in lifted]
