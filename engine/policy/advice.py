@@ -1,4 +1,4 @@
-"""Advice: the least that a customer can do to come one band higher, by the very arithmetic of the score (docs/policy.md §11).
+"""Advice: the least that a customer can do to come one band higher, by the very arithmetic of the score (docs/policy.md §12).
 
 Theory of operation. The decision's row says into which bin each characteristic fell. A feature with ``advice`` can be moved one way: each bin
 further that way with more points than all nearer ones is an *option*, so many bins away, for so many points. ``smallest_set`` takes at most

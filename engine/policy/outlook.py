@@ -49,7 +49,7 @@ def holds_after(policy: doc.Policy, segment: doc.Segment, decision: Sequence[int
 
 
 def guard_until(guard: Guard, policy: doc.Policy, segment: doc.Segment, *, last_change: int | None, cured_on: int | None) -> int | None:
-    """The first policy day on which a guard that ends by itself holds no more (docs/policy.md §9.7); None for any other, or without the day
+    """The first policy day on which a guard that ends by itself holds no more (docs/policy.md §9.8); None for any other, or without the day
     that it counts from."""
     if guard == Guard.COOL_DOWN_UP and last_change is not None:
         return last_change + segment.cool_down.up_days

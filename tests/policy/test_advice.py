@@ -144,7 +144,7 @@ def sets_of(change: Advised) -> Iterator[tuple[tuple[str, int, int], ...]]:
 
 
 def smallest(change: Advised) -> dict[str, int] | None:
-    """The values to reach, found by trying every set and taking the smallest in the words of docs/policy.md §11."""
+    """The values to reach, found by trying every set and taking the smallest in the words of docs/policy.md §12."""
     working = []
     for steps in sets_of(change):
         score = oracle.score_of(change.segment, change.values | {name: value for name, _, value in steps}).score

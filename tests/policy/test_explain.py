@@ -141,13 +141,15 @@ def assert_trace(change: Told) -> None:
     explanation, trace = change.explanation, change.trace
     assert (explanation.days_past_due, explanation.bucket) == (trace.days_past_due, trace.bucket)
     assert (explanation.warming_up, explanation.guard) == (trace.warming_up, trace.guard)
+    if explanation.guard == "closed":
+        assert explanation.caps == {}, "no cap was asked, and those of another account are not told"
     if change.kind != "close":
         told_of = explanation.target_band, explanation.target_limit_minor, explanation.bound_by, explanation.caps, explanation.forced
         assert told_of == (trace.target_band, trace.target, trace.bound_by, trace.caps, trace.forced)
 
 
 def assert_reasons(change: Told) -> None:
-    """Which reasons there are, and in which order: docs/policy.md §10."""
+    """Which reasons there are, and in which order: docs/policy.md §11."""
     reasons, codes = change.explanation.reasons, [reason.code for reason in change.explanation.reasons]
     assert len(reasons) <= 4
     assert len(set(codes)) == len(codes)
