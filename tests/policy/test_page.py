@@ -1,0 +1,45 @@
+"""docs/policy.md names every word of the grammar, and its examples are policies."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any, Final
+
+import pytest
+from pydantic import TypeAdapter
+
+from engine.policy.document import Policy, Segment, _lists_to_tuples
+from engine.policy.source import load_policy
+from engine.policy.tree import read_tree
+from schemas.common import one_schema
+
+ROOT: Final = Path(__file__).parents[2]
+PAGES: Final = {name: (ROOT / "docs" / name).read_text("utf-8") for name in ("policy.md", "cost.md")}
+EXAMPLES: Final = [block for page in PAGES.values() for block in re.findall(r"^```yaml\n(.*?)^```$", page, re.MULTILINE | re.DOTALL)]
+
+
+def words_of(schema: Any) -> set[str]:
+    """The field names, and the words that fields may have, anywhere in a JSON Schema."""
+    if isinstance(schema, list):
+        return {word for part in schema for word in words_of(part)}
+    if not isinstance(schema, dict):
+        return set()
+    listed = {word for word in (*schema.get("enum", ()), schema.get("const")) if isinstance(word, str)}
+    return listed | set(schema.get("properties", ())) | {word for part in schema.values() for word in words_of(part)}
+
+
+def test_every_word_of_the_grammar_is_named() -> None:
+    """As code, by itself or among others."""
+    code = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", "\n".join(PAGES.values())))))
+    assert sorted(words_of(one_schema(Policy)) - code - set(re.findall(r"\w+", " ".join(EXAMPLES)))) == []
+
+
+@pytest.mark.parametrize("example", EXAMPLES)
+def test_an_example_is_part_of_a_segment(example: str) -> None:
+    for name, part in _lists_to_tuples(read_tree(example).plain).items():
+        TypeAdapter(Segment.model_fields[name].annotation).validate_python(part)
+
+
+def test_the_policy_of_the_examples_is_one() -> None:
+    assert load_policy(ROOT / "docs" / "examples" / "line.yaml").policy == "line"
