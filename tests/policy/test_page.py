@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 from pathlib import Path
 from typing import Any, Final
@@ -9,7 +10,7 @@ from typing import Any, Final
 import pytest
 from pydantic import TypeAdapter
 
-from engine.policy.document import Policy, Segment, _lists_to_tuples
+from engine.policy.document import Policy, Segment
 from engine.policy.source import load_policy
 from engine.policy.tree import read_tree
 from schemas.common import one_schema
@@ -37,8 +38,10 @@ def test_every_word_of_the_grammar_is_named() -> None:
 
 @pytest.mark.parametrize("example", EXAMPLES)
 def test_an_example_is_part_of_a_segment(example: str) -> None:
-    for name, part in _lists_to_tuples(read_tree(example).plain).items():
-        TypeAdapter(Segment.model_fields[name].annotation).validate_python(part)
+    plain: Any = read_tree(example).plain
+    for name, part in plain.items():
+        kind: Any = Segment.model_fields[name].annotation
+        TypeAdapter(kind).validate_json(json.dumps(part))
 
 
 def test_the_policy_of_the_examples_is_one() -> None:
