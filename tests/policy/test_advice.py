@@ -89,6 +89,9 @@ def advised(case: Case) -> list[Advised]:
         row = decision.tolist()
         if row[Out.KIND] not in MOVES:
             assert adviser.advise(row) == []
+            if row[Out.EVALUATED]:  # what a refused request is told: the same, without what would hold the limit
+                as_a_change = [*row[: Out.KIND], Kind.INCREASE, *row[Out.KIND + 1 :]]
+                assert adviser.to_do(row) == [advice for advice in adviser.advise(as_a_change) if advice.feature is not None]
             continue
         trace = kernel.trace(decision)
         segment = next(s for s in policy.segments if s.name == trace.segment)
