@@ -145,11 +145,18 @@ class Adviser:
                 yield Lever(feature, characteristic, value_at, bins_at + place, unit)
 
     def advise(self, decision: Sequence[int]) -> list[Advice]:
-        """What to do after a change of the limit, most points first, and then what would still hold the limit; after a refused request only
-        the former, for the answer says what held it. Empty where nothing is advised. ``decision`` is its row, (decision_columns,) as Python
-        integers."""
-        if decision[Out.KIND] not in (*MOVES, Kind.COMMAND_REFUSED):
+        """What to do after a change of the limit, most points first, and then what would still hold the limit; empty where nothing is advised.
+        ``decision`` is its row, (decision_columns,) as Python integers."""
+        changes = self.to_do(decision) if decision[Out.KIND] in MOVES else []
+        if not changes:
             return []
+        segment = self._policy.segments[decision[Out.SEGMENT]]
+        assert segment is not None
+        today = self._day_of(decision[Out.CLOCK])
+        return changes + [self._hold(hold) for hold in holds_after(self._policy.document, segment, decision, today)]
+
+    def to_do(self, decision: Sequence[int]) -> list[Advice]:
+        """What lifts an evaluated account by a band, whatever was decided, most points first."""
         number = decision[Out.SEGMENT]
         segment = self._policy.segments[number]
         assert segment is not None, "a decision was made in a segment that its policy does not define"
@@ -160,14 +167,8 @@ class Adviser:
         chosen = [(lever, decision[lever.bin_at]) for lever in self._levers[number]]
         levers = [(lever, lever.options[place]) for lever, place in chosen if place >= 0 and lever.options[place]]
         picks = smallest_set([options for _, options in levers], need)
-        if not picks:
-            return []
         changes = [self._change(levers[pick.place][0], pick.option, decision) for pick in picks]
-        changes.sort(key=lambda change: (-(change.points or 0), change.feature))
-        if decision[Out.KIND] == Kind.COMMAND_REFUSED:
-            return changes
-        today = self._day_of(decision[Out.CLOCK])
-        return changes + [self._hold(hold) for hold in holds_after(self._policy.document, segment, decision, today)]
+        return sorted(changes, key=lambda change: (-(change.points or 0), change.feature))
 
     def _change(self, lever: Lever, option: Option, decision: Sequence[int]) -> Advice:
         direction, currency = lever.advice.direction, self._policy.document.currency

@@ -174,7 +174,7 @@ class Renderer:
         if refused < Refused.OFFER_STALE:
             return told
         explanation = self._explainer.explain(decision)
-        advice = [advice_of(advice) for advice in self._adviser.advise(decision)]
+        advice = [advice_of(advice) for advice in self._adviser.to_do(decision)]
         return told | {"reasons": reasons_of(explanation), "advice": advice, "trace": trace_of(explanation)}
 
     def _change(self, decision: Sequence[int], kind: Kind) -> dict[str, Any]:

@@ -19,7 +19,7 @@ from tests.e2e.conftest import deployed
 from tests.e2e.deployment import ROOT, Deployment
 
 EVENTS = 300_000
-ACCOUNTS = 900
+ACCOUNTS = 680
 DAYS = 200
 PARTITIONS = 12
 RATE = 9_000

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import datetime
 from typing import Literal
 
@@ -30,6 +31,19 @@ def epoch_ms(text: str) -> int:
     return int(moment.timestamp()) * 1000 + moment.microsecond // 1000
 
 
+def remembered(function: Callable[[doc.Feature], int]) -> Callable[[doc.Feature], int]:
+    """Ask once of each feature of a document, which never changes: evaluations ask millions of times."""
+    known: dict[int, tuple[doc.Feature, int]] = {}  # by identity; the feature is held, so that no other one can have it
+
+    def ask(feature: doc.Feature) -> int:
+        if id(feature) not in known:
+            known[id(feature)] = feature, function(feature)
+        return known[id(feature)][1]
+
+    return ask
+
+
+@remembered
 def window_tiles(feature: doc.Feature) -> int:
     """How many tiles a feature's window has, a trend's counted once; 0 without a window."""
     if isinstance(feature, doc.ActiveMonths | doc.Regularity):
@@ -41,6 +55,7 @@ def _tiles(feature: doc.Feature, span: str) -> int:
     return sum(getattr(feature, f"{span}_{unit}", None) or 0 for unit in ("hours", "days", "weeks"))
 
 
+@remembered
 def tiles_back(feature: doc.Feature) -> int:
     """How many tiles back from the head a feature looks."""
     if isinstance(feature, doc.Trend):

@@ -26,7 +26,7 @@ from tests.core.bridge import Kernel
 from tests.generate import cases, seeded_log, seeded_policy
 from tests.oracle import scoring as oracle
 from tests.oracle.decide import Emission, Trace
-from tests.oracle.records import Profile, Record
+from tests.oracle.records import Command, Profile, Record
 from tests.policy.texts import policy_of
 
 SEEDS: Final = range(200)
@@ -89,6 +89,9 @@ def advised(case: Case) -> list[Advised]:
         row = decision.tolist()
         if row[Out.KIND] not in MOVES:
             assert adviser.advise(row) == []
+            if row[Out.EVALUATED]:  # what a refused request is told: the same, without what would hold the limit
+                as_a_change = [*row[: Out.KIND], Kind.INCREASE, *row[Out.KIND + 1 :]]
+                assert adviser.to_do(row) == [advice for advice in adviser.advise(as_a_change) if advice.feature is not None]
             continue
         trace = kernel.trace(decision)
         segment = next(s for s in policy.segments if s.name == trace.segment)
@@ -336,9 +339,16 @@ def without_feature(policy: Policy, segment: str, feature: str, *, adverse: bool
     return policy.model_copy(update={"segments": tuple(same(s) for s in policy.segments)})
 
 
+COMMANDED: Final = {"override": "override", "ceiling": "set_ceiling", "requested": "request_increase"}  # rule -> the command behind it
+
+
 def without_rule(policy: Policy, log: Sequence[Record], change: Advised, rule: str) -> Case:
     """The policy, or the log, in which a rule binds nothing: the caps as low as the one named with it."""
     lifted: dict[str, Any] = {}
+    if rule in COMMANDED:
+        log = [r for r in log if not (isinstance(r, Command) and r.kind == COMMANDED[rule])]
+        if rule != "requested":
+            return policy, log
     if rule == "requested":
         return policy, [replace(r, requested_limit_minor=None) if isinstance(r, Profile) else r for r in log]
     if rule == "exposure_floor":
