@@ -75,14 +75,19 @@ def test_the_limit_goes_its_way(persona: str, seed: int, outcome: Outcome) -> No
 
 @EACH_LIFE
 def test_the_customer_is_told_why(persona: str, seed: int, outcome: Outcome) -> None:
-    """In both languages, and of a raised limit only what added points."""
+    """In both languages; of a raised limit only what added points, of a takeover the signs that held."""
     features = {feature.name: feature for feature in POLICY.features}
+    takeover = POLICY.segments[0].protection.takeover
+    assert takeover is not None
+    signs = {signal.code: signal.text for signal in takeover.signals}
     for change in outcome.changes[name_of(persona, seed)]:
         assert 1 <= len(change["reasons"]) <= 4
         assert all(set(reason["text"]) == {"zh", "en"} and all(reason["text"].values()) for reason in change["reasons"])
         rows = {row["feature"]: row for row in change["trace"]["features"]}
         for reason in change["reasons"]:
-            if reason["feature"] is not None:
+            if change["kind"] == "freeze" and reason["feature"] is not None:
+                assert reason["text"] == signs[reason["code"]]
+            elif reason["feature"] is not None:
                 feature, is_lowered = features[reason["feature"]], change["kind"] in ("decrease", "announce")
                 assert is_lowered or rows[feature.name]["points"] > 0, reason["code"]
                 if rows[feature.name]["value"] is None:
@@ -126,11 +131,8 @@ def story_of(account: str, lives: dict[str, list[Item]], outcome: Outcome) -> li
 
 def is_done(cause: dict[str, Any], item: Item) -> bool:
     """Whether a change was caused by this record, or by a tick before it."""
-    return (
-        at_ms_of(cause["at"]) <= item.at_ms
-        if cause["kind"] == "tick"
-        else bool(cause["id"] == item.value.get("event_id", item.value.get("command_id")))
-    )
+    own = item.value.get("event_id", item.value.get("command_id"))
+    return at_ms_of(cause["at"]) <= item.at_ms if cause["kind"] == "tick" else bool(cause["id"] == own)
 
 
 @EACH_LIFE
