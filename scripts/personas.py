@@ -108,9 +108,16 @@ class Customer:
                 self.repay(self.start_ms + due_day * DAY_MS + 24 * HOUR_MS - 60_000, loan, due_ms, due, 0)
         return drawn_ms
 
-    def profile(self, day: int, **figures: Any) -> None:
+    def command(self, at_ms: int, kind: str, **wish: Any) -> None:
+        """Ask for something in the app."""
+        self.serial += 1
+        who = {"command_id": f"{self.account_id}-{self.serial}", "account_id": self.account_id, "issued_at": instant(at_ms)}
+        value = {**who, "issued_by": "app", "reason": "asked for in the app", "kind": kind, **wish}
+        self.items.append(Item(at_ms, f"limit-commands/{self.serial:08d}", "limit-commands", value))
+
+    def profile(self, day: int, hour: float = 0, **figures: Any) -> None:
         """A snapshot of what the core and the CRM know."""
-        at_ms = self.start_ms + day * DAY_MS
+        at_ms = self.start_ms + day * DAY_MS + int(hour * HOUR_MS)
         base: dict[str, Any] = {
             "as_of": instant(at_ms),
             "segment": self.segment,
@@ -241,9 +248,9 @@ def over_borrower(c: Customer) -> None:
         if day % 12 == 8:
             c.transfer(c.at(day, 9.5), elsewhere * 4 // 5, "out", f"lender{c.rng.randrange(6)}", "loan")
         if day == 33:
-            c.borrow(day, 900_000, 9, pays, hour=23.5)
+            c.borrow(day, 300_000, 9, pays, hour=23.5)
         if 36 < day < 80 and day % 12 == 5:
-            c.borrow(day, 200_000, 6, pays, hour=23.5)
+            c.borrow(day, 40_000 if day < 60 else 120_000, 6, pays, hour=23.5)
         if day > 30 and day % 4 == 0:
             on_credit = day % 12 == 0 and day < 100
             c.purchase(c.at(day, 22), c.rng.randrange(20_000, 80_000), "lottery", "m-lottery", "credit" if on_credit else "own")
@@ -268,26 +275,77 @@ def late_payer(c: Customer) -> None:
             c.borrow(day, 400_000, 6, pays)
 
 
+@dataclass(frozen=True, slots=True)
+class Theft:
+    """How an account is emptied: nobody's habit, so no two are alike."""
+
+    day: int
+    hour: float
+    gap_h: float  # from one transfer to the next
+    shares: tuple[int, ...]  # what each mule gets
+    draws: int  # so many large ones before the transfers; 0: before each transfer what it takes
+    device_changed_h: float | None  # hours before
+    contact_changed: bool
+    quiet_days: int  # days before on which nothing was seen of the customer
+
+
+def theft_of(c: Customer) -> Theft:
+    """A theft in the third quarter of the story: at night or by day, on a new device or on the customer's own, in minutes or over an evening."""
+    day = c.days // 2 + c.rng.randrange(c.days // 4 + 1)
+    hour = c.rng.uniform(0, 4) if c.rng.random() < 0.5 else c.rng.uniform(6, 22)
+    gap_h = c.rng.uniform(2, 20) / 60 if c.rng.random() < 0.9 else c.rng.uniform(20, 60) / 60
+    shares = tuple(c.rng.randrange(150_000, 600_000) for _ in range(c.rng.randrange(8, 15)))
+    changed_h = c.rng.uniform(0.2, 40) if c.rng.random() < 0.75 else None
+    quiet_days = c.rng.randrange(15, 90) if c.rng.random() < 0.4 else 0
+    return Theft(day, hour, gap_h, shares, c.rng.choice((0, 0, 0, 1, 3)), changed_h, c.rng.random() < 0.4, quiet_days)
+
+
 def hijacked(c: Customer) -> None:
-    """A quiet good customer whose account is emptied in one night, two thirds into the story; nobody repays what was stolen."""
+    """A good customer, perhaps a quiet one, whose account is emptied within hours in the third quarter of the story; nobody repays what was
+    stolen."""
     income = 1_200_000
-    night = c.days * 2 // 3
+    theft = theft_of(c)
+    begins_ms = c.start_ms + theft.day * DAY_MS + int(theft.hour * HOUR_MS)
+    changed_ms = max(c.start_ms + 60_000, begins_ms - int((theft.device_changed_h or 0) * HOUR_MS))
+    changes: dict[str, Any] = {}
+    if theft.device_changed_h is not None:
+        changes = {"device_changed_at": date_of(changed_ms)}
+    if theft.contact_changed:
+        changes |= {"contact_changed_at": date_of(changed_ms)}
+    proven = person(income, income={"monthly_minor": income, "proof": "documented", "as_of": instant(c.start_ms)})
+
     for day in range(c.days):
-        taken = day >= night
-        if day % 30 == 0 or day == night:
-            changed = {"device_changed_at": date_of(c.at(night, 0)), "contact_changed_at": date_of(c.at(night, 0))} if taken else {}
-            c.profile(
-                day, **person(income, income={"monthly_minor": income, "proof": "documented", "as_of": instant(c.at(day))}, **changed)
-            )
-        if taken and day > night:
+        is_changed = c.start_ms + day * DAY_MS > changed_ms
+        if day % 30 == 0:
+            c.profile(day, **proven, **(changes if is_changed else {}))
+        if theft.day - theft.quiet_days <= day:
             continue
         if day % 30 == 9:
             c.transfer(c.at(day, 9), income, "in", "employer", "salary")
+        if day % 30 == 11:
+            c.transfer(c.at(day, 10), income // 4, "out", "landlord", "rent")
+        if c.rng.random() < 0.08:
+            c.transfer(c.at(day, c.rng.uniform(8, 23)), c.rng.randrange(5_000, 60_000), "out", f"friend{c.rng.randrange(12)}", "person")
         if day % 3 == 0:
             c.shop(day, 1.0, 2_000, 20_000)
-    for burst in range(14):
-        drawn_ms = c.borrow(night, 350_000, 1, never, hour=2 + burst / 15)
-        c.transfer(drawn_ms + 60_000, 349_000, "out", f"mule{burst}", "person")
+    if changes:
+        day, since_ms = divmod(changed_ms - c.start_ms, DAY_MS)
+        c.profile(day, since_ms / HOUR_MS, **proven, **changes)
+    steal(c, theft)
+
+
+def steal(c: Customer, theft: Theft) -> None:
+    """Draw, and send on to mules."""
+    total = sum(theft.shares)
+    for burst in range(theft.draws):
+        c.borrow(theft.day, total // theft.draws, 1, never, hour=theft.hour + burst * theft.gap_h)
+    at_hour = theft.hour + (theft.draws * theft.gap_h + 0.4 if theft.draws else 0)  # a draw comes up to 20 minutes late
+    for mule, share in enumerate(theft.shares):
+        if theft.draws:
+            sent_ms = c.at(theft.day, at_hour + mule * theft.gap_h)
+        else:
+            sent_ms = c.borrow(theft.day, share, 1, never, hour=at_hour + mule * theft.gap_h) + 60_000
+        c.transfer(sent_ms, share - share % 1_000, "out", f"{c.account_id}-mule{mule}", "person")
 
 
 def student(c: Customer) -> None:
@@ -312,6 +370,69 @@ def dormant(c: Customer) -> None:
             c.shop(day, 0.7, 1_500, 15_000, merchants=6)
 
 
+def mover(c: Customer) -> None:
+    """An employee whose life looks like a theft for a week: a new phone, a move to another town, and a dozen people and firms who never were paid
+    before; goes on paying on time."""
+    income = c.rng.randrange(1_000_000, 1_600_000)
+    moves = c.days // 3 + c.rng.randrange(c.days // 3 + 1)
+    phone = moves - c.rng.randrange(5)
+    bills = (
+        "broker",
+        "new-landlord",
+        "removals",
+        "electrician",
+        "painter",
+        "furniture",
+        "grid",
+        "water",
+        "school",
+        "gym",
+        "cleaner",
+        "internet",
+    )
+
+    for day in range(c.days):
+        changed = {"device_changed_at": date_of(c.at(phone, 0)), "contact_changed_at": date_of(c.at(moves, 0))} if day > phone > 0 else {}
+        if day % 30 == 0 or day == phone + 1:
+            proven = {"monthly_minor": income, "proof": "documented", "as_of": instant(c.at(day))}
+            c.profile(day, **person(income, income=proven, **changed))
+        if day % 30 == 9:
+            c.transfer(c.at(day, 9), income, "in", "employer", "salary")
+        if day % 30 == 12:
+            c.transfer(c.at(day, 9), income // 4, "out", "new-landlord" if day >= moves else "landlord", "rent")
+        if c.rng.random() < 0.15:
+            c.transfer(c.at(day, c.rng.uniform(8, 23.5)), c.rng.randrange(3_000, 80_000), "out", f"friend{c.rng.randrange(15)}", "person")
+        if day == moves:
+            c.borrow(day, income // 3, 3, promptly)
+            c.transfer(c.at(day, 14), income * 2 // 3, "out", bills[1], "rent")
+        if moves <= day < moves + 5:
+            for bill in c.rng.sample(bills, c.rng.randrange(1, 4)):
+                c.transfer(c.at(day, c.rng.uniform(8, 22)), c.rng.randrange(20_000, 150_000), "out", bill, "other")
+        c.shop(day, 1.2, 1_500, 25_000)
+
+
+def own_master(c: Customer) -> None:
+    """A clerk who decides on credit alone: no consent to be raised unasked, so limits are offered; a ceiling of their own, lifted later; asks for
+    more; in the end wants no offers any more. Offers are left to expire: nothing here reads what the engine makes."""
+    income = c.rng.randrange(900_000, 1_500_000)
+    for day in range(c.days):
+        if day % 30 == 0:
+            proven = {"monthly_minor": income, "proof": "documented", "as_of": instant(c.at(day))}
+            c.profile(day, **person(income, income=proven, consent_at=None))
+        if day % 30 == 9:
+            c.transfer(c.at(day, 9), income, "in", "employer", "salary")
+        match day:
+            case 50 | 200:
+                c.command(c.at(day, 19), "request_increase", requested_limit_minor=600_000 + day * 5_000)
+            case 110:
+                c.command(c.at(day, 20), "set_ceiling", ceiling_minor=300_000)
+            case 170:
+                c.command(c.at(day, 20), "set_ceiling")
+            case 270:
+                c.command(c.at(day, 8), "opt_out")
+        c.shop(day, 1.1, 1_500, 30_000)
+
+
 PERSONAS: Final[dict[str, Callable[[Customer], None]]] = {
     "steady_payer": steady_payer,
     "growing_shop": growing_shop,
@@ -320,15 +441,19 @@ PERSONAS: Final[dict[str, Callable[[Customer], None]]] = {
     "hijacked": hijacked,
     "student": student,
     "dormant": dormant,
+    "mover": mover,
+    "own_master": own_master,
 }
-SHARES: Final = {
+SHARES: Final = {  # of a hundred: a new persona takes from the one before it, so that the others stay who they are
     "steady_payer": 40,
     "growing_shop": 16,
     "over_borrower": 12,
     "late_payer": 12,
     "hijacked": 4,
     "student": 8,
-    "dormant": 8,
+    "dormant": 3,
+    "mover": 3,
+    "own_master": 2,
 }
 
 
