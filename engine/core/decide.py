@@ -45,7 +45,7 @@ from engine.core.layout import (
     Topic,
     Verdict,
 )
-from engine.core.limits import is_forced, is_own, target_limit
+from engine.core.limits import NO_CAP, is_forced, is_own, target_limit
 from engine.core.measures import measure_event, measure_usage
 from engine.core.protection import heed_takeover, tell_mismatch, tell_withheld, warn
 from engine.core.rates import follow_rate, target_tier
@@ -344,6 +344,7 @@ def evaluate(t: Ints, row: Ints, d: Ints, first: int, n: int, bucket: int, ask: 
     band = step_of(t, t[segment + Se.BANDS], t[segment + Se.BANDS_END], score, standing_band(t, segment, row) if is_open else -1)
     write_trace(t, segment, row, out, score, band, bucket, warming_up)
     if is_ended:
+        caps[:] = NO_CAP  # the row may be that of another account before
         n = answer(d, n, row, Refused.NOT_OPEN) if is_decided_later(ask) else n
         return tell_mismatch(t, segment, row, d, n)
     if is_open:

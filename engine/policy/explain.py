@@ -159,7 +159,6 @@ class Explainer:
         ]
         guard = Guard(decision[Out.GUARD])
         # Where the profile's status closes the account no cap is asked: what stands in those columns belongs to another decision.
-        caps = zip(BOUND_NAMES, decision[CAPS_AT:VALUES_AT], strict=False) if guard != Guard.CLOSED else ()
         return Explanation(
             segment=segment.name,
             base_points=segment.base_points,
@@ -168,7 +167,7 @@ class Explainer:
             target_band=segment.bands[decision[Out.TARGET_BAND]].name,
             target_limit_minor=decision[Out.TARGET_LIMIT],
             bound_by=BOUND_NAMES[decision[Out.BOUND_BY]],
-            caps={name: cap for name, cap in caps if cap < NO_CAP},
+            caps={name: cap for name, cap in zip(BOUND_NAMES, decision[CAPS_AT:VALUES_AT], strict=False) if cap < NO_CAP},
             guard=None if guard == Guard.NONE else guard.name.lower(),
             guard_until_ms=None if decision[Out.GUARD_UNTIL] == MISSING else decision[Out.GUARD_UNTIL],
             requirement=None if decision[Out.REQUIREMENT] < 0 else self._tests[number][decision[Out.REQUIREMENT]].code,
