@@ -36,6 +36,7 @@ def test_what_is_expected_tells_a_story() -> None:
         ("han-meimei", "command_result", None),
         ("han-meimei", "command_result", None),
         ("li-lei", "decrease", 100_000),
+        ("li-lei", "increase_withheld", None),
         ("han-meimei", "close", 0),
     ]
 
