@@ -38,7 +38,7 @@ def profiles(*records: tuple[str, str | None]) -> Inputs:
 
 @pytest.fixture(scope="module")
 def application(valkey: RedisServer) -> str:
-    """A deployment of one shard in Redis: an open line, a closed one, and a forgotten account."""
+    """A deployment of one shard in Redis: an open line, a closed one, and a forgotten account (its rate and its close were told)."""
     name = f"f{uuid.uuid4().hex}"
     inputs = profiles(
         ("open", "active"), ("closed", "active"), ("closed", "closed"), ("gone", "active"), ("gone", "closed"), ("gone", None)
@@ -62,7 +62,7 @@ def application(valkey: RedisServer) -> str:
         ("open", "open: its line is open (limit 50000 CNY minor): close it first, by a profile with status closed; then forget it"),
         (
             "gone",
-            "gone: was forgotten; what is left in Redis is the account_id and the sequence of its last change (1); there is nothing to",
+            "gone: was forgotten; what is left in Redis is the account_id and the sequence of its last change (2); there is nothing to",
         ),
     ],
 )
@@ -95,7 +95,7 @@ def test_show_knows_who_was_forgotten(application: str, valkey: RedisServer) -> 
     words = ("account", "show", "gone", "--redis", valkey.url, "--application", application)
     told = say(*words)
     assert (told.exit_code, told.stdout) == (1, "")
-    assert told.stderr == "gone: was forgotten; what is left in Redis is the account_id and the sequence of its last change (1)\n"
+    assert told.stderr == "gone: was forgotten; what is left in Redis is the account_id and the sequence of its last change (2)\n"
     told = say(*words, "--json")
     assert told.exit_code == 1
-    assert json.loads(told.stdout) == {"account_id": "gone", "shard": 0, "forgotten": True, "sequence": 1}
+    assert json.loads(told.stdout) == {"account_id": "gone", "shard": 0, "forgotten": True, "sequence": 2}

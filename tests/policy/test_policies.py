@@ -12,6 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from engine.policy import document as doc
+from engine.policy import verify_segments
+from engine.policy.cost import example_cost
 from engine.policy.errors import PolicyErrors
 from engine.policy.expand import expanded_measures, measures_needed, measures_read, tiles_kept
 from engine.policy.promote import promote
@@ -55,9 +57,41 @@ def test_default_has_every_kind(policy: doc.Policy) -> None:
     assert {"days_since", "local_hour", "amount_minor"} <= conditions
 
 
+def every_test(segment: doc.Segment) -> list[doc.Test]:
+    """Every test of a segment: requirements, signals, warnings."""
+    return [test for test, _ in verify_segments.tests_with_paths(segment, ())]
+
+
+def test_default_protects(policy: doc.Policy) -> None:
+    """Both clienteles: no sign alone freezes, no increase by night, by surprise or against a consent, time to arrange for a lower limit."""
+    for segment in policy.segments:
+        takeover, increases = segment.protection.takeover, segment.increases
+        assert takeover is not None
+        assert all(2 * signal.points < takeover.freeze_from for signal in takeover.signals)
+        assert segment.protection.over_borrowing
+        assert segment.notices.decrease_days >= 7
+        assert increases.quiet_hours is not None
+        assert increases.quiet_hours.to_hour <= policy.sweep_hour < increases.quiet_hours.from_hour
+        assert not increases.unsolicited_offers
+        assert segment.commands.second_person_from_minor is not None
+        assert segment.commands.second_person_from_minor < segment.bands[-1].limit_minor
+        assert segment.limits.step_up_minor is not None
+        assert {r.guard for r in segment.eligibility} >= {"not_eligible", "identity_lapsed", "over_indebted"}
+    consents = {s.name: (s.increases.consent, any(r.code == "consent_not_given" for r in s.eligibility)) for s in policy.segments}
+    assert consents == {"individual": ("needed", False), "enterprise": ("not_needed", True)}, "a requirement would leave no offer to make"
+
+
+def test_default_costs_less_than_courts_protect(policy: doc.Policy) -> None:
+    for segment in policy.segments:
+        assert segment.rates is not None
+        dear, *_, cheap = (example_cost(segment.rates.example, tier).apr_effective_bp for tier in segment.rates.tiers)
+        assert cheap < dear < 2_400
+        assert segment.rates.rise_notice_days >= 30
+
+
 def test_default_uses_what_it_defines(policy: doc.Policy) -> None:
     scored = {c.feature for segment in policy.segments for c in segment.scorecard}
-    required = {r.feature for segment in policy.segments for r in segment.eligibility}
+    required = {test.feature for segment in policy.segments for test in every_test(segment)}
     assert {feature.name for feature in policy.features} == scored | (required - {None})
     assert len(scored) >= 25
     read = {name for feature in policy.features for name in measures_read(feature)}
@@ -88,9 +122,10 @@ def test_default_speaks_to_customers(policy: doc.Policy) -> None:
     """Every reason can be told in both languages, in words of its own."""
     scorecards = [characteristic for segment in policy.segments for characteristic in segment.scorecard]
     favourable = {c.feature for c in scorecards if max(b.points for b in c.bins) > 0}
-    texts = [feature.adverse_text for feature in policy.features] + [feature.text for feature in policy.features]
+    texts = [feature.text for feature in policy.features]
+    texts += [feature.adverse_text for feature in policy.features if feature.name in {c.feature for c in scorecards}]
     texts += [feature.favourable_text for feature in policy.features if feature.name in favourable]
-    texts += [requirement.text for segment in policy.segments for requirement in segment.eligibility]
+    texts += [test.text for segment in policy.segments for test in every_test(segment)]
     assert all(set(text) == {"zh", "en"} for text in texts)
     assert {feature.name for feature in policy.features if feature.favourable_text} == favourable, "said only where points can be won"
     for language in get_args(doc.Total.model_fields["text"].annotation)[0].__args__:
