@@ -37,7 +37,11 @@ DRAIN_WITHIN_S: Final = 30.0
 LINES_A_SECOND: Final = 5
 SHOWN: Final = 14
 REASONS_SHOWN: Final = 2
-STYLES: Final = {"grant": "green", "increase": "green", "unfreeze": "green", "decrease": "yellow", "freeze": "red", "close": "red"}
+STYLES: Final = {
+    **dict.fromkeys(("grant", "increase", "offer", "offer_accepted", "unfreeze", "announce_withdrawn"), "green"),
+    **dict.fromkeys(("decrease", "announce", "temporary_end"), "yellow"),
+    **dict.fromkeys(("freeze", "close"), "red"),
+}
 
 
 @speaks
