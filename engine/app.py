@@ -45,7 +45,7 @@ def run_worker(settings: Settings) -> int:
     logs.configure(settings.log_format)
     log.info("starting", version=__version__, application=settings.application, kafka=settings.kafka.bootstrap)
     partitions = await_deployment(settings)
-    log.info("compiling the decision kernel; it takes about 25 s the first time on a machine")
+    log.info("compiling the decision kernel; it takes about 45 s the first time on a machine")
     warm_up()
     # A batch makes tens of thousands of objects and few cycles: collect seldom, and never look at what is here for good.
     gc.freeze()

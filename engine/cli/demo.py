@@ -171,7 +171,7 @@ def _deployment(partitions: int, days: int) -> Iterator[_Parts]:
         began = datetime.fromtimestamp(start_ms / 1000, UTC)
         control.publish(kafka.address, control.activation(policy, None, "demo", None, began), start_ms)
         messages.print(
-            f"policy {policy.policy} version {policy.version} promoted; the worker compiles its kernel (about 25 s the first time) ..."
+            f"policy {policy.policy} version {policy.version} promoted; the worker compiles its kernel (about 45 s the first time) ..."
         )
         port = choose_port(0, service="metrics", option="--metrics-port")
         settings = {

@@ -6,9 +6,11 @@ import json
 from typing import Any, Final
 
 from engine.core.fingerprint import FingerprintKey
-from engine.core.layout import Topic
+from engine.core.layout import DAY_MS, Topic
 from engine.policy.document import Policy
+from engine.stream.decode.columns import epoch_ms
 from engine.stream.offline import activation, decide, log_record
+from schemas.common import parse_instant
 
 AT: Final = "2026-01-01T00:00:00Z"
 POLICY: Final[dict[str, Any]] = {
@@ -33,7 +35,7 @@ POLICY: Final[dict[str, Any]] = {
 
 
 def warm_up() -> None:
-    """Decide three records of two accounts with a cache of one, so that states are written and read back too."""
+    """Decide three records of two accounts with a cache of one, so that states are written and read back too, and let a day go by."""
     common = {
         "occurred_at": AT,
         "currency": "CNY",
@@ -47,5 +49,6 @@ def warm_up() -> None:
     for offset, account in enumerate(("a", "b", "a"), 1):
         value = common | {"event_id": str(offset), "account_id": account}
         records.append(log_record(Topic.PURCHASE, offset, json.dumps(value).encode()))
-    for _ in decide(records, FingerprintKey.from_hex("00" * 16), "warm-up", cache_accounts=1):
+    day_after = epoch_ms(parse_instant(AT)) + DAY_MS
+    for _ in decide(records, FingerprintKey.from_hex("00" * 16), "warm-up", cache_accounts=1, until_ms=day_after):
         pass

@@ -1,4 +1,4 @@
-"""Every test of the commands begins in an empty directory and without settings."""
+"""Every test of the commands begins in an empty directory and without settings, and finds the kernel compiled."""
 
 from __future__ import annotations
 
@@ -6,6 +6,14 @@ import os
 from pathlib import Path
 
 import pytest
+
+from engine.stream.warm_up import warm_up
+
+
+@pytest.fixture(scope="session", autouse=True)
+def compiled_kernel() -> None:
+    """Compile once here, which takes a minute: a program that is started must not be waited for so long."""
+    warm_up()
 
 
 @pytest.fixture(autouse=True)
