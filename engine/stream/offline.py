@@ -111,6 +111,8 @@ def swept(machine: DecisionMachine, states: Mapping[bytes, bytes | None], tick_m
         return
     policy = machine.policy.document
     days = range(sweep_day(policy, tick_ms) + 1, sweep_day(policy, until_ms) + 1)
+    if not any(states.values()):  # the years between the activation and the first record, say
+        days = days[-1:]
     for at_ms in (tick_ms, *(day_begins(policy, day) for day in days)):
         while (sweep := machine.sweep_at(at_ms)) is not None:
             held = {account: value for account, value in states.items() if value is not None}
