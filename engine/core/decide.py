@@ -152,20 +152,14 @@ def start_standing(t: Ints, row: Ints) -> None:
 
 
 @compiled
-def request_refused(guard: int) -> int:
-    """A guard as the reason why a command is refused."""
-    return Refused.GUARD + guard
-
-
-@compiled
 def decide_acceptance(t: Ints, segment: int, row: Ints, band: int, target: int, tier: int, guard: int, d: Ints, n: int) -> int:
     """Answer ``accept_offer``, decided with the target and guard as they are now. Returns the number of decisions."""
     if guard != Guard.NONE:
-        return answer(d, n, row, request_refused(guard))
+        return answer(d, n, row, Refused.GUARD + guard)
     if target < row[Col.OFFER_LIMIT] or target == 0:
         n = answer(d, n, row, Refused.OFFER_STALE)
         return end_offer(t, d, n, row, Kind.OFFER_EXPIRED)
-    n = change_limit(t, segment, d, n, row, Kind.OFFER_ACCEPTED, band, row[Col.OFFER_LIMIT], tier)
+    n = change_limit(t, d, n, row, Kind.OFFER_ACCEPTED, band, row[Col.OFFER_LIMIT], tier)
     return answer(d, n, row, Refused.NONE)
 
 
@@ -182,7 +176,7 @@ def decide_first(
     if guard != Guard.NONE:
         return n, guard, requirement
     if has_applied(t, row):
-        return change_limit(t, segment, d, n, row, Kind.GRANT, band, target, tier), Guard.NONE, -1
+        return change_limit(t, d, n, row, Kind.GRANT, band, target, tier), Guard.NONE, -1
     if row[Col.CLOSED_DAY] == MISSING and t[segment + Se.UNSOLICITED] == 1:
         guard = unasked_guard(t, segment, row)
         if guard != Guard.NONE:
@@ -204,13 +198,13 @@ def decide_increase(
         return decide_acceptance(t, segment, row, band, target, -1, guard, d, n), guard, requirement
     if ask == Command.REQUEST_INCREASE:
         if guard != Guard.NONE:
-            return answer(d, n, row, request_refused(guard)), guard, requirement
-        n = change_limit(t, segment, d, n, row, Kind.INCREASE, band, target, -1)
+            return answer(d, n, row, Refused.GUARD + guard), guard, requirement
+        n = change_limit(t, d, n, row, Kind.INCREASE, band, target, -1)
         return answer(d, n, row, Refused.NONE), Guard.NONE, -1
     if guard != Guard.NONE:
         return n, guard, requirement
     if in_force(row, Col.OVERRIDE_UNTIL) or has_consented(t, segment, row):
-        return change_limit(t, segment, d, n, row, Kind.INCREASE, band, target, -1), Guard.NONE, -1
+        return change_limit(t, d, n, row, Kind.INCREASE, band, target, -1), Guard.NONE, -1
     end = make_offer(t, segment, d, n, row, target)
     return end, (Guard.NONE if end > n else Guard.CONSENT_MISSING), -1
 
@@ -223,18 +217,18 @@ def decide_decrease(
     if in_force(row, Col.HOLD_UNTIL) and not forced:
         return n, Guard.HOLD
     if forced or own or in_force(row, Col.OVERRIDE_UNTIL):
-        return change_limit(t, segment, d, n, row, Kind.DECREASE, band, target, -1), Guard.NONE
+        return change_limit(t, d, n, row, Kind.DECREASE, band, target, -1), Guard.NONE
     if row[Col.PENDING_LIMIT] != MISSING:
         if row[Col.PENDING_AT] > row[Col.CLOCK]:
             return n, Guard.NOTICE_RUNNING
-        return change_limit(t, segment, d, n, row, Kind.DECREASE, band, max(target, row[Col.PENDING_LIMIT]), -1), Guard.NONE
+        return change_limit(t, d, n, row, Kind.DECREASE, band, max(target, row[Col.PENDING_LIMIT]), -1), Guard.NONE
     guard = decrease_guard(t, segment, row, warming_up)
     if guard != Guard.NONE:
         return n, guard
     days = t[segment + Se.NOTICE_DAYS]
     if days > 0:
         return set_pending(d, n, row, Kind.ANNOUNCE, Announced.LIMIT, target, midnight_after(t, row, days)), Guard.NONE
-    return change_limit(t, segment, d, n, row, Kind.DECREASE, band, target, -1), Guard.NONE
+    return change_limit(t, d, n, row, Kind.DECREASE, band, target, -1), Guard.NONE
 
 
 @compiled

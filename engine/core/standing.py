@@ -6,7 +6,7 @@ Every function that emits takes the decision matrix ``d`` and the number ``n`` o
 from __future__ import annotations
 
 from engine.core.jit import compiled
-from engine.core.layout import DAY_MS, MISSING, STANDING_COLUMNS, Block, Col, Kind, Out, Standing
+from engine.core.layout import DAY_MS, MISSING, STANDING_COLUMNS, Announced, Block, Col, Kind, Out, Standing
 from engine.core.tables import SEGMENT, Ba, Ints, Ru, Se
 from engine.core.windows import day_of
 
@@ -113,7 +113,7 @@ def close_line(t: Ints, d: Ints, n: int, row: Ints, by_command: bool) -> int:
 
 
 @compiled
-def change_limit(t: Ints, segment: int, d: Ints, n: int, row: Ints, kind: int, band: int, limit: int, tier: int) -> int:
+def change_limit(t: Ints, d: Ints, n: int, row: Ints, kind: int, band: int, limit: int, tier: int) -> int:
     """Emit grant, increase, decrease or offer_accepted. ``band`` and ``tier`` are places of the policy, the latter -1 without one. A pending
     limit ends, a raise ends a live offer, and who had no line gets the tier."""
     begin(d, n, row, kind, 0)
@@ -164,7 +164,7 @@ def set_temporary(d: Ints, n: int, row: Ints, kind: int, limit: int, until: int)
 def set_pending(d: Ints, n: int, row: Ints, kind: int, what: int, value: int, at: int) -> int:
     """Announce (ANNOUNCE) a limit or rate, or withdraw it (ANNOUNCE_WITHDRAWN, MISSING); ``what`` is of ``Announced``."""
     begin(d, n, row, kind, what)
-    column = Col.PENDING_LIMIT if what == 0 else Col.PENDING_RATE
+    column = Col.PENDING_LIMIT if what == Announced.LIMIT else Col.PENDING_RATE
     row[column], row[column + 1] = value, at
     return finish_change(d, n, row)
 

@@ -314,6 +314,8 @@ class DecisionMachine:
         assert policy is not None
         assert cache is not None
         assert rows is not None
+        assert self._renderer is not None
+        cause = tick_cause(sweep, self.shard, tick_ms)
         ids = [account for account, _ in accounts]
         rows.forget()
         rows.admit(rows.missing(ids), [value for _, value in accounts])
@@ -326,8 +328,6 @@ class DecisionMachine:
             place, count = sweep_rows(policy.program, rows.rows, slots, place, tick_ms, facts, decisions)
             for decision in decisions[:count].tolist():
                 told.add(decision[Out.EVENT])
-                cause = tick_cause(sweep, self.shard, tick_ms)
-                assert self._renderer is not None
                 outputs.append(self._renderer.render(decision, ids[decision[Out.EVENT]], cause, self._outputs + len(outputs) + 1))
         places = sorted(told)
         changed += zip([ids[i] for i in places], rows.encoded(slots[places]), strict=True)
