@@ -59,12 +59,6 @@ def measures_read(feature: doc.Feature) -> tuple[str, ...]:
             return ()
 
 
-def measures_needed(measure: doc.Measure) -> tuple[str, ...]:
-    """Names of the measures that another one looks at: what its conditions measure time from, and what it is net of."""
-    since = [condition.of for condition in (*measure.where, *measure.minus) if condition.of is not None]
-    return tuple(dict.fromkeys(since if measure.net_of is None else [*since, measure.net_of]))
-
-
 def tiles_given(feature: doc.Feature, span: str) -> int:
     """How many tiles a feature's ``window`` or ``before`` has, whatever their unit; 0 without one."""
     return next((tiles for unit in ("days", "hours", "weeks") if (tiles := getattr(feature, f"{span}_{unit}", None)) is not None), 0)

@@ -15,7 +15,7 @@ from engine.policy import document as doc
 from engine.policy import verify_segments
 from engine.policy.cost import example_cost
 from engine.policy.errors import PolicyErrors
-from engine.policy.expand import expanded_measures, measures_needed, measures_read, tiles_kept
+from engine.policy.expand import expanded_measures, measures_read, tiles_kept
 from engine.policy.promote import promote
 from engine.policy.source import from_plain, load_policy, parse_policy
 from engine.policy.verify import verify
@@ -87,6 +87,12 @@ def test_default_costs_less_than_courts_protect(policy: doc.Policy) -> None:
         dear, *_, cheap = (example_cost(segment.rates.example, tier).apr_effective_bp for tier in segment.rates.tiers)
         assert cheap < dear < 2_400
         assert segment.rates.rise_notice_days >= 30
+
+
+def measures_needed(measure: doc.Measure) -> tuple[str, ...]:
+    """Names of the measures that another one looks at: what its conditions measure time from, and what it is net of."""
+    since = [condition.of for condition in (*measure.where, *measure.minus) if condition.of is not None]
+    return tuple(dict.fromkeys(since if measure.net_of is None else [*since, measure.net_of]))
 
 
 def test_default_uses_what_it_defines(policy: doc.Policy) -> None:
