@@ -20,7 +20,9 @@ Name = Literal[
     "limits_lag_records",
     "limits_seconds_since_commit",
     "limits_shard_running",
+    "limits_policy_info",
 ]
+LABELS: Final[dict[Name, tuple[str, ...]]] = {"limits_policy_info": ("policy", "version", "hash")}  # besides the shard
 MEANINGS: Final[dict[Name, str]] = {
     "limits_records_total": "Input records taken since this worker owns the shard",
     "limits_changes_total": "Limit changes announced since this worker owns the shard",
@@ -29,6 +31,7 @@ MEANINGS: Final[dict[Name, str]] = {
     "limits_lag_records": "Input records that could be read and were not taken yet",
     "limits_seconds_since_commit": "Time since the shard's last commit",
     "limits_shard_running": "1 while the shard runs, 0 while it waits, is taken over or is stopped",
+    "limits_policy_info": "Always 1; the labels say by which version of the policy the shard decides",
 }
 
 
@@ -39,12 +42,17 @@ class ShardCollector:
         self._worker = worker
 
     def collect(self) -> Iterator[CounterMetricFamily | GaugeMetricFamily]:
-        """One family per name, one sample per shard."""
+        """One family per name, one sample per shard (of the policy none before there is one)."""
         now = time.monotonic()
         for name, meaning in MEANINGS.items():
-            family = (CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily)(name, meaning, labels=["shard"])
+            kind = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            family = kind(name, meaning, labels=["shard", *LABELS.get(name, ())])
             for number, shard in list(self._worker.shards.items()):
                 progress = shard.progress
+                if name == "limits_policy_info":
+                    if progress.version is not None:
+                        family.add_metric([str(number), *map(str, progress.version)], 1)
+                    continue
                 values: dict[Name, float] = {
                     "limits_records_total": progress.records,
                     "limits_changes_total": progress.changes,

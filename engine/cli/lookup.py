@@ -1,14 +1,18 @@
-"""Looking an account up in Redis, for the commands that tell of one or change it."""
+"""Looking accounts and shards up in Redis, for the commands that tell of them."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from engine.cli.common import LOOK
 
 if TYPE_CHECKING:
+    from redis.asyncio import Redis
+
     from engine.settings import Settings
 
 
@@ -25,29 +29,56 @@ class Held:
 
 async def look_up(account: bytes, settings: Settings) -> Held:
     """Read an account. Raises EngineError."""
-    from engine.errors import EngineError
-    from engine.state import keys
-    from engine.state.redis_store import RedisStore, StoreAway, connect
+    from engine.state.redis_store import RedisStore
     from engine.stream.decode.misrouting import partition_of
 
-    client = connect(settings.redis.url)
-    try:
-        partitions = (await RedisStore(client, settings.application, 0).shard_fields()).get(keys.PARTITIONS)
-        if partitions is None:
-            raise EngineError(
-                f"application {settings.application!r} has no state there", where="Redis", cure="is a worker running? `limit-engine doctor`"
-            )
-        shard = partition_of(account, int(partitions))
+    async with _client(settings) as client:
+        partitions = _partitions(await RedisStore(client, settings.application, 0).shard_fields(), settings)
+        shard = partition_of(account, partitions)
         store = RedisStore(client, settings.application, shard)
         # The value is not older than the fields: what they say was taken, it has.
         fields, loaded = await store.shard_fields(), await store.load([account])
+    return Held(account, shard, partitions, fields, loaded.values[0])
+
+
+async def shards_of(settings: Settings) -> list[dict[str, bytes]]:
+    """The hash of every shard. Raises EngineError."""
+    from engine.state.redis_store import RedisStore
+
+    async with _client(settings) as client:
+        first = await RedisStore(client, settings.application, 0).shard_fields()
+        others = range(1, _partitions(first, settings))
+        return [first, *[await RedisStore(client, settings.application, shard).shard_fields() for shard in others]]
+
+
+@asynccontextmanager
+async def _client(settings: Settings) -> AsyncIterator[Redis]:
+    """A connection to Redis; raises EngineError where it does not answer."""
+    from engine.errors import EngineError
+    from engine.state.redis_store import StoreAway, connect
+
+    client = connect(settings.redis.url)
+    try:
+        yield client
     except StoreAway as away:
         raise EngineError(
             f"{settings.redis.address} does not answer: {str(away).removeprefix('Redis: ')}", where="Redis", cure=LOOK
         ) from away
     finally:
         await client.aclose()
-    return Held(account, shard, int(partitions), fields, loaded.values[0])
+
+
+def _partitions(fields: dict[str, bytes], settings: Settings) -> int:
+    """How many shards there are, by the hash of shard 0."""
+    from engine.errors import EngineError
+    from engine.state import keys
+
+    partitions = fields.get(keys.PARTITIONS)
+    if partitions is None:
+        raise EngineError(
+            f"application {settings.application!r} has no state there", where="Redis", cure="is a worker running? `limit-engine doctor`"
+        )
+    return int(partitions)
 
 
 def left_of(held: Held) -> int | None:

@@ -1,4 +1,4 @@
-"""``limit-engine policy``: check a policy, and put it in force."""
+"""``limit-engine policy``: check a policy, put it in force, and see which version each shard decides by."""
 
 from __future__ import annotations
 
@@ -6,11 +6,26 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
+from rich.console import Console
+from rich.table import Table
 
-from engine.cli.common import FINDINGS, AsJson, Bootstrap, emit, fail, messages, policy_from, settings_from, speaks
+from engine.cli.common import (
+    FINDINGS,
+    Application,
+    AsJson,
+    Bootstrap,
+    RedisUrl,
+    emit,
+    fail,
+    messages,
+    policy_from,
+    settings_from,
+    speaks,
+)
 
 if TYPE_CHECKING:
     from engine.policy.document import Policy
+    from engine.stream.in_force import ShardStatus
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -84,3 +99,43 @@ def _tell_stays(active: Policy, as_json: bool) -> None:
         emit({"policy": active.policy, "version": active.version, "hash": policy_hash(active), "shards": 0})
     else:
         messages.print(f"{active.policy} version {active.version} ({policy_hash(active)[:12]}) is in force and stays")
+
+
+@app.command()
+@speaks
+def status(redis: RedisUrl = None, application: Application = None, as_json: AsJson = False) -> None:
+    """Show which version each shard decides by, and how far its sweep is (exit code 1: not all by the same)."""
+    import asyncio
+
+    from engine.cli.lookup import shards_of
+    from engine.stream.in_force import disagreement, status_of
+
+    settings = settings_from(redis=redis, application=application)
+    shards = [status_of(number, fields) for number, fields in enumerate(asyncio.run(shards_of(settings)))]
+    differs = disagreement(shards)
+    if as_json:
+        emit({"application": settings.application, "shards": [shard.plain() for shard in shards], "problem": differs})
+    else:
+        table = Table("shard", "policy", "version", "hash", "sequence", "sweep")
+        for shard in shards:
+            named = (
+                ("none", "", "") if shard.version is None else (shard.version.policy, str(shard.version.version), shard.version.hash[:12])
+            )
+            table.add_row(str(shard.shard), *named, str(shard.applied), _sweep_told(shard))
+        Console(soft_wrap=True).print(table)
+    if differs is not None:
+        messages.print(f"[red]problem[/] {differs}")
+        cure = "look again: each shard switches when it comes to the control record. One that stays behind is without a worker, or has refused it"
+        messages.print(f"  [green]cure[/] {cure} (`limit-engine tail dead-letters`)")
+        raise typer.Exit(FINDINGS)
+
+
+def _sweep_told(shard: ShardStatus) -> str:
+    """How far a shard's newest sweep is."""
+    from engine.state.keys import BUCKETS
+
+    sweep = shard.sweep
+    if sweep is None:
+        return "none yet"
+    cause = "activation" if sweep.offset is not None else sweep.cause.removeprefix("day:")
+    return f"{cause} {'done' if sweep.left == 0 else f'{shard.buckets_swept}/{BUCKETS}'}".lstrip()

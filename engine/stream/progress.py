@@ -7,6 +7,8 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from engine.stream.in_force import Version
+
 
 class State(Enum):
     """Where a shard is."""
@@ -34,7 +36,7 @@ class Progress:
     commits: int = 0
     last_commit_at: float = field(default_factory=time.monotonic)
     moved_at: float = field(default_factory=time.monotonic)
-    policy: str = ""
+    version: Version | None = None  # of the policy in force
     waits_for: str = ""  # what was said to be waited for, until it is over
 
     def enter(self, state: State, reason: str = "") -> None:
@@ -59,8 +61,8 @@ class Progress:
         self.commits += 1
         self.last_commit_at = self.moved_at = time.monotonic()
 
-    def note_policy(self, policy: str) -> None:
-        """Say which policy is in force when it is another one than before."""
-        if policy != self.policy:
-            self.policy = policy
-            self.log.info("policy in force", policy=policy)
+    def note_version(self, version: Version) -> None:
+        """Say which version of the policy is in force when it is another one than before."""
+        if version != self.version:
+            self.version = version
+            self.log.info("policy in force", policy=str(version))

@@ -30,6 +30,7 @@ from engine.state.redis_store import StoreAway
 from engine.state.store import Loaded, ShardStore, applied_of
 from engine.stream.alignment import Alignment, GapError
 from engine.stream.dead_letters import RejectLimit, dead_letters
+from engine.stream.in_force import Version
 from engine.stream.journal import JournalMismatchError, read_journal
 from engine.stream.producer import CommitInDoubtError, FencedError, ShardProducer
 from engine.stream.progress import Progress, State
@@ -404,4 +405,4 @@ class Shard:
     def _note_policy(self) -> None:
         policy = self._machine.policy
         if policy is not None:
-            self.progress.note_policy(f"{policy.document.policy} version {policy.document.version} ({policy.hash[:12]})")
+            self.progress.note_version(Version(policy.document.policy, policy.document.version, policy.hash))

@@ -21,6 +21,7 @@ COMMANDS: Final = {
     "topics describe": ("topics", "describe"),
     "topics create": ("topics", "create"),
     "policy promote": ("policy", "promote", str(DATA / "policy.yaml")),
+    "policy status": ("policy", "status"),
     "account show": ("account", "show", "a-1"),
     "account history": ("account", "history", "a-1"),
     "account forget": ("account", "forget", "a-1", "--yes"),
@@ -77,7 +78,7 @@ def test_kafka_is_not_there(name: str, nothing: Ended) -> None:
     assert err.endswith("\n  cure is it there, and is the address right? `limit-engine doctor` looks\n")
 
 
-@pytest.mark.parametrize("name", ["account show", "account forget"])
+@pytest.mark.parametrize("name", ["policy status", "account show", "account forget"])
 def test_redis_is_not_there(name: str, nothing: Ended) -> None:
     code, out, err = nothing.of(name)
     assert (code, out) == (2, "")

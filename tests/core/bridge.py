@@ -83,9 +83,10 @@ def known(value: Any) -> int | None:
 
 
 class Kernel:
-    """The kernel on a log's accounts: a row for each, in the order of their ids."""
+    """The kernel on a log's accounts: a row for each, in the order of their ids. ``before`` are versions of the policy that rows may come from:
+    what stands may have their names."""
 
-    def __init__(self, policy: Policy, log: Sequence[Record]) -> None:
+    def __init__(self, policy: Policy, log: Sequence[Record], before: Sequence[Policy] = ()) -> None:
         self.policy: CompiledPolicy = compile_policy(policy, KEY)
         self.accounts = sorted({record.account_id for record in log})
         self.rows = np.tile(blank_row(self.policy.layout), (len(self.accounts), 1))
@@ -94,9 +95,10 @@ class Kernel:
         self.decisions = np.zeros((EMISSIONS_MAX, self.policy.decision_columns), np.int64)
         self.verdicts = np.full(len(log), -1, np.int64)
         self._facts = np.zeros(FACTS, np.int64)
-        self._band_names = {band_code(name): name for name in (OLD_BAND, *(b.name for s in policy.segments for b in s.bands))}
-        codes = [test.code for segment in policy.segments for test in tests_of(segment)]
-        tiers = [tier.name for segment in policy.segments if segment.rates is not None for tier in segment.rates.tiers]
+        segments = [segment for each in (policy, *before) for segment in each.segments]
+        self._band_names = {band_code(name): name for name in (OLD_BAND, *(b.name for s in segments for b in s.bands))}
+        codes = [test.code for segment in segments for test in tests_of(segment)]
+        tiers = [tier.name for segment in segments if segment.rates is not None for tier in segment.rates.tiers]
         self._codes = {band_code(name): name for name in (*codes, *tiers)}
         for i, record in enumerate(log):
             self._fill(i, record)

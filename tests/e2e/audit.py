@@ -6,8 +6,8 @@ import asyncio
 import json
 from collections import defaultdict
 from collections.abc import AsyncIterator, Iterator, Mapping
+from dataclasses import dataclass, field, replace
 from dataclasses import fields as fields_of
-from dataclasses import replace
 from datetime import date, datetime
 from itertools import pairwise
 from typing import Any, Final, get_args
@@ -18,6 +18,7 @@ from engine.core.layout import MISSING, Topic
 from engine.core.rows import blank_row
 from engine.policy.compile import compile_policy
 from engine.policy.document import Policy
+from engine.policy.promote import policy_hash
 from engine.state import keys
 from engine.state.codec import RowCodec
 from engine.state.memory_store import MemoryStore
@@ -178,6 +179,112 @@ def swept(accounts: Mapping[str, OracleAccount], before: Sweep | None, after: Sw
     return [account_id for account_id in known if (0, first.after) < place(account_id) <= (end, after.after)]
 
 
+@dataclass
+class Fold:
+    """The oracle's accounts of a shard. ``policy`` is in force; ``before`` were, the first one first. ``emitted`` has each account's changes with
+    the hash of the version that decided, ``tombstones`` what was said to each by its offset."""
+
+    policy: Policy
+    before: list[Policy] = field(default_factory=list)
+    accounts: dict[str, OracleAccount] = field(default_factory=dict)
+    emitted: defaultdict[str, list[tuple[Emission, str]]] = field(default_factory=lambda: defaultdict(list))
+    tombstones: dict[int, str] = field(default_factory=dict)
+    forgotten: set[str] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        self._hash = policy_hash(self.policy)
+
+    def follow(self, policy: Policy) -> None:
+        """Another version comes into force, for every account at once."""
+        self.before.append(self.policy)
+        self.policy, self._hash = policy, policy_hash(policy)
+        for account in self.accounts.values():
+            account.follow(policy)
+
+    def note(self, account_id: str, step: Step) -> None:
+        """Remember the changes of a step."""
+        self.emitted[account_id] += [(emission, self._hash) for emission in changes_of(step)]
+
+    def forget(self, chunk: Chunk, place: int, clock: int) -> None:
+        """Take a tombstone; ``misplaced`` if it names no account of the shard's."""
+        key, at = chunk.keys[place], chunk.times_ms[place]
+        verdict = "misplaced"
+        if key is not None and 0 < len(key.decode()) <= 64:
+            wish = Forget(account_id=key.decode(), event_id="", occurred_at=at, record_time=at, clock=clock)
+            verdict = self.accounts.get(wish.account_id, OracleAccount(self.policy, word_bit)).apply(wish).verdict
+            self.forgotten |= {wish.account_id} if verdict == "forgotten" else set()
+        self.tombstones[chunk.offsets[place]] = verdict
+
+
+def activated(value: bytes | None) -> Policy:
+    """The policy of a control record."""
+    assert value is not None
+    return Policy.from_plain(json.loads(value)["policy"])
+
+
+def fold(records: list[JournalRecord], inputs: Shard, instead: Mapping[str, Policy] | None = None) -> Fold:
+    """What the oracle makes of a shard's inputs, in the order in which the journal says they were taken. Each version is in force from the place
+    of its control record on; ``instead`` names, by hash, versions that others take the place of (what would have been)."""
+    rejected = rejects_of(records)
+    taken = [
+        (what, place, clock)
+        for what, place, clock in taken_in_order(records, inputs)
+        if isinstance(what, Sweep) or what is Topic.PROFILE or (what, inputs[what].offsets[place]) not in rejected
+    ]
+    switches = [i for i, (what, _, _) in enumerate(taken) if what is Topic.CONTROL]
+    found: Fold | None = None
+    sweep: Sweep | None = None
+    for i, (what, place, clock) in enumerate(taken):
+        if isinstance(what, Sweep):
+            assert found is not None
+            for account_id in swept(found.accounts, sweep, what):
+                account = found.accounts[account_id]
+                if account.now is not None:  # not forgotten
+                    # Whom a sweep says nothing about it leaves as it was. That is seen only by a version to come: without one the clock may move.
+                    found.note(account_id, account.tick(clock) if i < switches[-1] else account.pass_time(clock))
+            sweep = what
+            continue
+        chunk = inputs[what]
+        value = chunk.values[place]
+        if what is Topic.CONTROL:
+            policy = activated(value)
+            policy = (instead or {}).get(policy_hash(policy), policy)
+            if found is None:
+                found = Fold(policy)
+            else:
+                found.follow(policy)
+            continue
+        assert found is not None, "a record was taken before a policy was in force"
+        if what is Topic.PROFILE and value is None:
+            found.forget(chunk, place, clock)
+        elif (what, chunk.offsets[place]) not in rejected:
+            assert value is not None
+            record = oracle_record(what, value, chunk.times_ms[place], clock, found.policy)
+            account = found.accounts.setdefault(record.account_id, OracleAccount(found.policy, word_bit))
+            found.note(record.account_id, account.apply(record))
+    assert found is not None, "no policy was ever in force"
+    return found
+
+
+def rejects_of(records: list[JournalRecord]) -> dict[tuple[Topic, int], str]:
+    """The disposition of each rejected record, by topic and offset."""
+    return {(TOPICS[ref.topic], ref.offset): ref.disposition for record in records for ref in record.dead_letters}
+
+
+def versions_told(records: list[JournalRecord], inputs: Shard) -> list[str]:
+    """For each journal record the hash of the version that it should name: from the record of its activation on."""
+    rejected, places = rejects_of(records), {offset: i for i, offset in enumerate(inputs[Topic.CONTROL].offsets)}
+    told, now = [], ""
+    for record in records:
+        for cut in record.cuts:
+            if TOPICS[cut.topic] is Topic.CONTROL:
+                offsets = [offset for offset in range(cut.first, cut.next) if offset in places and (Topic.CONTROL, offset) not in rejected]
+                assert record.events == 1, "a control record makes a batch of its own"
+                now = policy_hash(activated(inputs[Topic.CONTROL].values[places[offsets[0]]])) if offsets else now
+        told.append(now)
+    return told
+
+
 def audit_shard(
     policy: Policy,
     inputs: Shard,
@@ -187,13 +294,14 @@ def audit_shard(
     shard: int,
     partitions: int,
 ) -> dict[str, int]:
-    """Check everything about one shard; what was counted. Raises AssertionError."""
+    """Check everything about one shard; what was counted. ``policy`` is the one in force in the end. Raises AssertionError."""
     records = [JournalRecord.decode(raw) for raw in journal]
     assert [record.sequence for record in records] == list(range(1, len(records) + 1)), "the journal has gaps"
     for topic, chunk in inputs.items():
         cuts = [cut for record in records for cut in record.cuts if TOPICS[cut.topic] is topic]
         assert all(a.next == b.first for a, b in pairwise(cuts)), "records were left out, or taken twice"
         assert not chunk.offsets or (cuts[0].first == 0 and cuts[-1].next > chunk.offsets[-1])
+    assert [record.policy_hash for record in records] == versions_told(records, inputs)
     # Each change once and in order
     told: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
     for change in changes:
@@ -201,44 +309,35 @@ def audit_shard(
     for mine in told.values():
         assert [change["sequence"] for change in mine] == list(range(1, len(mine) + 1))
     # The oracle's fold
-    rejected = {(TOPICS[ref.topic], ref.offset): ref.disposition for record in records for ref in record.dead_letters}
-    forgotten: set[str] = set()
-    accounts: dict[str, OracleAccount] = {}
-    emitted: defaultdict[str, list[Any]] = defaultdict(list)
-    sweep: Sweep | None = None
-    for taken, place, clock in taken_in_order(records, inputs):
-        if isinstance(taken, Sweep):
-            for account_id in swept(accounts, sweep, taken):
-                if accounts[account_id].now is not None:  # not forgotten
-                    emitted[account_id] += changes_of(accounts[account_id].pass_time(clock))
-            sweep = taken
-            continue
-        topic = taken
-        chunk = inputs[topic]
-        value = chunk.values[place]
-        if topic is Topic.PROFILE and value is None:
-            verdict = forget(accounts, chunk, place, clock, policy)
-            assert (verdict == "line_open") == (rejected.get((topic, chunk.offsets[place])) == "invalid")
-            forgotten |= {(chunk.keys[place] or b"").decode()} if verdict == "forgotten" else set()
-            continue
-        if topic is Topic.CONTROL or (topic, chunk.offsets[place]) in rejected:
-            continue
-        assert value is not None
-        record = oracle_record(topic, value, chunk.times_ms[place], clock, policy)
-        account = accounts.setdefault(record.account_id, OracleAccount(policy, word_bit))
-        emitted[record.account_id] += changes_of(account.apply(record))
-    for account_id, expected in emitted.items():
+    rejected = rejects_of(records)
+    folded = fold(records, inputs)
+    assert policy_hash(folded.policy) == policy_hash(policy)
+    for offset, verdict in folded.tombstones.items():
+        assert (verdict == "line_open") == (rejected.get((Topic.PROFILE, offset)) == "invalid")
+    assert told.keys() <= folded.emitted.keys()
+    for account_id, expected in folded.emitted.items():
         got = [
-            (c["kind"], c["sequence"], c["standing"]["limit_minor"], c["standing"]["band"], c["score"]) for c in told.get(account_id, [])
+            (c["kind"], c["sequence"], c["standing"]["limit_minor"], c["standing"]["band"], c["score"], c["policy"]["hash"])
+            for c in told.get(account_id, [])
         ]
-        assert got == [(e.kind, e.sequence, e.new.limit, e.new.band, e.trace.score) for e in expected], account_id
+        assert got == [(e.kind, e.sequence, e.new.limit, e.new.band, e.trace.score if e.trace else None, by) for e, by in expected], (
+            account_id
+        )
     for account_id, mine in told.items():  # after it was forgotten an account begins anew
-        if account_id not in forgotten:
+        if account_id not in folded.forgotten:
             assert all(a["standing"]["limit_minor"] == b["previous"]["limit_minor"] for a, b in pairwise(mine))
-    accounts = {account_id: account for account_id, account in accounts.items() if account.now is not None or account.sequence}
-    assert {account.encode() for account in accounts} == set(redis)
-    kernel = Kernel(policy, [])
-    compiled = compile_policy(policy, KEY)
+    check_states(folded, redis)
+    # The journal again from its inputs
+    assert asyncio.run(_differing(records, journal, inputs, shard, partitions)) == []
+    return {"records": sum(r.events for r in records), "accounts": len(redis), "changes": len(changes), "dead_letters": len(rejected)}
+
+
+def check_states(folded: Fold, redis: Mapping[bytes, bytes]) -> None:
+    """That Redis holds the oracle's accounts."""
+    accounts = {name: account for name, account in folded.accounts.items() if account.now is not None or account.sequence}
+    assert {account_id.encode() for account_id in accounts} == set(redis)
+    kernel = Kernel(folded.policy, [], folded.before)
+    compiled = compile_policy(folded.policy, KEY)
     codec, blank = RowCodec(compiled.layout), blank_row(compiled.layout)
     for account_id, account in accounts.items():
         rows = blank.reshape(1, -1).copy()
@@ -246,23 +345,11 @@ def audit_shard(
         kernel.accounts, kernel.rows = [account_id], rows
         kernel.pass_time(account.now)
         assert kernel.state(account_id) == oracle_state(account), account_id
-    # The journal again from its inputs
-    assert asyncio.run(_differing(records, journal, inputs, shard, partitions)) == []
-    return {"records": sum(r.events for r in records), "accounts": len(accounts), "changes": len(changes), "dead_letters": len(rejected)}
 
 
 def changes_of(step: Step) -> list[Emission]:
     """The changes of a step, without the advisories."""
     return [emission for emission in step.emissions if emission.kind in get_args(Change)]
-
-
-def forget(accounts: Mapping[str, OracleAccount], chunk: Chunk, place: int, clock: int, policy: Policy) -> str:
-    """What the oracle says to a tombstone; ``misplaced`` of one that names no account of the shard's."""
-    key, at = chunk.keys[place], chunk.times_ms[place]
-    if key is None or not 0 < len(key.decode()) <= 64:
-        return "misplaced"
-    wish = Forget(account_id=key.decode(), event_id="", occurred_at=at, record_time=at, clock=clock)
-    return accounts.get(wish.account_id, OracleAccount(policy, word_bit)).apply(wish).verdict
 
 
 async def _differing(records: list[JournalRecord], journal: list[bytes], inputs: Shard, shard: int, partitions: int) -> list[int]:

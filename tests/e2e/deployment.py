@@ -29,6 +29,7 @@ from engine.settings import DEFAULT_KEY
 from engine.state import keys
 from engine.state.redis_store import RedisStore, connect
 from engine.stream import control, topics
+from engine.stream.in_force import ShardStatus, status_of
 from engine.stream.records import Chunk
 from schemas.topics import CHANGES, DEAD_LETTERS, INPUTS, JOURNAL, TOPICS
 
@@ -55,10 +56,12 @@ class Deployment:
         topics.create(admin, self.partitions, 1, FOR_EVER)
         admin.close()
 
-    def promote(self, policy: Policy, at_ms: int) -> None:
-        """Put a policy in force from an instant on."""
+    def promote(self, policy: Policy, at_ms: int, previous: Policy | None = None) -> Policy:
+        """Put a policy in force from an instant on, after ``previous`` (promoted); the promoted one."""
         moment = datetime.fromtimestamp(at_ms / 1000, UTC)
-        control.publish(self.kafka.address, control.activation(policy, None, "test", None, moment), at_ms)
+        record = control.activation(policy, previous, "test", None, moment)
+        control.publish(self.kafka.address, record, at_ms)
+        return Policy.from_plain(record["policy"])
 
     # Processes
 
@@ -134,6 +137,14 @@ class Deployment:
         except redis.RedisError:
             return {}
         return {name.decode(): value for name, value in held.items()}
+
+    def status(self) -> list[ShardStatus]:
+        """What the hash of each shard says of the version in force and of the sweep."""
+        return [status_of(shard, self.fields(shard)) for shard in range(self.partitions)]
+
+    def tick_ms(self) -> int:
+        """The newest tick of any shard."""
+        return max(int(self.fields(shard).get(keys.TICK_MS, 0)) for shard in range(self.partitions))
 
     def taken(self) -> int:
         """How many input records Redis says were taken."""

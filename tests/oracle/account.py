@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -42,20 +43,11 @@ class OracleAccount:
 
     def _begin(self, sequence: int) -> None:
         """An account of which nothing is known but how many changes were announced."""
-        policy, word_bit = self.policy, self.word_bit
-        self.meters = {measure.name: Meter(policy, measure, word_bit) for measure in policy.measures}
-        self.parts = {}
-        for feature in policy.features:
-            if isinstance(feature, doc.ShareAbove):
-                part = Meter(policy, self.meters[feature.measure].measure, word_bit, feature.amount_minor)
-                written_out = self.meters.get(f"{feature.measure}_from_{feature.amount_minor}")
-                part.added_at = written_out.added_at if written_out else part.added_at
-                self.parts[feature.name] = part
-        self.trips = {name: RoundTrips(meter) for name, meter in self.meters.items() if meter.measure.kind == "round_trips"}
+        self._make_meters()
         self.accepted: list[tuple[str, str | None, str]] = []
         self.first_at: int | None = None
         self.now: int | None = None
-        self.instalments = Instalments(policy)
+        self.instalments = Instalments(self.policy)
         self.exposure = Exposure()
         self.line = Line(0, None, frozenset(), "none")
         self.sequence = sequence
@@ -69,6 +61,43 @@ class OracleAccount:
         self.warned: tuple[str, int] | None = None  # what was told, until when not again
         self.withheld: tuple[str, str | None, int, int] | None = None
         self.mismatch: tuple[int, int] | None = None
+
+    def _make_meters(self) -> None:
+        """Meters of the policy's measures, empty."""
+        policy, word_bit = self.policy, self.word_bit
+        self.meters = {measure.name: Meter(policy, measure, word_bit) for measure in policy.measures}
+        self.parts = {}
+        for feature in policy.features:
+            if isinstance(feature, doc.ShareAbove):
+                part = Meter(policy, self.meters[feature.measure].measure, word_bit, feature.amount_minor)
+                written_out = self.meters.get(f"{feature.measure}_from_{feature.amount_minor}")
+                part.added_at = written_out.added_at if written_out else part.added_at
+                self.parts[feature.name] = part
+        self.trips = {name: RoundTrips(meter) for name, meter in self.meters.items() if meter.measure.kind == "round_trips"}
+
+    def follow(self, policy: doc.Policy) -> None:
+        """Be judged by another promoted version from here on (docs/policy.md §13)."""
+        before, self.policy = self.policy, policy
+        if self.now is None:  # nothing is known
+            self._begin(self.sequence)
+            return
+        trips = {meter.measure.column: self.trips[name].legs for name, meter in self.meters.items() if name in self.trips}
+        held = {meter.measure.column: meter for meter in self.meters.values()}
+        for name, meter in self.meters.items():
+            meter.tiles = meter.cells(self.now, self._tiles_kept(name, before))
+        self._make_meters()
+        for name, meter in self.meters.items():
+            if meter.measure.column in held:
+                meter.take_over(held[meter.measure.column])
+            if name in self.trips:
+                self.trips[name].legs = trips.get(meter.measure.column, [])
+        for feature in policy.features:
+            if isinstance(feature, doc.ShareAbove):
+                self.parts[feature.name].take_over(self.meters[f"{feature.measure}_from_{feature.amount_minor}"])
+        self.instalments.policy = policy
+        if self.profile is not None:
+            kept = {name: value for name, value in self.profile.attributes.items() if name in attributes_of(before)}
+            self.exposure.profile = replace(self.profile, attributes=kept)
 
     @property
     def profile(self) -> Profile | None:
@@ -272,7 +301,7 @@ class OracleAccount:
         if self.now is None:
             return {"sequence": self.sequence}
         open_instalments = [(i.loan_id, i.due_at, i.due, i.paid) for i in self.instalments.held if not i.settled]
-        tiles = {name: meter.cells(self.now, self._tiles_kept(name)) for name, meter in self.meters.items()}
+        tiles = {name: meter.cells(self.now, self._tiles_kept(name, self.policy)) for name, meter in self.meters.items()}
         return {
             "standing": self.line.standing,
             "limit": self.line.limit,
@@ -309,13 +338,28 @@ class OracleAccount:
             "trips": {name: [(leg.event.at, leg.amount, leg.rest) for leg in trips.legs] for name, trips in self.trips.items()},
         }
 
-    def _tiles_kept(self, measure: str) -> int:
+    @staticmethod
+    def _tiles_kept(measure: str, policy: doc.Policy) -> int:
         """How many tiles the longest feature of a measure needs."""
         needs = [1]
-        for feature in self.policy.features:
+        for feature in policy.features:
             names = [*(getattr(feature, role, None) for role in ROLES), *getattr(feature, "measures", ())]
             if isinstance(feature, doc.ShareAbove):
                 names.append(f"{feature.measure}_from_{feature.amount_minor}")
             if measure in names:
                 needs.append(tiles_back(feature))
         return max(needs)
+
+
+def attributes_of(policy: doc.Policy) -> set[str]:
+    """The attributes that a policy reads, by name."""
+
+    def texts(value: Any) -> Iterator[str]:
+        if isinstance(value, str):
+            yield value
+        elif isinstance(value, dict | list):
+            for part in value.values() if isinstance(value, dict) else value:
+                yield from texts(part)
+
+    plain = policy.model_dump(mode="json", include={"features", "segments"})
+    return {text.removeprefix("attributes.") for text in texts(plain) if text.startswith("attributes.")}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from copy import deepcopy
 
 from engine.policy import document as doc
 from tests.oracle.events import Event, Since, holds
@@ -28,6 +29,10 @@ class Meter:
         self.balance = 0
         self.last_seen: int | None = None
         self.top = TopWords(measure.half_life_days or 1)
+
+    def take_over(self, other: Meter) -> None:
+        """Hold what a meter of the same meaning holds."""
+        self.tiles, self.balance, self.last_seen, self.top = dict(other.tiles), other.balance, other.last_seen, deepcopy(other.top)
 
     def tile(self, at: int) -> int:
         """Number of the tile in which an instant lies."""

@@ -11,9 +11,11 @@ import pytest
 import structlog
 
 from engine.core.layout import Topic
+from engine.metrics import ShardCollector
 from engine.settings import Settings
 from engine.settings import Shard as Bounds
 from engine.state.memory_store import MemoryStore
+from engine.stream.in_force import Version
 from engine.stream.progress import Progress, State
 from engine.stream.records import Chunk, Delivery
 from engine.stream.shard import Shard
@@ -153,3 +155,20 @@ async def test_release_outlasts_a_swallowed_cancellation(monkeypatch: pytest.Mon
     async with asyncio.timeout(5):
         await worker.release()
     assert (swallowed, worker.shards) == (3, {})
+
+
+def test_the_metrics_name_the_version_in_force_alone() -> None:
+    shard = open_shard(Transport())
+    collector = ShardCollector(worker_of(shard))
+
+    def told() -> list[dict[str, str]]:
+        (family,) = [family for family in collector.collect() if family.name == "limits_policy_info"]
+        return [sample.labels for sample in family.samples if sample.value == 1]
+
+    assert told() == []
+    for version in (Version("p", 1, "a" * 64), Version("p", 2, "b" * 64)):
+        with structlog.testing.capture_logs() as said:
+            shard.progress.note_version(version)
+            shard.progress.note_version(version)
+        assert [line["policy"] for line in said] == [f"p version {version.version} ({version.hash[:12]})"]
+        assert told() == [{"shard": "0", "policy": "p", "version": str(version.version), "hash": version.hash}]
