@@ -21,6 +21,11 @@ def passes(t: Ints, test: int, row: Ints, values: Ints) -> bool:
         return t[test + El.PASS_UNKNOWN] == 1
     if t[test + El.IS_WORD] == 1:
         return (t[test + El.MASK] >> value) & 1 == 1
+    if t[test + El.IS_WORD] == 2:
+        for place in range(t[test + El.LOW], t[test + El.HIGH]):
+            if t[place] == value:
+                return True
+        return False
     if t[test + El.AGE] == 1:
         value = day_of(t, row[Col.CLOCK]) - value
     return t[test + El.LOW] <= value <= t[test + El.HIGH]

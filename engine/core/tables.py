@@ -153,7 +153,7 @@ class El(IntEnum):
     AGE = 2  # 1: test today - value
     LOW = 3
     HIGH = 4
-    IS_WORD = 5  # 1: test the code's bit in MASK
+    IS_WORD = 5  # 1: test the code's bit in MASK; 2: look for the code in the program from LOW to HIGH
     MASK = 6
     PASS_UNKNOWN = 7
     GUARD = 8  # that it is asked for
@@ -295,7 +295,7 @@ class RowLayout:
 class DecodeRules:
     """What the decoder needs of a policy: vocabularies (code = place in the tuple + 1), attribute order, times and currency."""
 
-    words: Mapping[str, tuple[str, ...]]  # category, channel, product, merchant_id, counterparty_id, jurisdiction
+    words: Mapping[str, tuple[str, ...]]  # category, channel, product, merchant_id, counterparty_id
     attributes: tuple[str, ...]
     currency: str
     utc_offset_ms: int

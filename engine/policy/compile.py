@@ -16,7 +16,7 @@ from typing import Any, Final, cast
 
 import numpy as np
 
-from engine.core.fingerprint import FingerprintKey, band_code, fingerprint
+from engine.core.fingerprint import FingerprintKey, band_code, fingerprint, jurisdiction_code
 from engine.core.layout import (
     AMOUNT_MAX,
     ATTRIBUTES_AT,
@@ -262,17 +262,13 @@ class _Compiler:
                     yield test.figure
 
     def _vocabulary(self) -> dict[str, tuple[str, ...]]:
-        words: dict[str, set[str]] = {field: set() for field in (*FREE_WORDS, "jurisdiction")}
+        words: dict[str, set[str]] = {field: set() for field in FREE_WORDS}
         for measure in self.measures:
             for condition in (*measure.where, *measure.minus):
                 if condition.field in words:
                     words[condition.field].update(condition.is_in or condition.not_in or ())
             if measure.of in words and measure.closed_set is not None:
                 words[measure.of].update(measure.closed_set)
-        for segment in self.policy.segments:
-            for test in tests_of(segment):
-                if test.figure == "jurisdiction":
-                    words["jurisdiction"].update(test.is_in or ())
         return {field: tuple(sorted(known)) for field, known in words.items()}
 
     def _code(self, field: str, word: str) -> int:
@@ -553,14 +549,18 @@ class _Compiler:
             entry[El.SOURCE] = self.feature_number[test.feature]
         else:
             entry[El.SOURCE] = self._column(cast(str, test.figure))
-        if test.is_in is not None:
-            entry[El.IS_WORD] = 1
-            entry[El.MASK] = mask_of(self._code(cast(str, test.figure), word) for word in test.is_in)
         entry[El.AGE] = test.min_age_days is not None or test.max_age_days is not None
         ages, bounds = (test.min_age_days, test.max_age_days), (test.at_least, test.at_most)
         low, high = ages if entry[El.AGE] else bounds
         entry[El.LOW] = LOWEST if low is None else low
         entry[El.HIGH] = -LOWEST if high is None else high
+        if test.figure == "jurisdiction":  # any word may stand there, and it is kept over versions
+            entry[El.IS_WORD] = 2
+            entry[El.LOW] = self._place(jurisdiction_code(word) for word in test.is_in or ())
+            entry[El.HIGH] = len(self.program)
+        elif test.is_in is not None:
+            entry[El.IS_WORD] = 1
+            entry[El.MASK] = mask_of(self._code(cast(str, test.figure), word) for word in test.is_in)
         return entry
 
 

@@ -9,7 +9,7 @@ import numpy as np
 
 from engine.core.decide import EMISSIONS_MAX, move_clock, run, sweep
 from engine.core.exposure import exposure_of
-from engine.core.fingerprint import FingerprintKey, band_code, fingerprint
+from engine.core.fingerprint import FingerprintKey, band_code, fingerprint, jurisdiction_code
 from engine.core.instalments import bucket_of, days_past_due
 from engine.core.layout import (
     CAPS_AT,
@@ -203,8 +203,7 @@ class Kernel:
         if isinstance(value, int):
             return value
         if name == "jurisdiction":
-            vocabulary = self.policy.decode.words["jurisdiction"]
-            return vocabulary.index(value) + 1 if value in vocabulary else 0
+            return jurisdiction_code(value)
         if value == "else":  # a word of the contract's that no generated policy names
             return Employment.OTHER if name == "employment" else IncomeProof.ESTIMATED
         codes: Any = {"status": Status, "employment": Employment, "income_proof": IncomeProof}[name]

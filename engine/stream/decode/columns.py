@@ -9,7 +9,7 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.core.fingerprint import FingerprintKey, band_code, fingerprint
+from engine.core.fingerprint import FingerprintKey, band_code, fingerprint, jurisdiction_code
 from engine.core.layout import (
     AMOUNT_MAX,
     DAY_MS,
@@ -128,7 +128,7 @@ def figures_of(profile: Profile, rules: DecodeRules) -> Ints:
         Fig.STATUS: Status[profile.status.upper()],
         Fig.EMPLOYMENT: _code(Employment, profile.employment),
         Fig.INCOME_PROOF: _code(IncomeProof, income.proof if income else None),
-        Fig.JURISDICTION: _word(rules.words["jurisdiction"], profile.jurisdiction),
+        Fig.JURISDICTION: None if profile.jurisdiction is None else jurisdiction_code(profile.jurisdiction),
         Fig.APPLIED_AT: None if profile.applied_at is None else epoch_ms(profile.applied_at),
         Fig.REQUESTED_LIMIT: profile.requested_limit_minor,
         Fig.INCOME_MONTHLY: income.monthly_minor if income else None,
@@ -174,12 +174,6 @@ def figures_of(profile: Profile, rules: DecodeRules) -> Ints:
 
 def _code(codes: type[IntEnum], word: str | None) -> int | None:
     return None if word is None else codes[word.upper()]
-
-
-def _word(words: tuple[str, ...], word: str | None) -> int | None:
-    if word is None:
-        return None
-    return words.index(word) + 1 if word in words else 0
 
 
 def _principal_eligible(related: tuple[RelatedParty, ...]) -> int | None:
