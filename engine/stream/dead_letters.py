@@ -65,7 +65,8 @@ class RejectLimit:
         while sum(n for n, _ in self._batches) - self._batches[0][0] >= WINDOW_RECORDS:
             self._batches.popleft()
         seen, rejected = (sum(column) for column in zip(*self._batches, strict=True))
-        if self._run <= self._run_max and (seen < ENOUGH_RECORDS or rejected <= self._ratio_max * seen):
+        is_within = self._run <= self._run_max and (seen < ENOUGH_RECORDS or rejected <= self._ratio_max * seen)
+        if is_within or not refs:  # a share can also rise because good records leave the window: that stops nobody
             return None
         worst = max({ref.disposition for ref in refs}, key=lambda disposition: sum(ref.disposition == disposition for ref in refs))
         topic = next(ref.topic for ref in refs if ref.disposition == worst)
