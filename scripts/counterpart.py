@@ -32,7 +32,7 @@ THINK_DAYS: Final = 16  # at most: two days longer than the default policy's off
 ASK_SHARE: Final = 0.05
 ASKED_MINOR: Final = 5_000_000
 CALL_WITHIN_H: Final = 72
-LOST_SHARE: Final = 0.02  # of the changes, on their way to core banking
+LOST_SHARE: Final = 0.04  # of the changes, on their way to core banking
 BEHIND_MS: Final = DAY_MS  # who has read less far does not know what it has applied
 
 
@@ -59,17 +59,23 @@ class CoreBanking:
     """Applies every change that reaches it, and tells so."""
 
     def __init__(self, seed: int) -> None:
-        self.heard_ms = 0  # up to when everything announced was heard
+        self.heard_ms = 0  # up to when every change was heard
         self._seed = seed
         self._applied: dict[str, Applied] = {}
+        self._shards: dict[str, int] = {}
+        self._shard_heard_ms: dict[int, int] = {}
 
-    def hear(self, output: dict[str, Any]) -> None:
-        """Apply a change, unless it gets lost, and what a mismatch says."""
+    def hear(self, output: dict[str, Any], shard: int = 0) -> None:
+        """Apply a change of a shard, unless it gets lost, and what a mismatch says. A shard's changes come in the order of its decisions; between
+        changes and advisories there is no order."""
         account = output["account_id"]
-        self.heard_ms = max(self.heard_ms, ms_of(output["occurred_at"]))
         if output["kind"] == "standing_mismatch":
             self._apply(account, Applied(output["sequence"], output["limit_minor"]))
-        elif "standing" in output and Random(f"{self._seed}/lost/{output['event_id']}").random() >= LOST_SHARE:
+        if "standing" not in output:
+            return
+        self._shards[account] = shard
+        self._shard_heard_ms[shard] = max(self._shard_heard_ms.get(shard, 0), ms_of(output["occurred_at"]))
+        if Random(f"{self._seed}/lost/{output['event_id']}").random() >= LOST_SHARE:
             standing = output["standing"]
             temporary = standing["temporary"]
             ends = (temporary["limit_minor"], ms_of(temporary["until"])) if temporary else ()
@@ -86,7 +92,8 @@ class CoreBanking:
             return arrival
         profile = json.loads(arrival.value)
         as_of_ms = ms_of(profile["as_of"])
-        if self.heard_ms < as_of_ms - BEHIND_MS:
+        shard = self._shards.get(profile["account_id"], -1)
+        if max(self.heard_ms, self._shard_heard_ms.get(shard, 0)) < as_of_ms - BEHIND_MS:
             return arrival
         elsewhere = (profile.get("granted") or {}).get("limit_minor", 0)
         applied = self._applied.get(profile["account_id"], Applied(0, elsewhere))
@@ -102,9 +109,9 @@ class Counterpart:
         self._since_ms = since_ms
         self._pending: list[tuple[int, str, dict[str, Any]]] = []
 
-    def hear(self, output: dict[str, Any]) -> None:
-        """Take notice of a limit change or an advisory."""
-        self.core.hear(output)
+    def hear(self, output: dict[str, Any], shard: int = 0) -> None:
+        """Take notice of a limit change or an advisory from a shard."""
+        self.core.hear(output, shard)
         at_ms = ms_of(output["occurred_at"])
         rng = Random(f"{self._seed}/{output['event_id']}")
         match output["kind"]:
@@ -163,9 +170,5 @@ class Listener:
         """Hear what has come, or comes within ``seconds``; whether anything was."""
         polled = self._consumer.poll(timeout_ms=int(1000 * seconds), max_records=5_000)
         for record in (record for records in polled.values() for record in records):
-            self._counterpart.hear(json.loads(record.value))
+            self._counterpart.hear(json.loads(record.value), record.partition)
         return bool(polled)
-
-    def close(self) -> None:
-        """Let go of the connections."""
-        self._consumer.close()

@@ -73,7 +73,8 @@ def demo(
     else:
         console.print(
             f"{summary['events']} events of {summary['accounts']} accounts, {summary['limit_changes']} limit changes,"
-            f" {summary['advisories']} advisories, {summary['dead_letters']} dead letters, {summary['events_per_second']} events/s. Nothing is left running."
+            f" {summary['advisories']} advisories, {summary['dead_letters']} dead letters, {summary['events_per_second']} events/s."
+            " Nothing is left running."
         )
 
 

@@ -52,6 +52,7 @@ def test_the_last_change_is_told(core: CoreBanking) -> None:
     for sequence in (1, 3, 2, 3):  # one comes late, one twice
         core.hear(change(sequence, 1_000 * sequence))
     assert applied(core, profile(NOON_MS + HOUR_MS)) == {"sequence": 3, "limit_minor": 3_000}
+    core.heard_ms = NOON_MS
     assert applied(core, profile(NOON_MS + HOUR_MS, "b")) == {"sequence": 0, "limit_minor": 0}
     assert applied(core, profile(NOON_MS + HOUR_MS, "b", granted={"limit_minor": 7})) == {"sequence": 0, "limit_minor": 7}
 
@@ -67,6 +68,10 @@ def test_who_is_behind_tells_nothing(core: CoreBanking) -> None:
     core.hear(change(1, 1_000))
     assert applied(core, profile(NOON_MS + DAY_MS)) is not None
     assert applied(core, profile(NOON_MS + DAY_MS + 1)) is None
+    core.hear(change(1, 1_000, NOON_MS + DAY_MS, "b"), shard=1)
+    assert applied(core, profile(NOON_MS + DAY_MS + 1)) is None
+    core.hear(change(1, 1_000, NOON_MS + DAY_MS, "c"))
+    assert applied(core, profile(NOON_MS + DAY_MS + 1)) is not None
 
 
 def test_what_was_lost_is_found_when_it_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
