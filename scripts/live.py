@@ -2,7 +2,8 @@
 
 The demo of docker-compose.yml. A worker that starts when the past lies in the topics decides it day by day, like what piled up in an outage, and
 goes by the wall clock from then on; nothing is to be set for it. For a worker that was there before, the past would only be late: then it is not
-told. Started again, the program goes on where the topics end.
+told. Started again, the program goes on where the topics end. From now on the engine is also answered (``scripts/counterpart.py``); in the past
+nobody could hear it.
 """
 
 from __future__ import annotations
@@ -12,7 +13,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import chain
@@ -24,6 +25,7 @@ from kafka.admin import OffsetSpec
 
 from engine.stream import topics
 from schemas.topics import CONTROL, INPUTS, JOURNAL, PROFILES, TopicSpec
+from scripts.counterpart import Counterpart, Listener
 from scripts.personas import midnight_before, population
 from scripts.spoil import Arrival, Shares, spoil
 from scripts.traffic import Publisher
@@ -95,13 +97,27 @@ def publish_past(publisher: Publisher, arrivals: Iterator[Arrival], now_ms: floa
     return count, arrivals
 
 
-def publish_in_time(publisher: Publisher, arrivals: Iterator[Arrival]) -> None:
-    """Publish each when its record time has come."""
+def publish_in_time(publisher: Publisher, arrivals: Iterator[Arrival], counterpart: Counterpart, listen: Callable[[float], object]) -> None:
+    """Publish each when its record time has come, and what ``counterpart`` answers when that is due. The time till then passes in ``listen``,
+    which lets it hear what comes within so many seconds."""
     for arrival in arrivals:
-        while (wait_s := arrival.at_ms / 1000 - time.time()) > 0:
-            time.sleep(min(wait_s, LOOK_EVERY_S))  # the wall clock itself is waited for, and it may be set meanwhile
-        publisher.publish(arrival)
+        while (now_ms := int(time.time() * 1000)) < arrival.at_ms:
+            for answer in counterpart.due(now_ms):
+                publisher.publish(answer)
+            publisher.settle()
+            listen(min((arrival.at_ms - now_ms) / 1000, LOOK_EVERY_S))  # the wall clock itself is waited for, and it may be set meanwhile
+        publisher.publish(counterpart.core.snapshot(arrival))
         publisher.settle()
+
+
+def listening(listener: Listener, counterpart: Counterpart) -> Callable[[float], None]:
+    """Listen; when nothing has come, everything up to now was heard."""
+
+    def listen(seconds: float) -> None:
+        if not listener.listen(seconds):
+            counterpart.core.heard_ms = int(time.time() * 1000)
+
+    return listen
 
 
 def main() -> None:
@@ -125,7 +141,8 @@ def main() -> None:
     print(f"{count} records of the past are published; from now on each when its time comes", flush=True)
     if options.ready:
         options.ready.touch()
-    publish_in_time(publisher, to_come)
+    counterpart = Counterpart(options.seed, int(now.timestamp() * 1000))
+    publish_in_time(publisher, to_come, counterpart, listening(Listener(options.kafka, counterpart), counterpart))
 
 
 if __name__ == "__main__":

@@ -5,7 +5,7 @@ banking system: draws become loans of monthly instalments, each instalment gets 
 at the end of its due day; a profile snapshot is taken every month. The same seed gives the same life on every machine.
 
 Amounts are in fen. Nobody here is real, and nothing reads the limits that the engine decides: a life is the same under every policy, which
-is what makes two policies comparable on it.
+is what makes two policies comparable on it. Who answers the engine is ``scripts/counterpart.py``.
 """
 
 from __future__ import annotations
@@ -114,6 +114,10 @@ class Customer:
         who = {"command_id": f"{self.account_id}-{self.serial}", "account_id": self.account_id, "issued_at": instant(at_ms)}
         value = {**who, "issued_by": "app", "reason": "asked for in the app", "kind": kind, **wish}
         self.items.append(Item(at_ms, f"limit-commands/{self.serial:08d}", "limit-commands", value))
+
+    def by_desk(self, at_ms: int, kind: str, **wish: Any) -> None:
+        """Let somebody at the risk desk decide something."""
+        self.command(at_ms, kind, **{"issued_by": "desk-4", "reason": "decided at the risk desk"} | wish)
 
     def profile(self, day: int, hour: float = 0, **figures: Any) -> None:
         """A snapshot of what the core and the CRM know."""
@@ -413,7 +417,7 @@ def mover(c: Customer) -> None:
 
 def own_master(c: Customer) -> None:
     """A clerk who decides on credit alone: no consent to be raised unasked, so limits are offered; a ceiling of their own, lifted later; asks for
-    more; in the end wants no offers any more. Offers are left to expire: nothing here reads what the engine makes."""
+    more; in the end wants no offers any more. Nothing here answers an offer: see ``scripts/counterpart.py``."""
     income = c.rng.randrange(900_000, 1_500_000)
     for day in range(c.days):
         if day % 30 == 0:
@@ -433,6 +437,165 @@ def own_master(c: Customer) -> None:
         c.shop(day, 1.1, 1_500, 30_000)
 
 
+def by_hand(c: Customer) -> None:
+    """A clerk whose line people work on, with wishes that are refused among them: asks before there is an account, loses the phone, marries, is
+    looked into, ends the line and comes back ten days later."""
+    income, applies, ends, returns = 1_200_000, 3, 240, 250
+    for day in range(c.days):
+        if day in (applies, returns) or (day > applies and day % 30 == 0):
+            proven = {"monthly_minor": income, "proof": "documented", "as_of": instant(c.at(day))}
+            applied = {"applied_at": instant(c.at(returns - 1))} if day >= returns else {}
+            c.profile(day, **person(income, income=proven, **applied))
+        if day % 30 == 9:
+            c.transfer(c.at(day, 9), income, "in", "employer", "salary")
+        c.shop(day, 1.2, 1_500, 30_000)
+        at, wish, desk = c.at(day, 14), c.command, c.by_desk
+        match day:
+            case 1 | 46 | 97 | 245:
+                wish(at, "request_increase", requested_limit_minor=3_000_000)
+            case 44 | 45:
+                wish(at, "freeze", cause="customer")
+            case 48 | 49:
+                wish(at, "unfreeze", cause="customer")
+            case 50 | 86:
+                desk(at, "set_temporary_limit", limit_minor=2_000_000, expires_at=instant(c.at(day + 30, 0)))
+            case 52:
+                desk(at, "set_temporary_limit", limit_minor=6_000_000, expires_at=instant(c.at(day + 30, 0)))
+            case 53:
+                desk(at, "set_temporary_limit", limit_minor=30_000_000, expires_at=instant(c.at(day + 30, 0)), approved_by="desk-1")
+            case 90 | 91:
+                desk(at, "release", of="temporary")
+            case 95:
+                desk(at, "hold", until=instant(c.at(125, 0)))
+            case 98:
+                desk(at, "override", limit_minor=500_000, until=instant(c.at(170, 0)))
+            case 99:
+                desk(at, "hold", until=instant(c.at(day + 200, 0)))
+            case 100:
+                desk(at, "hold", until=instant(c.at(day - 1, 0)))
+            case 130:
+                desk(at, "override", limit_minor=500_000, until=instant(c.at(170, 0)))
+            case 175 | 176:
+                wish(at, "set_ceiling", ceiling_minor=2_000_000)
+            case 177:
+                desk(at, "override", limit_minor=3_000_000, until=instant(c.at(200, 0)))
+            case 178:
+                wish(at, "set_ceiling")
+            case 180:
+                wish(at, "accept_offer", offer_id="offer-1")
+            case 190 | 205:
+                desk(at, "freeze", cause="risk_desk" if day == 190 else "legal")
+            case 200 | 215:
+                desk(at, "unfreeze", cause="risk_desk" if day == 200 else "legal")
+            case _ if day == ends:
+                wish(at, "close")
+
+
+def came_along(c: Customer) -> None:
+    """Bought with another lender's loans: a line above the legal cap and deep in use, paid back month by month, once ahead, with the line
+    locked for a journey; dies in the last month."""
+    income, owed, instalment = 2_500_000, 26_000_000, 2_600_000
+    dies = c.days * 11 // 12
+    c.debts.append((c.start_ms - DAY_MS, owed))
+    granted = {"limit_minor": 30_000_000, "band": "premier", "since": date_of(c.start_ms - 300 * DAY_MS)}
+    for day in range(c.days):
+        if day % 30 == 0 or day == dies:
+            proven = {"monthly_minor": income, "proof": "documented", "as_of": instant(c.at(day))}
+            status = "deceased" if day >= dies else "active"
+            c.profile(day, **person(income, income=proven, granted=granted, status=status))
+        if day >= dies:
+            continue
+        if day % 30 == 9:
+            c.transfer(c.at(day, 9), income, "in", "employer", "salary")
+        if (day % 30 == 20 and day < 270) or day == 85:
+            c.repay(c.at(day, 10), "bought", c.start_ms + day * DAY_MS + 20 * HOUR_MS, instalment, instalment)
+        if day in (88, 95):
+            c.command(c.at(day, 12), "freeze" if day == 88 else "unfreeze", cause="customer")
+        c.shop(day, 1.5, 3_000, 60_000)
+
+
+def careless(c: Customer) -> None:
+    """Earns well and would be given more every month, were it not for something: pays one instalment six days late, lets the identity card
+    lapse, asks for relief, works abroad, forgets to prove the income, buys a car and a flat on credit."""
+    income = 1_500_000
+
+    def pays(_rng: Random, due_day: int) -> list[tuple[float, float]]:
+        return [(6.0 if due_day == 35 else 0.0, 1.0)]
+
+    for day in range(c.days):
+        if day % 30 == 0:
+            proven_on = c.at(day) if day >= 210 else c.start_ms - 190 * DAY_MS
+            figures: dict[str, Any] = {"income": {"monthly_minor": income, "proof": "documented", "as_of": instant(proven_on)}}
+            if day < 120:
+                figures["identity_verified_until"] = date_of(c.start_ms + 80 * DAY_MS)
+            match day:
+                case 120:
+                    figures["status"] = "forbearance"
+                case 150:
+                    figures["jurisdiction"] = "HK"
+                case 210 | 240:
+                    figures["debt_service_monthly_minor"] = income * (50 if day == 210 else 60) // 100
+            c.profile(day, **person(income, **figures))
+        if day % 30 == 9:
+            c.transfer(c.at(day, 9), income, "in", "employer", "salary")
+            c.transfer(c.at(day, 20), income // 5, "out", "fund", "wealth")
+        match day:
+            case 5:
+                c.borrow(day, 100_000, 1, pays)
+            case 40:
+                c.by_desk(c.at(day, 9), "freeze", cause="arrears")
+            case 42:
+                c.by_desk(c.at(day, 9), "unfreeze", cause="arrears")
+        if day in (40, 50):
+            temporary = {"limit_minor": 3_000_000, "expires_at": instant(c.at(day + 20, 0))}
+            c.by_desk(c.at(day, 15), "set_temporary_limit", **temporary)
+            c.command(c.at(day + 1, 8), "request_increase", requested_limit_minor=3_000_000)
+        c.shop(day, 1.2, 1_500, 30_000)
+
+
+def tangled_shop(c: Customer) -> None:
+    """A shop that grows and has trouble with its papers and its family: a licence that lapses, a consent withdrawn, an owner and a relative
+    who do not qualify, debts elsewhere, a group that uses the common limit; in the end it disputes half an instalment, and never pays it."""
+    c.segment = "enterprise"
+
+    def half(_rng: Random, _due_day: int) -> list[tuple[float, float]]:
+        return [(0.0, 0.5)]
+
+    for day in range(c.days):
+        takings = 3 + day / 20
+        if day % 30 == 0:
+            revenue = int(takings * 60_000 * 365)
+            owner = {"party_id": f"{c.account_id}-owner", "role": "principal", "eligible": day != 90, "days_past_due": 0}
+            group = {"party_id": f"{c.account_id}-group", "role": "group", "days_past_due": 45 if day == 120 else 0}
+            figures: dict[str, Any] = {
+                "business": {
+                    "revenue_yearly_minor": revenue,
+                    "bank_flow_monthly_minor": revenue // 13,
+                    "ecosystem_activity_monthly": int(takings * 30),
+                },
+                "requested_limit_minor": 800_000,
+                "external_debt_minor": revenue * {150: 85, 180: 70}.get(day, 5) // 100,
+                "credit_record": {"months": 48, "completeness_percent": 95, "delinquencies_24m": 0},
+                "related": [owner, group | {"exposure_minor": 140_000_000 if day == 210 else 1_000_000}],
+                "attributes": {"tax_grade": 4},
+            }
+            if day < 60:
+                figures["identity_verified_until"] = date_of(c.start_ms + 40 * DAY_MS)
+            if day == 60:
+                figures["consent_at"] = None
+            c.profile(day, **figures)
+        for _ in range(int(takings) + (c.rng.random() < takings % 1)):
+            c.transfer(c.at(day, c.rng.uniform(9, 21)), c.rng.randrange(20_000, 120_000), "in", f"b{c.rng.randrange(60)}", "other")
+        if day % 3 == 0:
+            c.purchase(c.at(day, 7), int(takings * 90_000), c.rng.choice(STOCK), f"s{c.rng.randrange(12)}")
+        if day % 60 == 45 and day < 200:
+            c.borrow(day, int(takings * 400_000), 3, promptly)
+        if day == 200:
+            c.borrow(day, 300_000, 1, half)
+        if day == 225:
+            c.borrow(day, 600_000, 6, promptly)
+
+
 PERSONAS: Final[dict[str, Callable[[Customer], None]]] = {
     "steady_payer": steady_payer,
     "growing_shop": growing_shop,
@@ -443,9 +606,17 @@ PERSONAS: Final[dict[str, Callable[[Customer], None]]] = {
     "dormant": dormant,
     "mover": mover,
     "own_master": own_master,
+    "by_hand": by_hand,
+    "came_along": came_along,
+    "careless": careless,
+    "tangled_shop": tangled_shop,
 }
 SHARES: Final = {  # of a hundred: a new persona takes from the one before it, so that the others stay who they are
-    "steady_payer": 40,
+    "steady_payer": 30,
+    "by_hand": 3,
+    "came_along": 2,
+    "careless": 3,
+    "tangled_shop": 2,
     "growing_shop": 16,
     "over_borrower": 12,
     "late_payer": 12,

@@ -1,6 +1,8 @@
 """Let synthetic customers live: publish a population's records to the input topics, at a set rate or as fast as it goes.
 
-Months pass in minutes: the records carry the times of the simulated months, so the worker must run with LIMITS_CLOCK=records.
+Months pass in minutes: the records carry the times of the simulated months, so the worker must run with LIMITS_CLOCK=records. With --answer
+customers, risk desk and core banking read what the engine announces and answer it (``scripts/counterpart.py``); without it nothing is read, and
+the records are the seed's alone.
 """
 
 from __future__ import annotations
@@ -17,6 +19,7 @@ from itertools import islice
 
 from confluent_kafka import KafkaException, Message, Producer
 
+from scripts.counterpart import Counterpart, Listener
 from scripts.personas import midnight_before, population
 from scripts.spoil import Arrival, Shares, spoil
 
@@ -88,18 +91,26 @@ def main() -> None:
     parser.add_argument("--rate", type=float, default=0.0, help="records a second; 0: as fast as it goes")
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--start-ms", type=int, help="midnight in China at which the lives begin; default: DAYS before today")
+    parser.add_argument("--answer", action="store_true", help="answer what the engine announces")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
     start_ms = options.start_ms or midnight_before(datetime.now(UTC), options.days)
     faults: Counter[str] = Counter()
     arrivals = spoil(population(options.accounts, options.seed, start_ms, options.days), options.seed, Shares(), faults)
     publisher, sent = Publisher(options.kafka), 0
+    listener = None
+    if options.answer:
+        counterpart = Counterpart(options.seed, start_ms)
+        listener = Listener(options.kafka, counterpart)
+        arrivals = counterpart.among(arrivals)
     try:
         for portion in at_rate(arrivals, options.rate):
             for arrival in portion:
                 publisher.publish(arrival)
             publisher.poll()
             sent += len(portion)
+            if listener is not None:
+                listener.listen()
     finally:
         publisher.settle()
         print(json.dumps({"records": sent, "seed": options.seed, **dict(sorted(faults.items()))}), flush=True)

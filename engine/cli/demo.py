@@ -1,7 +1,7 @@
 """``limit-engine demo``: the whole engine on this machine, with synthetic customers, until Ctrl-C.
 
 Real parts only: a Kafka, a Redis, one worker and one traffic generator are started as processes of their own, bound to this one. What is shown
-is read where an operator and a consumer would read it: from limit-changes, dead-letters and the worker's metrics.
+is read where an operator and a consumer would read it: from limit-changes, limit-advisories, dead-letters and the worker's metrics.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ LINES_A_SECOND: Final = 5
 SHOWN: Final = 14
 REASONS_SHOWN: Final = 2
 STYLES: Final = {
-    **dict.fromkeys(("grant", "increase", "offer", "offer_accepted", "unfreeze", "announce_withdrawn"), "green"),
+    **dict.fromkeys(("grant", "increase", "offer", "offer_accepted", "unfreeze", "announce_withdrawn", "temporary_start"), "green"),
     **dict.fromkeys(("decrease", "announce", "temporary_end"), "yellow"),
     **dict.fromkeys(("freeze", "close"), "red"),
 }
@@ -73,7 +73,8 @@ def demo(
     else:
         console.print(
             f"{summary['events']} events of {summary['accounts']} accounts, {summary['limit_changes']} limit changes,"
-            f" {summary['dead_letters']} dead letters, {summary['events_per_second']} events/s. Nothing is left running."
+            f" {summary['advisories']} advisories, {summary['dead_letters']} dead letters, {summary['events_per_second']} events/s."
+            " Nothing is left running."
         )
 
 
@@ -119,7 +120,7 @@ class _Parts:
         options = {
             "--kafka": self.kafka.address, "--accounts": accounts, "--days": days, "--rate": rate, "--seed": seed, "--start-ms": self.start_ms,
         }  # fmt: skip
-        command = [sys.executable, "-m", "scripts.traffic", *(str(word) for pair in options.items() for word in pair)]
+        command = [sys.executable, "-m", "scripts.traffic", *(str(word) for pair in options.items() for word in pair), "--answer"]
         process = ServerProcess.spawn(command, log=self.directory / "traffic.log", directory=ROOT, bound=True)
         try:
             yield
@@ -195,10 +196,11 @@ def _deployment(partitions: int, days: int) -> Iterator[_Parts]:
 def _consumer(bootstrap: str) -> Any:
     from kafka import KafkaConsumer
 
-    from schemas.topics import CHANGES, DEAD_LETTERS
+    from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS
 
     return KafkaConsumer(
         CHANGES.name,
+        ADVISORIES.name,
         DEAD_LETTERS.name,
         bootstrap_servers=bootstrap,
         isolation_level="read_committed",
@@ -222,6 +224,7 @@ class _View:
     lag: int = 0
     rate: float = 0.0
     kinds: Counter[str] = field(default_factory=Counter)
+    advisories: Counter[str] = field(default_factory=Counter)
     dead_letters: int = 0
     newest: deque[dict[str, Any]] = field(default_factory=lambda: deque(maxlen=SHOWN))
     began: float = field(default_factory=time.monotonic)
@@ -246,6 +249,9 @@ class _View:
             self.dead_letters += 1
             return None
         change: dict[str, Any] = json.loads(record.value)
+        if record.topic == "limit-advisories":
+            self.advisories[change["kind"]] += 1
+            return None
         self.kinds[change["kind"]] += 1
         self.newest.append(change)
         return change
@@ -255,6 +261,7 @@ class _View:
         return {
             "events": self.events,
             "limit_changes": self.kinds.total(),
+            "advisories": self.advisories.total(),
             "dead_letters": self.dead_letters,
             "events_per_second": round(self.events / self.worked_s, 1) if self.worked_s else 0.0,
             "accounts": accounts,
@@ -262,8 +269,8 @@ class _View:
 
     def status(self) -> str:
         """One line."""
-        kinds = ", ".join(f"{count} {kind}" for kind, count in sorted(self.kinds.items())) or "none yet"
-        return f"{self.events} events, {self.rate:.0f}/s, lag {self.lag} records; changes: {kinds}; dead letters: {self.dead_letters}"
+        told = f"changes: {_counts(self.kinds)}; advisories: {_counts(self.advisories)}; dead letters: {self.dead_letters}"
+        return f"{self.events} events, {self.rate:.0f}/s, lag {self.lag} records; {told}"
 
     def rendered(self) -> Group:
         """For a terminal."""
@@ -273,6 +280,10 @@ class _View:
         for change in self.newest:
             table.add_row(*_cells(change))
         return Group(table, Text(), Text(self.status(), style="bold"), Text("Ctrl-C ends it", style="dim"))
+
+
+def _counts(kinds: Counter[str]) -> str:
+    return ", ".join(f"{count} {kind}" for kind, count in sorted(kinds.items())) or "none yet"
 
 
 def _cells(change: dict[str, Any]) -> tuple[Text | str, ...]:

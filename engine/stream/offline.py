@@ -84,10 +84,18 @@ def decide(
 ) -> Iterator[JournalRecord]:
     """What a single shard would have journaled of a log that begins with an activation, batch by batch and sweep by sweep. Raises ValueError if
     the activation is refused."""
+    return decide_as_they_come(sorted(records, key=in_time), key, application, cache_accounts, until_ms)
+
+
+def decide_as_they_come(
+    records: Iterable[LogRecord], key: FingerprintKey, application: str, cache_accounts: int = CACHE_ACCOUNTS, until_ms: int = MISSING
+) -> Iterator[JournalRecord]:
+    """As ``decide``, of records in the order in which they are to be taken. No more of them are asked for than a batch and the one behind it, so
+    that records may answer what was decided before."""
     machine = DecisionMachine(application, 0, 1, key, cache_accounts)
     states: dict[bytes, bytes | None] = {}
     tick_ms = MISSING
-    for batch in batches(sorted(records, key=in_time), machine):
+    for batch in batches(records, machine):
         for record in swept(machine, states, tick_ms, int(batch.clock_ms[0])):
             states.update(record.accounts)
             yield record
@@ -128,7 +136,7 @@ def is_ahead(sweep: Sweep, account: bytes) -> bool:
     return (keys.bucket_of(account), account) > (sweep.bucket, sweep.after)
 
 
-def batches(records: list[LogRecord], machine: DecisionMachine) -> Iterator[Batch]:
+def batches(records: Iterable[LogRecord], machine: DecisionMachine) -> Iterator[Batch]:
     """Sorted records as batches: each control record alone, the others by the thousand and of one day, as many accounts as the machine can
     take."""
     clock = MISSING

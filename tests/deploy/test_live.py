@@ -14,6 +14,7 @@ from engine.local.kafka import KafkaBroker
 from engine.stream import topics
 from schemas.topics import COMMANDS, JOURNAL, PROFILES
 from scripts import live
+from scripts.counterpart import Counterpart
 from scripts.live import Standing, publish_in_time, publish_past, standing, untold
 from scripts.personas import DAY_MS, midnight_before
 from scripts.spoil import Arrival
@@ -89,7 +90,7 @@ class Clock:
     def time(self) -> float:
         return self.now
 
-    def sleep(self, seconds: float) -> None:
+    def pass_by(self, seconds: float) -> None:
         assert 0 < seconds <= live.LOOK_EVERY_S
         self.now += seconds
 
@@ -110,5 +111,36 @@ def test_what_is_to_come_comes_in_time(monkeypatch: pytest.MonkeyPatch) -> None:
             pass
 
     arrivals: list[Any] = [Arrival(at_ms, at_ms, "purchases", b"a", b"{}") for at_ms in (999_000, 1_000_500, 1_500_000)]
-    publish_in_time(Recorder(), iter(arrivals))
+    publish_in_time(Recorder(), iter(arrivals), Counterpart(1, 0), clock.pass_by)
     assert published == [(999_000, 1_000.0), (1_000_500, 1_000.5), (1_500_000, 1_500.0)]
+
+
+def test_an_answer_comes_in_time_too(monkeypatch: pytest.MonkeyPatch) -> None:
+    clock = Clock(1_000.0)
+    monkeypatch.setattr(live, "time", clock)
+    published: list[tuple[str, int, float]] = []
+
+    class Recorder(Publisher):
+        def __init__(self) -> None:
+            pass
+
+        def publish(self, arrival: Arrival) -> None:
+            published.append((arrival.topic, arrival.at_ms, clock.now))
+
+        def settle(self) -> None:
+            pass
+
+    counterpart = Counterpart(1, 0)
+
+    def listen(seconds: float) -> None:
+        if clock.now == 1_000.0:
+            at = {"occurred_at": "1970-01-01T00:16:40Z", "account_id": "a", "event_id": "e"}
+            counterpart.hear(at | {"kind": "suspected_takeover"})
+        clock.pass_by(seconds)
+
+    end_ms = 1_000_000 + 4 * DAY_MS
+    publish_in_time(Recorder(), iter([Arrival(end_ms, 1, "purchases", b"a", b"{}")]), counterpart, listen)
+    (command, answered_ms, now), last = published
+    assert (command, answered_ms) == (COMMANDS.name, int(now * 1000))
+    assert 1_000_000 < answered_ms < end_ms
+    assert last == ("purchases", end_ms, end_ms / 1000)

@@ -110,7 +110,7 @@ def test_the_demo_ends_by_itself_and_leaves_nothing(tmp_path: Path) -> None:
         capture_output=True, text=True, timeout=240, check=False, env=demo_environment(tmp_path),
     )  # fmt: skip
     summary = json.loads(succeeded(done).splitlines()[-1])
-    assert summary.keys() == {"events", "limit_changes", "dead_letters", "events_per_second", "accounts"}
+    assert summary.keys() == {"events", "limit_changes", "advisories", "dead_letters", "events_per_second", "accounts"}
     assert min(summary["events"], summary["limit_changes"], summary["accounts"]) > 0
     assert list(tmp_path.iterdir()) == []
     assert still_running(tmp_path) == []

@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import Any, Final
 
 from engine.core.fingerprint import FingerprintKey
 from engine.policy.source import load_policy
-from engine.state.record import DeadLetterRef
+from engine.state.record import DeadLetterRef, JournalRecord
 from engine.stream import offline
 from engine.stream.offline import LogRecord
 from engine.stream.records import TOPICS
 from schemas.topics import CHANGES
+from scripts.counterpart import Counterpart
 from scripts.personas import DAY_MS, Item, midnight_before
 from scripts.spoil import Arrival, encode
 
@@ -40,11 +42,25 @@ class Outcome:
 
 def decided(log: Iterable[LogRecord]) -> Outcome:
     """Decide a log under the default policy."""
+    return _outcome(offline.decide([offline.activation(POLICY), *log], KEY, "limits"), lambda _: None)
+
+
+def answered(arrivals: Iterable[Arrival], seed: int) -> Outcome:
+    """Decide arrivals under the default policy, with the answers to what is announced among them. They come up to a day late: a day is decided as
+    a whole."""
+    counterpart = Counterpart(seed, START_MS)
+    log = chain([offline.activation(POLICY)], _numbered(counterpart.among(arrivals)))
+    return _outcome(offline.decide_as_they_come(log, KEY, "limits"), counterpart.hear)
+
+
+def _outcome(journal: Iterable[JournalRecord], hear: Callable[[dict[str, Any]], None]) -> Outcome:
     outcome = Outcome()
-    for record in offline.decide([offline.activation(POLICY), *log], KEY, "limits"):
+    for record in journal:
         for output in record.outputs:
             told = outcome.changes if output.topic == CHANGES.name else outcome.advisories
-            told[output.key.decode()].append(json.loads(output.value))
+            value = json.loads(output.value)
+            told[output.key.decode()].append(value)
+            hear(value)
         outcome.dead_letters += record.dead_letters
         outcome.verdicts.update(dict(record.counts))
         outcome.states.update((account, value) for account, value in record.accounts if value is not None)
@@ -62,7 +78,11 @@ def log_of(items: Iterable[Item]) -> list[LogRecord]:
 
 def arrived(arrivals: Iterable[Arrival]) -> list[LogRecord]:
     """Arrivals, numbered as they came."""
-    return [LogRecord(TOPICS[a.topic], place, a.at_ms, a.key, a.value) for place, a in enumerate(arrivals, 1)]
+    return list(_numbered(arrivals))
+
+
+def _numbered(arrivals: Iterable[Arrival]) -> Iterator[LogRecord]:
+    return (LogRecord(TOPICS[a.topic], place, a.at_ms, a.key, a.value) for place, a in enumerate(arrivals, 1))
 
 
 def day_of(at_ms: int) -> int:

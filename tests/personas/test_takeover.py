@@ -4,7 +4,7 @@ The signals of the default policy were set on seeds 0 to 199 of every persona. F
 (seeds that nobody looked at before), lives of 360 days:
 
 - hijacked: 195 of 200 (97.5 %) frozen in time: after 2 transfers 9, after 3 150, after 4 36; the other 5 after the fifth;
-- all others: 1 of 1,600 (0.06 %) ever frozen, one of the 200 who move house.
+- all others: 1 of 2,400 (0.04 %) ever frozen for it, one of the 200 who move house.
 """
 
 from __future__ import annotations
