@@ -15,6 +15,7 @@ from engine.policy.fields import WORDS_MAX, contract_words
 from engine.policy.verify_features import feature_problems
 from engine.policy.verify_measures import measure_problems
 from engine.policy.verify_segments import segment_problems, tests_with_paths
+from engine.policy.verify_swings import swing_problems
 from engine.policy.verify_texts import text_problems
 
 
@@ -25,6 +26,7 @@ def verify(policy: Policy) -> list[Problem]:
         *measure_problems(policy),
         *feature_problems(policy),
         *segment_problems(policy),
+        *swing_problems(policy),
         *text_problems(policy),
         *_vocabulary_problems(policy),
     ]

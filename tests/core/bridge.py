@@ -117,6 +117,12 @@ class Kernel:
             taken += [decision.copy() for decision in self.decisions[:count]]
         return taken
 
+    def tell(self, record: Record) -> list[Ints]:
+        """Take a record that was not in the log, of an account that was; the decisions. Its verdict is that of record 0."""
+        self.events[:, 0], self.profiles[0], self.verdicts[0] = MISSING, MISSING, -1
+        self._fill(0, record)
+        return self.take(0, 1)
+
     def sweep(self, clock: int) -> list[Ints]:
         """Let time go by for every account; the decisions, each a copy of its row. An account that nothing is said about stays as it was."""
         slots = np.flatnonzero(self.rows[:, Col.FIRST_AT] != MISSING)
