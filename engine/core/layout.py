@@ -18,6 +18,7 @@ AMOUNT_MAX: Final = 2**53 - 1
 HOUR_MS: Final = 3_600_000
 DAY_MS: Final = 86_400_000
 MONTH_DAYS: Final = 30
+MONTH_WEEKS: Final = 4
 
 INSTALMENTS_MAX: Final = 36
 SETTLED_KEEP_DAYS: Final = 60

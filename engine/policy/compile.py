@@ -406,7 +406,7 @@ class _Compiler:
         cells: dict[tuple[str, int, int], int] = {}
         # The windows of a monthly feature must lie side by side: the longest first, so that a shorter one's are the beginning of its.
         monthly = [feature for feature in self.policy.features if isinstance(feature, doc.ActiveMonths | doc.Regularity)]
-        monthly.sort(key=lambda feature: -feature.window_months)
+        monthly.sort(key=lambda feature: -len(windows_read(feature)))
         for window in dict.fromkeys(window for feature in (*monthly, *self.policy.features) for window in windows_read(feature)):
             cells[window] = layout.width + len(cells)
         for name, place in self.measure_place.items():

@@ -147,7 +147,10 @@ class _Windowed(_Feature):
 
 
 class _Monthly(_Feature):
-    window_months: int = Field(ge=2, le=24)
+    """Of months side by side: ``window_months`` of 30 days that end today, or ``window_weeks`` as months of four whole weeks (exactly one)."""
+
+    window_months: int | None = Field(None, ge=2, le=24)
+    window_weeks: int | None = Field(None, ge=8, le=100, multiple_of=4)
     when_partial: Literal["as_is", "missing"] = "as_is"
 
 
@@ -220,14 +223,14 @@ class Trend(_Windowed):
 
 
 class ActiveMonths(_Monthly):
-    """How many of the last ``window_months`` blocks of 30 days have a positive total."""
+    """How many of the last months have a positive total."""
 
     kind: Literal["active_months"]
     measure: Name
 
 
 class Regularity(_Monthly):
-    """``scale`` x smallest ÷ largest of the last ``window_months`` blocks of 30 days; missing when the largest is not positive."""
+    """``scale`` x smallest ÷ largest of the last months; missing when the largest is not positive."""
 
     kind: Literal["regularity"]
     measure: Name

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from engine.core.layout import DAY_MS, HOUR_MS, MONTH_DAYS
+from engine.core.layout import DAY_MS, HOUR_MS, MONTH_DAYS, MONTH_WEEKS
 from engine.policy import document as doc
 
 TILE_MS: Final = {"hour": HOUR_MS, "day": DAY_MS, "week": 7 * DAY_MS}
@@ -67,7 +67,10 @@ def tiles_given(feature: doc.Feature, span: str) -> int:
 def windows_read(feature: doc.Feature) -> tuple[tuple[str, int, int], ...]:
     """The windows a feature reads as (measure, tiles before the head, tiles): the part, sum, numerator or newest window first."""
     if isinstance(feature, doc.ActiveMonths | doc.Regularity):
-        return tuple((feature.measure, MONTH_DAYS * month, MONTH_DAYS) for month in range(feature.window_months))
+        if feature.window_months is not None:
+            return tuple((feature.measure, MONTH_DAYS * month, MONTH_DAYS) for month in range(feature.window_months))
+        weeks = feature.window_weeks or 0  # whole ones: the head's week is still going on
+        return tuple((feature.measure, 1 + week, MONTH_WEEKS) for week in range(0, weeks, MONTH_WEEKS))
     tiles = tiles_given(feature, "window")
     if tiles == 0:
         return ()

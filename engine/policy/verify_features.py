@@ -88,9 +88,7 @@ def _an(kind: str) -> str:
 def _window_problems(feature: doc.Feature, read: Measures, path: Path) -> Iterator[Problem]:
     """A window exactly where the measure has tiles, in the tiles' unit."""
     if isinstance(feature, doc.ActiveMonths | doc.Regularity):
-        for key, measure in read.items():
-            if measure.tile != "day":
-                yield Problem((*path, key), f"months are made of days, and {measure.name!r} is kept by the hour", "give it tile: day")
+        yield from _month_problems(feature, read, path)
         return
     if any(measure.kind == "balance" for measure in read.values()):
         for key in _spans(feature, "window"):
@@ -104,6 +102,20 @@ def _window_problems(feature: doc.Feature, read: Measures, path: Path) -> Iterat
         return
     for span in ("window", "before") if isinstance(feature, doc.NewlySeen) else ("window",):
         yield from _span_problems(feature, span, read, path)
+
+
+def _month_problems(feature: doc.ActiveMonths | doc.Regularity, read: Measures, path: Path) -> Iterator[Problem]:
+    """Months of days, or of whole weeks."""
+    if feature.window_months is not None and feature.window_weeks is not None:
+        yield Problem((*path, "window_weeks"), "a feature has 'window_months' or 'window_weeks', not both")
+        return
+    key = {"day": "window_months", "week": "window_weeks"}
+    for role, measure in read.items():
+        if measure.tile not in key:
+            yield Problem((*path, role), f"months are made of days or weeks, and {measure.name!r} is kept by the hour", "give it tile: day")
+        elif getattr(feature, key[measure.tile]) is None:
+            what = f"months of {measure.name!r}, which is kept by the {measure.tile}, are counted in {key[measure.tile]!r}"
+            yield Problem(path, what, f"write {key[measure.tile]}: {3 if measure.tile == 'day' else 12}")
 
 
 def _spans(feature: doc.Feature, span: str) -> list[str]:

@@ -221,6 +221,8 @@ class _Writer:
                 window = {key: value for key, value in window.items() if key == "when_partial"}
                 scale = scale if kind == "regularity" else {}
                 months = self.random.choice((2, 3, 6, 12))
+                if self.chance(40):
+                    return {**window, **scale, "measure": self.measure(COUNTED, "week"), "window_weeks": 4 * months}
                 return {**window, **scale, "measure": self.measure(COUNTED, "day"), "window_months": months}
             case "distinct":
                 return {**window, "measure": self.measure(("distinct",), tile)}

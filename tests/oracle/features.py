@@ -59,7 +59,9 @@ def _value(feature: doc.Feature, view: View) -> Value:
         return view.meters[name].total(view.now, tiles, back)
 
     def blocks(name: str) -> list[int]:
-        return [view.meters[name].total(view.now, 30, back) for back in range(0, tiles, 30)]
+        if tiles % 30 == 0 and view.meters[name].measure.tile == "day":
+            return [view.meters[name].total(view.now, 30, back) for back in range(0, tiles, 30)]
+        return [view.meters[name].total(view.now, 4, 1 + back) for back in range(0, tiles, 4)]
 
     match feature:
         case doc.Total():

@@ -46,7 +46,7 @@ def remembered(function: Callable[[doc.Feature], int]) -> Callable[[doc.Feature]
 @remembered
 def window_tiles(feature: doc.Feature) -> int:
     """How many tiles a feature's window has, a trend's counted once; 0 without a window."""
-    if isinstance(feature, doc.ActiveMonths | doc.Regularity):
+    if isinstance(feature, doc.ActiveMonths | doc.Regularity) and feature.window_months is not None:
         return 30 * feature.window_months
     return _tiles(feature, "window")
 
@@ -60,6 +60,8 @@ def tiles_back(feature: doc.Feature) -> int:
     """How many tiles back from the head a feature looks."""
     if isinstance(feature, doc.Trend):
         return 2 * window_tiles(feature)
+    if isinstance(feature, doc.ActiveMonths | doc.Regularity) and feature.window_weeks is not None:
+        return 1 + feature.window_weeks  # the week that goes on, and the whole ones before it
     return window_tiles(feature) + _tiles(feature, "before")
 
 

@@ -199,6 +199,10 @@ def assert_told(change: Advised) -> None:
     assert change.advice == [*change.to_do.values(), *change.holds]
 
 
+def midnight(day: int, policy: Policy) -> int:
+    return day * 86_400_000 - policy.utc_offset_minutes * 60_000
+
+
 def assert_holds(change: Advised) -> None:
     """What still holds the limit: the least cap without room, then blocks, arrears and the rest that the change begins."""
     if not change.to_do:
@@ -207,10 +211,12 @@ def assert_holds(change: Advised) -> None:
     caps = {name: cap for name, cap in (change.trace.caps or {}).items() if name not in ("band", "requested")}
     least = min(caps, key=lambda name: caps[name])
     up_days, today = change.segment.cool_down.up_days, (change.emission.clock + change.policy.utc_offset_minutes * 60_000) // 86_400_000
-    begins = (today + up_days) * 86_400_000 - change.policy.utc_offset_minutes * 60_000
+    begins = midnight(today + up_days, change.policy)
+    cured = change.row[Out.CURED_ON] + change.policy.arrears.cure_days if change.row[Out.CURED_ON] != MISSING else today
     expected: list[tuple[str, int | None]] = [(least, None)] if caps[least] <= (change.trace.caps or {})["band"] else []
     expected += [("blocked", None)] if change.emission.new.blocks else []
     expected += [("in_arrears", None)] if change.trace.bucket else []
+    expected += [("in_cure", midnight(cured, change.policy))] if cured > today else []
     expected += [("cool_down_up", begins)] if up_days else []
     assert [(hold.code, hold.until) for hold in change.holds] == expected
     assert all(set(hold.text) == {"zh", "en"} and "{" not in "".join(hold.text.values()) for hold in change.holds)

@@ -143,7 +143,7 @@ def assert_trace(change: Told) -> None:
     assert (explanation.warming_up, explanation.guard) == (trace.warming_up, trace.guard)
     if explanation.guard == "closed":
         assert explanation.caps == {}, "no cap was asked, and those of another account are not told"
-    if change.kind != "close":
+    elif change.kind != "close":
         told_of = explanation.target_band, explanation.target_limit_minor, explanation.bound_by, explanation.caps, explanation.forced
         assert told_of == (trace.target_band, trace.target, trace.bound_by, trace.caps, trace.forced)
 
@@ -238,7 +238,7 @@ def test_the_large_cases_hold_every_case(seeded: list[Told]) -> None:
     """What the properties speak of does happen."""
     shapes = Counter((c.kind, bool(c.rules), bool(c.scored)) for c in seeded)
     for kind in ("grant", "increase", "decrease"):
-        assert min(shapes[kind, False, True], shapes[kind, True, True]) >= 20, kind
+        assert min(shapes[kind, False, True], shapes[kind, True, True]) >= 10, kind
     assert all(shapes[kind, True, False] >= 20 for kind in ("decrease", "freeze", "unfreeze", "close"))
     assert any(reason.code == "score" for c in seeded for reason in c.rules)
     codes = Counter((c.is_adverse, reason.code.rpartition("_")[2]) for c in seeded for reason in c.scored)
