@@ -25,6 +25,7 @@ from engine.core.layout import (
     CAPS_AT,
     FIGURES,
     FIGURES_AT,
+    FINGERPRINT_BITS,
     FINGERPRINTS_AT,
     FINGERPRINTS_MAX,
     MISSING,
@@ -69,6 +70,7 @@ from engine.core.tables import BAND, REQUIREMENT, SEGMENT, El, Ints, Ru, Se
 from engine.core.windows import advance
 
 EMISSIONS_MAX: Final = 16
+FINGERPRINT_MASK: Final = (1 << FINGERPRINT_BITS) - 1
 TRACE: Final = int(Out.EXPOSURE)  # from this column on a decision's row is the trace of its evaluation
 
 
@@ -76,7 +78,7 @@ TRACE: Final = int(Out.EXPOSURE)  # from this column on a decision's row is the 
 def is_duplicate(row: Ints, fingerprint: int) -> bool:
     """Whether the fingerprint is among the account's last accepted ones."""
     for i in range(min(row[Col.FINGERPRINTS], FINGERPRINTS_MAX)):
-        if row[FINGERPRINTS_AT + i] == fingerprint:
+        if row[FINGERPRINTS_AT + i] == fingerprint & FINGERPRINT_MASK:
             return True
     return False
 
@@ -84,7 +86,7 @@ def is_duplicate(row: Ints, fingerprint: int) -> bool:
 @compiled
 def remember(row: Ints, fingerprint: int) -> None:
     """Put the fingerprint in the place of the oldest."""
-    row[FINGERPRINTS_AT + row[Col.FINGERPRINTS] % FINGERPRINTS_MAX] = fingerprint
+    row[FINGERPRINTS_AT + row[Col.FINGERPRINTS] % FINGERPRINTS_MAX] = fingerprint & FINGERPRINT_MASK
     row[Col.FINGERPRINTS] += 1
 
 

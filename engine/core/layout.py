@@ -24,6 +24,9 @@ INSTALMENTS_MAX: Final = 36
 SETTLED_KEEP_DAYS: Final = 60
 MOVEMENTS_MAX: Final = 32
 FINGERPRINTS_MAX: Final = 16
+FINGERPRINT_BITS: Final = (
+    48  # of an event's, as an account remembers it: among 16, one new event in 17 million million is taken for another
+)
 ROUND_TRIPS_MAX: Final = 8
 TOPS_MAX: Final = 6
 

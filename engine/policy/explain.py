@@ -8,6 +8,7 @@ what it added to the score.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cache
 from typing import NamedTuple
 
 from engine.core.fingerprint import band_code
@@ -117,21 +118,14 @@ OF_THEIR_KIND = frozenset(
 
 
 class Characteristic:
-    """One row of a segment's scorecard, laid out for reading decisions off it: ``points`` and ``lower`` by bin, the last ones for missing."""
+    """One row of a segment's scorecard, laid out for reading decisions off it: where the feature's value stands, and by bin (the last one for
+    missing) its lower bound, its points and the best points there are."""
 
     def __init__(self, characteristic: doc.Characteristic, value_at: int) -> None:
-        possible = [b.points for b in characteristic.bins]
+        best, missing = max(b.points for b in characteristic.bins), characteristic.missing
         self.feature = characteristic.feature
         self.value_at = value_at
-        self.points = (*possible, characteristic.missing)
-        self.lower = (*(b.at_least for b in characteristic.bins), None)
-        self.best = max(possible)
-
-    def points_of(self, value: int, chosen: int) -> FeaturePoints:
-        """This row for a value and its bin (-1: missing)."""
-        points = self.points[chosen]
-        known = None if value == MISSING else value
-        return FeaturePoints(self.feature, known, self.lower[chosen], points, max(self.best, points))
+        self.bins = (*((b.at_least, b.points, best) for b in characteristic.bins), (None, missing, max(best, missing)))
 
 
 class Explainer:
@@ -144,6 +138,7 @@ class Explainer:
         defined = policy.segments
         self._tests = [[*requirements_in_order(s), *warnings_in_order(s)] if s is not None else [] for s in defined]
         self._warnings = [{band_code(w.code): w for w in s.protection.over_borrowing} if s is not None else {} for s in defined]
+        self._told = {key: reason for feature in policy.document.features for key, reason in feature_reasons(feature).items()}
         self._scorecards = [
             [Characteristic(c, VALUES_AT + numbers[c.feature]) for c in segment.scorecard] if segment else [] for segment in policy.segments
         ]
@@ -153,10 +148,7 @@ class Explainer:
         number = decision[Out.SEGMENT]
         segment = self._policy.segments[number]
         assert segment is not None, "a decision was made in a segment that its policy does not define"
-        features = [
-            characteristic.points_of(decision[characteristic.value_at], chosen)
-            for characteristic, chosen in zip(self._scorecards[number], decision[self._bins_at :], strict=False)
-        ]
+        features = self._features(decision)
         guard = Guard(decision[Out.GUARD])
         # Where the profile's status closes the account no cap is asked: what stands in those columns belongs to another decision.
         return Explanation(
@@ -176,12 +168,19 @@ class Explainer:
             days_past_due=decision[Out.DAYS_PAST_DUE],
             warming_up=bool(decision[Out.WARMING_UP]),
             forced=bool(decision[Out.FORCED]),
-            reasons=self._reasons(decision, features),
+            reasons=self.reasons(decision, features),
         )
 
-    def _reasons(self, decision: Sequence[int], features: list[FeaturePoints]) -> list[Reason]:
+    def _features(self, decision: Sequence[int]) -> list[FeaturePoints]:
+        """The scorecard's rows as they were, in its order."""
+        return [
+            FeaturePoints(row.feature, None if (value := decision[row.value_at]) == MISSING else value, *row.bins[chosen])
+            for row, chosen in zip(self._scorecards[decision[Out.SEGMENT]], decision[self._bins_at :], strict=False)
+        ]
+
+    def reasons(self, decision: Sequence[int], features: Sequence[FeaturePoints] | None = None) -> list[Reason]:
         """At most ``REASONS_MAX`` reasons, the rule that bound the outcome first; score reasons only where the score alone, by its band's
-        limit, would have moved the limit the same way."""
+        limit, would have moved the limit the same way. ``features`` are the scorecard's rows, if they are at hand."""
         kind = Kind(decision[Out.KIND])
         if kind in OF_THEIR_KIND or (kind is Kind.ANNOUNCE and decision[Out.CAUSE] == Announced.RATE):
             return [rule_reason("rate_change" if kind is Kind.ANNOUNCE else kind.name.lower())]
@@ -203,7 +202,7 @@ class Explainer:
         adverse = kind in (Kind.DECREASE, Kind.ANNOUNCE)
         by_score, held = decision[CAPS_AT + Bound.BAND], decision[before(Col.LIMIT)]
         if by_score < held if adverse else by_score > held:
-            reasons += self._score_reasons(features, adverse=adverse)
+            reasons += self._score_reasons(self._features(decision) if features is None else features, adverse=adverse)
         return reasons[:REASONS_MAX] or [rule_reason("score")]
 
     def _signals(self, decision: Sequence[int]) -> list[doc.Signal]:
@@ -229,21 +228,22 @@ class Explainer:
             return test_reason(self._tests[decision[Out.SEGMENT]][requirement])
         return rule_reason(Guard(decision[Out.GUARD]).name.lower())
 
-    def _score_reasons(self, features: list[FeaturePoints], *, adverse: bool) -> list[Reason]:
+    def _score_reasons(self, features: Sequence[FeaturePoints], *, adverse: bool) -> list[Reason]:
         """Features by points lost (adverse) or won, most first, by name where equal; none that lost or won nothing."""
         weighed = [(row.best_points - row.points if adverse else row.points, row) for row in features]
         ranked = sorted((-weight, row.feature, row) for weight, row in weighed if weight > 0)
-        reasons = []
-        for _, _, row in ranked[:REASONS_MAX]:
-            feature = self._policy.features_by_name[row.feature]
-            if row.value is None:
-                ending, text = "missing", {language: NOT_KNOWN[language].format(name) for language, name in feature.text.items()}
-            elif adverse:
-                ending, text = "low", feature.adverse_text
-            else:
-                ending, text = "good", feature.favourable_text
-            reasons.append(Reason(f"{row.feature}_{ending}", row.feature, dict(sorted(text.items())), feature.about))
-        return reasons
+        ending = "low" if adverse else "good"
+        return [self._told[row.feature, "missing" if row.value is None else ending] for _, _, row in ranked[:REASONS_MAX]]
+
+
+def feature_reasons(feature: doc.Feature) -> dict[tuple[str, str], Reason]:
+    """The reasons that a feature of the score can give, by its name and their ending: what is not known, adverse, favourable."""
+    not_known = {language: NOT_KNOWN[language].format(name) for language, name in feature.text.items()}
+    texts = {"missing": not_known, "low": feature.adverse_text, "good": feature.favourable_text}
+    return {
+        (feature.name, ending): Reason(f"{feature.name}_{ending}", feature.name, dict(sorted(text.items())), feature.about)
+        for ending, text in texts.items()
+    }
 
 
 def test_reason(test: doc.Test) -> Reason:
@@ -251,6 +251,7 @@ def test_reason(test: doc.Test) -> Reason:
     return Reason(test.code, None, dict(sorted(test.text.items())), None)
 
 
+@cache
 def rule_reason(code: str) -> Reason:
     """The reason that a rule, not the score, gives."""
     return Reason(code, None, dict(sorted(RULE_TEXTS[code].items())), None)

@@ -20,7 +20,7 @@ from engine.core.layout import MISSING, Block, Col, Guard, Kind, Out, Refused, S
 from engine.policy.advice import Advice, Adviser
 from engine.policy.compile import CompiledPolicy
 from engine.policy.cost import example_cost
-from engine.policy.explain import Explainer, Explanation
+from engine.policy.explain import Explainer, Explanation, Reason
 from engine.state.record import Output
 from engine.stream.decode.columns import offer_id
 from engine.stream.sweep import Sweep
@@ -87,9 +87,9 @@ def identity(decision: Sequence[int], kind: Kind, cause: Cause) -> str:
     return f"result:{cause.id}" if kind >= Kind.COMMAND_ACCEPTED else f"{kind.name.lower()}:{decision[Out.CLOCK]}:{cause.id}"
 
 
-def reasons_of(explanation: Explanation) -> list[dict[str, Any]]:
-    """The reasons as the contract has them."""
-    return [{"code": reason.code, "feature": reason.feature, "about": reason.about, "text": reason.text} for reason in explanation.reasons]
+def reasons_of(reasons: Sequence[Reason]) -> list[dict[str, Any]]:
+    """Reasons as the contract has them."""
+    return [{"code": reason.code, "feature": reason.feature, "about": reason.about, "text": reason.text} for reason in reasons]
 
 
 def tick_cause(sweep: Sweep, shard: int, tick_ms: int) -> Cause:
@@ -106,8 +106,12 @@ class Renderer:
         self._policy = policy
         self._explainer = Explainer(policy)
         self._adviser = Adviser(policy)
-        self._source = f"/{application}".encode()
-        self._shard = str(shard).encode()
+        self._same_headers = (
+            (ce.SOURCE, f"/{application}".encode()),
+            (ce.SPEC, ce.SPEC_VERSION.encode()),
+            (ce.CONTENT_TYPE, ce.JSON.encode()),
+            (SHARD_HEADER, str(shard).encode()),
+        )
         document = policy.document
         self._reference = {"name": document.policy, "version": document.version, "hash": policy.hash}
 
@@ -127,15 +131,12 @@ class Renderer:
         }
         headers = (
             (ce.ID, event_id.encode()),
-            (ce.SOURCE, self._source),
-            (ce.SPEC, ce.SPEC_VERSION.encode()),
+            *self._same_headers,
             (ce.TYPE, f"{ce.TYPE_PREFIX}.{'limit-change' if is_change else 'advisory'}.{body['kind']}.v1".encode()),
             (ce.SUBJECT, account),
             (ce.PARTITION_KEY, account),
             (ce.CAUSATION_ID, cause.id.encode()),
-            (ce.CONTENT_TYPE, ce.JSON.encode()),
-            (SHARD_HEADER, self._shard),
-            (OUTPUT_SEQUENCE_HEADER, str(output_sequence).encode()),
+            (OUTPUT_SEQUENCE_HEADER, b"%d" % output_sequence),
         )
         return Output(CHANGES.name if is_change else ADVISORIES.name, account, to_json(value), headers)
 
@@ -152,15 +153,14 @@ class Renderer:
                     "applied_sequence": decision[Out.APPLIED_SEQUENCE],
                     "applied_limit_minor": decision[Out.APPLIED_LIMIT],
                 }
-        explanation = self._explainer.explain(decision)
         told: dict[str, Any] = {"kind": kind.name.lower()}
         if kind is Kind.INCREASE_WITHHELD:
             told |= {
-                "guard": explanation.guard,
-                "target_limit_minor": explanation.target_limit_minor,
+                "guard": Guard(decision[Out.GUARD]).name.lower(),
+                "target_limit_minor": decision[Out.TARGET_LIMIT],
                 "until": instant_or_none(decision[Out.GUARD_UNTIL]),
             }
-        return told | {"reasons": reasons_of(explanation)}
+        return told | {"reasons": reasons_of(self._explainer.reasons(decision))}
 
     def _command_result(self, decision: Sequence[int], kind: Kind, cause: Cause) -> dict[str, Any]:
         refused = decision[Out.CAUSE]
@@ -175,7 +175,7 @@ class Renderer:
             return told
         explanation = self._explainer.explain(decision)
         advice = [advice_of(advice) for advice in self._adviser.to_do(decision)]
-        return told | {"reasons": reasons_of(explanation), "advice": advice, "trace": trace_of(explanation)}
+        return told | {"reasons": reasons_of(explanation.reasons), "advice": advice, "trace": trace_of(explanation)}
 
     def _change(self, decision: Sequence[int], kind: Kind) -> dict[str, Any]:
         explanation = self._explainer.explain(decision)
@@ -187,7 +187,7 @@ class Renderer:
             "standing": self.standing(decision, Out.NEW),
             "score": explanation.score,
             "trace": trace_of(explanation),
-            "reasons": reasons_of(explanation),
+            "reasons": reasons_of(explanation.reasons),
             "advice": [advice_of(advice) for advice in self._adviser.advise(decision)],
             **({"cost": cost} if cost is not None else {}),
         }

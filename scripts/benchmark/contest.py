@@ -15,7 +15,7 @@ import time
 import urllib.request
 from collections.abc import Iterable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
@@ -23,6 +23,7 @@ from typing import Any, Final
 import psutil
 from kafka.admin import NewTopic
 from prometheus_client.parser import text_string_to_metric_families
+from redis import Redis
 from rich.console import Console
 from rich.table import Table
 
@@ -41,6 +42,7 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 LOOK_EVERY_S: Final = 0.2
 SHARE_OF_START: Final = 0.05  # what is taken before the first look that counts
 START_WITHIN_S: Final = 240.0
+MIN_WIDTH: Final = 130  # of the table, also where it goes into a file
 
 messages = Console(stderr=True, highlight=False)
 
@@ -77,6 +79,7 @@ class Result:
     seconds: float
     process_s: float
     redis_s: float
+    redis_bytes: int  # what Redis holds in the end, and did not when it started
 
     @property
     def per_second(self) -> float:
@@ -88,8 +91,8 @@ class Result:
         """Records a second of CPU time, the process and Redis together."""
         return self.records / (self.process_s + self.redis_s)
 
-    def plain(self) -> dict[str, Any]:
-        """As JSON."""
+    def plain(self, accounts: int) -> dict[str, Any]:
+        """As JSON; ``accounts`` are all of the load."""
         return {
             "name": self.name,
             "records": self.records,
@@ -98,6 +101,7 @@ class Result:
             "events_per_cpu_second": round(self.per_cpu_second),
             "process_us_per_event": round(1e6 * self.process_s / self.records, 2),
             "redis_us_per_event": round(1e6 * self.redis_s / self.records, 2),
+            "redis_bytes_per_account": round(self.redis_bytes / accounts),
         }
 
 
@@ -151,7 +155,10 @@ class Stage:
             process = ServerProcess.spawn(words, log=log, directory=ROOT, bound=True)
             stack.callback(process.stop, 15)
             assert redis.process is not None
-            return self._watch(contender, process, psutil.Process(process.pid), psutil.Process(redis.process.pid), port, log)
+            client = Redis.from_url(redis.url)
+            before = client.info("memory")["used_memory"]
+            result = self._watch(contender, process, psutil.Process(process.pid), psutil.Process(redis.process.pid), port, log)
+            return replace(result, redis_bytes=client.info("memory")["used_memory"] - before)
 
     def _watch(
         self, contender: Contender, process: ServerProcess, worker: psutil.Process, redis: psutil.Process, port: int, log: Path
@@ -180,6 +187,7 @@ class Stage:
                     last.at - first.at,
                     last.process_s - first.process_s,
                     last.redis_s - first.redis_s,
+                    redis_bytes=0,
                 )
 
 
@@ -218,11 +226,11 @@ def report(results: Iterable[Result], load: Load, partitions: int, *, as_json: b
     if as_json:
         ratios = {r.name: round(r.per_cpu_second / plain.per_cpu_second, 1) for r in listed} if plain else {}
         shape = {"events": load.events, "accounts": load.accounts, "partitions": partitions, "seed": load.seed}
-        print(json.dumps({**shape, "results": [result.plain() for result in listed], "times_the_plain_agent": ratios}))
+        print(json.dumps({**shape, "results": [result.plain(load.accounts) for result in listed], "times_the_plain_agent": ratios}))
         return
-    table = Table("", "events", "events/s", "events/CPU-s", "worker µs/event", "Redis µs/event", "times the plain agent")
+    table = Table("", "events", "events/s", "events/CPU-s", "worker µs/event", "Redis µs/event", "Redis B/account", "times the plain agent")
     for result in listed:
-        told = result.plain()
+        told = result.plain(load.accounts)
         ratio = f"{result.per_cpu_second / plain.per_cpu_second:.1f}" if plain else "-"
         table.add_row(
             result.name,
@@ -231,9 +239,10 @@ def report(results: Iterable[Result], load: Load, partitions: int, *, as_json: b
             f"{told['events_per_cpu_second']:,}",
             str(told["process_us_per_event"]),
             str(told["redis_us_per_event"]),
+            f"{told['redis_bytes_per_account']:,}",
             ratio,
         )
-    Console().print(table)
+    Console(width=max(MIN_WIDTH, messages.width)).print(table)
 
 
 def main() -> None:

@@ -51,7 +51,9 @@ def next_version(policy: Policy, seed: int) -> Policy:
     for feature in plain["features"]:
         for span, longest in LONGEST.items():
             if span in feature:
-                feature[span] = min(longest, max(2 if span == "window_months" else 1, int(feature[span] * random.choice((0.5, 1, 1, 2)))))
+                scaled = min(longest, int(feature[span] * random.choice((0.5, 1, 1, 2))))
+                in_months = feature["kind"] in ("active_months", "regularity")
+                feature[span] = max(8, scaled // 4 * 4) if in_months and span == "window_weeks" else max(2 if in_months else 1, scaled)
         if "when_partial" in feature:
             feature["when_partial"] = random.choice(("as_is", "missing"))
     plain["features"] += other["features"]

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+from itertools import accumulate
 from random import Random
 
 import numpy as np
-import ormsgpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -16,6 +16,7 @@ from engine.core.layout import (
     ATTRIBUTES_AT,
     FIGURES,
     FIGURES_AT,
+    FINGERPRINT_BITS,
     FINGERPRINTS_AT,
     FINGERPRINTS_MAX,
     INSTALMENT_FIELDS,
@@ -27,9 +28,9 @@ from engine.core.layout import (
     Col,
 )
 from engine.core.rows import blank_row
-from engine.core.tables import Ints, Me, RowLayout
+from engine.core.tables import Ints, Me, MeasureKind, RowLayout
 from engine.policy.compile import compile_policy
-from engine.state.codec import RowCodec, StateFormatError, forgotten_sequence
+from engine.state.codec import FIGURE_TIMES, FIXED_TIMES, RowCodec, StateFormatError, forgotten_sequence
 from tests.generate import seeded_policy
 
 EDGES = [0, 1, -1, 127, 128, -32, -33, 255, 256, -128, -129, 65535, 65536, -32769, 2**31, 2**32, 2**53 - 1, -(2**53), 2**63 - 1, MISSING]
@@ -51,7 +52,7 @@ def random_row(layout: RowLayout, random: Random) -> Ints:
         at = {Col.MOVEMENTS: MOVEMENTS_AT, Col.INSTALMENTS: INSTALMENTS_AT, Col.FINGERPRINTS: FINGERPRINTS_AT}[count]
         row[count] = random.randrange(places + 1)
         for cell in range(at, at + int(row[count]) * fields):
-            row[cell] = value()
+            row[cell] = random.getrandbits(FINGERPRINT_BITS) if count is Col.FINGERPRINTS else value()
     for cell in [*range(FIGURES_AT, FIGURES_AT + FIGURES), *range(ATTRIBUTES_AT, ATTRIBUTES_AT + len(layout.attributes))]:
         row[cell] = value()
     for measure in layout.measures:
@@ -82,14 +83,110 @@ def test_what_is_written_is_read(seed: int, key: FingerprintKey) -> None:
     assert codec.encode(back, slots) == values
 
 
-def test_any_language_can_read_a_value(key: FingerprintKey) -> None:
-    compiled = compile_policy(seeded_policy(1), key)
-    row = random_row(compiled.layout, Random(1))
-    (value,) = RowCodec(compiled.layout).encode(row.reshape(1, -1), np.array([0]))
-    plain = ormsgpack.unpackb(value, option=ormsgpack.OPT_NON_STR_KEYS)
-    assert plain[0] == 1
-    assert plain[1] == [None if cell == MISSING else int(cell) for cell in row[: len(Col)]]
-    assert set(plain[7]) <= set(compiled.layout.measures[:, Me.COLUMN].tolist())
+@pytest.mark.parametrize("seed", range(10))
+def test_any_language_can_read_a_value(seed: int, key: FingerprintKey) -> None:
+    """By what the codec's page says of it, from the first bit to the last."""
+    layout = compile_policy(seeded_policy(seed), key).layout
+    row, blank = random_row(layout, Random(seed)), blank_row(layout)
+    (value,) = RowCodec(layout).encode(row.reshape(1, -1), np.array([0]))
+    bits = Bits(value)
+    assert (bits.take(8), bits.take(1), bits.number()) == (1, 0, row[Col.CLOCK])
+    for first, count in ((0, len(Col)), (FIGURES_AT, FIGURES)):
+        present = bits.take(count)
+        told = [column for column in range(count) if present >> column & 1]
+        assert told == [c for c in range(count) if row[first + c] != blank[first + c] and first + c != Col.CLOCK]
+        times = FIXED_TIMES if first == 0 else FIGURE_TIMES
+        for column in told:
+            assert bits.time_or_number(row, is_time=int(times) >> column & 1 == 1) == row[first + column]
+    for place in range(MOVEMENTS_AT, MOVEMENTS_AT + 2 * int(row[Col.MOVEMENTS])):
+        assert bits.time_or_number(row, is_time=(place - MOVEMENTS_AT) % 2 == 0) == row[place]
+    loan = 0
+    for place in range(INSTALMENTS_AT, INSTALMENTS_AT + INSTALMENT_FIELDS * int(row[Col.INSTALMENTS]), INSTALMENT_FIELDS):
+        loan = loan if bits.take(1) else int64(bits.take(64))
+        assert (loan, bits.time_or_number(row, is_time=True)) == tuple(row[place : place + 2])
+        due, left, flags = (bits.number() for _ in range(3))
+        assert [due, int64(due - left), flags] == row[place + 2 : place + INSTALMENT_FIELDS].tolist()
+    for place in range(FINGERPRINTS_AT, FINGERPRINTS_AT + int(row[Col.FINGERPRINTS])):
+        assert bits.take(FINGERPRINT_BITS) == row[place]
+    attributes = [(bytes(bits.take(8) for _ in range(bits.take(8))).decode(), bits.number()) for _ in range(bits.count())]
+    held = zip(layout.attributes, row[ATTRIBUTES_AT:].tolist(), strict=False)
+    assert attributes == [(name, number) for name, number in held if number != MISSING]
+    tiles, column = {}, -1
+    while more := bits.count():
+        column += more
+        tiles[column] = bits.measure()
+    for measure in layout.measures:
+        base, width, count = int(measure[Me.BASE]), int(measure[Me.WIDTH]), int(measure[Me.TILES])
+        newest = (int(row[Col.CLOCK]) + int(measure[Me.OFFSET])) // width % count if width else 0
+        cells = {age: int(row[base + (newest - age) % count]) for age in range(count)}
+        if measure[Me.KIND] == MeasureKind.LAST_SEEN:
+            cells = {age: int64(int(row[Col.CLOCK]) - at) if at != MISSING else 0 for age, at in cells.items()}
+        assert tiles.get(int(measure[Me.COLUMN]), {}) == {age: cell for age, cell in cells.items() if cell != 0}
+    assert bits.left < 8
+
+
+def int64(value: int) -> int:
+    """As 64 bits hold it."""
+    return (value + 2**63) % 2**64 - 2**63
+
+
+def unfolded(value: int) -> int:
+    return value >> 1 if value % 2 == 0 else -(value >> 1) - 1
+
+
+class Bits:
+    """A value read bit by bit, by the page of ``engine.state.bits``."""
+
+    def __init__(self, value: bytes) -> None:
+        self._bits = int.from_bytes(value, "little")
+        self.left = 8 * len(value)
+
+    def take(self, width: int) -> int:
+        assert width <= self.left
+        self.left -= width
+        taken = self._bits & ((1 << width) - 1)
+        self._bits >>= width
+        return taken
+
+    def number(self) -> int:
+        width = self.take(6)
+        return unfolded(self.take(64 if width == 63 else width))
+
+    def time_or_number(self, row: Ints, *, is_time: bool) -> int:
+        return int64(int(row[Col.CLOCK]) - self.number()) if is_time else self.number()
+
+    def count(self) -> int:
+        group = self.take(4)
+        return (group >> 1) + (8 * self.count() if group & 1 else 0)
+
+    def set(self) -> int:
+        count = self.count()
+        if count == 0:
+            return self.take(64)
+        rest = (64 // count).bit_length() - 1
+        cell, member = 0, -1
+        for _ in range(count):
+            member += 1
+            while self.take(1):
+                member += 1 << rest
+            member += self.take(rest)
+            cell |= 1 << member
+        return cell
+
+    def measure(self) -> dict[int, int]:
+        coding, count, age = self.take(2), self.count(), self.count()
+        gap_width = self.count() if count > 1 else 0
+        ages = list(accumulate((1 + self.take(gap_width) for _ in range(count - 1)), initial=age))
+        match coding:
+            case 0 | 1:
+                width = self.take(6)
+                held = [self.take(64 if width == 63 else width) for _ in range(count)]
+                cells = [unfolded(value) for value in held] if coding else held
+            case 2:
+                cells = [int64(self.set()) for _ in range(count)]
+            case _:
+                cells = [self.number() for _ in range(count)]
+        return dict(zip(ages, cells, strict=True))
 
 
 def test_a_new_version_reads_the_columns_it_knows(key: FingerprintKey) -> None:
@@ -117,7 +214,7 @@ def test_damage_is_named(seed: int, key: FingerprintKey) -> None:
     for cut in range(len(value)):
         with pytest.raises(StateFormatError, match="a-17"):
             codec.decode([b"a-17"], [value[:cut]], blank_row(layout).reshape(1, -1), np.array([0]))
-    newer = value[:1] + b"\x02" + value[2:]
+    newer = b"\x02" + value[1:]
     with pytest.raises(StateFormatError, match="run a newer engine"):
         codec.decode([b"a-17"], [newer], blank_row(layout).reshape(1, -1), np.array([0]))
 
@@ -131,10 +228,9 @@ def test_damage_never_reaches_memory_that_is_not_its_own(data: st.DataObject, ke
     damaged = bytearray(value)
     for _ in range(data.draw(st.integers(1, 4))):
         at = data.draw(st.integers(0, len(damaged) - 1))
-        # Heads of long arrays and maps, the largest integers, and whatever else.
+        # Long counts, the largest integers, nothing at all, and whatever else.
         damaged[at : at + data.draw(st.integers(0, 3))] = data.draw(
-            st.sampled_from([b"\xdc\xff\xff", b"\xde\xff\xff", b"\xcf" + b"\x7f" * 8, b"\xd9\xff", b"\0"])
-            | st.binary(min_size=1, max_size=3)
+            st.sampled_from([b"\xff" * 9, b"\x7f" * 9, b"\0" * 9, b"\0"]) | st.binary(min_size=1, max_size=3)
         )
     rows = np.stack([blank_row(layout)] * 3)
     guard = rows[0].copy()
@@ -150,7 +246,9 @@ def test_of_a_forgotten_account_the_sequence_is_kept_and_nothing_else(sequence: 
     row[Col.SEQUENCE] = sequence
     rows = np.stack([random_row(layout, Random(4)), row, blank_row(layout), random_row(layout, Random(5))])
     values = codec.encode(rows, np.arange(4))
-    assert ormsgpack.unpackb(values[1]) == [1, sequence]
+    bits = Bits(values[1])
+    assert (bits.take(8), bits.take(1), bits.number()) == (1, 1, sequence)
+    assert bits.left < 8
     assert values[2] == b""  # of which nothing is known: it has no value
     assert [forgotten_sequence(value) for value in values] == [None, sequence, None, None]
     back = np.stack([blank_row(layout)] * 4)
@@ -159,22 +257,34 @@ def test_of_a_forgotten_account_the_sequence_is_kept_and_nothing_else(sequence: 
     assert codec.encode(back, np.array([0, 3])) == [values[0], values[3]]
 
 
+def forgotten(sequence: int, width: int, form: int = 1) -> bytes:
+    """What is left of a forgotten account, as it may have been damaged."""
+    held = 2 * sequence if sequence >= 0 else -2 * sequence - 1
+    bits = form | 1 << 8 | width << 9 | held << 15
+    return bits.to_bytes((15 + max(width, held.bit_length()) + 7) // 8, "little")
+
+
 def test_damage_of_what_is_left_of_a_forgotten_account_is_named(key: FingerprintKey) -> None:
     layout = compile_policy(seeded_policy(4), key).layout
+    codec, row = RowCodec(layout), blank_row(layout)
+    row[Col.SEQUENCE] = 5
+    whole = forgotten(5, 4)
+    assert codec.encode(row.reshape(1, -1), np.array([0])) == [whole]
     for value in (
-        b"\x92\x01",
-        b"\x92\x01\x00",
-        b"\x92\x01\xff",
-        b"\x92\x01\xc0",
-        b"\x92\x01\x05\x05",
-        b"\x92\x01\xcd\x05",
-        b"\x92\x02\x05",
+        whole[:1],
+        whole[:2],
+        forgotten(0, 0),
+        forgotten(-5, 4),
+        whole + b"\0",
+        forgotten(5, 4, form=2),
+        forgotten(70_000, 3),
         b"",
     ):
         rows = np.stack([blank_row(layout)] * 3)
         with pytest.raises(StateFormatError, match="a-17"):
-            RowCodec(layout).decode([b"a-17"], [value], rows, np.array([1]))
+            codec.decode([b"a-17"], [value], rows, np.array([1]))
         assert (rows[0] == blank_row(layout)).all()
         assert (rows[2] == blank_row(layout)).all()
-    with pytest.raises(StateFormatError, match="damaged"):
-        forgotten_sequence(b"\x92\x01\xcd\x05")
+    for value in (whole[:2], forgotten(0, 0), forgotten(-5, 4), forgotten(70_000, 3)):
+        with pytest.raises(StateFormatError, match="damaged"):
+            forgotten_sequence(value)
