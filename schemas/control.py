@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from schemas.common import Identifier, Input, Instant, PolicyHash, Text
 
@@ -25,13 +25,20 @@ class Activate(_Control):
 
 
 class Appetite(_Control):
-    """The risk appetite of a segment from here on, and how many decreases are expected of it."""
+    """The risk appetite of a segment from here on, decided by two people, and how many decreases are expected of it."""
 
     kind: Literal["appetite"]
+    approved_by: Identifier
     segment: Literal["individual", "enterprise"]
     mode: Literal["expansion", "neutral", "contraction"]
-    expected_decreases: Annotated[int, Field(ge=0)] | None = None
+    expected_decreases: Annotated[int, Field(ge=0)]
     reason: Text
+
+    @model_validator(mode="after")
+    def _two_people(self) -> Self:
+        if self.approved_by == self.issued_by:
+            raise ValueError("approved_by is issued_by: a second person must approve an appetite")
+        return self
 
 
 class ReleaseBreaker(_Control):

@@ -99,10 +99,12 @@ def inspected(held: Held, settings: Settings) -> dict[str, Any]:
     from engine.policy.document import Policy
     from engine.state import keys
     from engine.state.codec import StateFormatError
+    from engine.stream.appetite import Appetites
     from engine.stream.inspection import inspect_account
 
     assert held.value is not None
     policy = compile_policy(Policy.from_plain(json.loads(held.fields[keys.POLICY])), settings.key)
+    Appetites.decode(held.fields.get(keys.APPETITES, b"")).write(policy.program)
     named = {"policy": {"name": policy.document.policy, "version": policy.document.version, "hash": policy.hash}, "shard": held.shard}
     try:
         return named | inspect_account(policy, settings.application, held.account, held.value, int(held.fields[keys.TICK_MS]))

@@ -121,7 +121,7 @@ def status(redis: RedisUrl = None, application: Application = None, as_json: AsJ
             named = (
                 ("none", "", "") if shard.version is None else (shard.version.policy, str(shard.version.version), shard.version.hash[:12])
             )
-            table.add_row(str(shard.shard), *named, str(shard.applied), _sweep_told(shard))
+            table.add_row(str(shard.shard), *named, str(shard.applied), sweep_told(shard))
         Console(soft_wrap=True).print(table)
     if differs is not None:
         messages.print(f"[red]problem[/] {differs}")
@@ -130,12 +130,12 @@ def status(redis: RedisUrl = None, application: Application = None, as_json: AsJ
         raise typer.Exit(FINDINGS)
 
 
-def _sweep_told(shard: ShardStatus) -> str:
+def sweep_told(shard: ShardStatus) -> str:
     """How far a shard's newest sweep is."""
     from engine.state.keys import BUCKETS
 
     sweep = shard.sweep
     if sweep is None:
         return "none yet"
-    cause = "activation" if sweep.offset is not None else sweep.cause.removeprefix("day:")
+    cause = "control" if sweep.offset is not None else sweep.cause.removeprefix("day:")
     return f"{cause} {'done' if sweep.left == 0 else f'{shard.buckets_swept}/{BUCKETS}'}".lstrip()

@@ -213,9 +213,10 @@ def decide_increase(
 
 @compiled
 def decide_decrease(
-    t: Ints, segment: int, row: Ints, band: int, target: int, warming_up: bool, forced: bool, own: bool, d: Ints, n: int
+    t: Ints, segment: int, row: Ints, band: int, target: int, is_young: bool, forced: bool, own: bool, d: Ints, n: int
 ) -> tuple[int, int]:
-    """A lower limit of an open line. Returns the number of decisions and the guard that withheld it."""
+    """A lower limit of an open line; ``is_young``: it is the score that asks for it, with windows that reach back before the account's first
+    record. Returns the number of decisions and the guard that withheld it."""
     if in_force(row, Col.HOLD_UNTIL) and not forced:
         return n, Guard.HOLD
     if forced or own or in_force(row, Col.OVERRIDE_UNTIL):
@@ -224,7 +225,7 @@ def decide_decrease(
         if row[Col.PENDING_AT] > row[Col.CLOCK]:
             return n, Guard.NOTICE_RUNNING
         return change_limit(t, d, n, row, Kind.DECREASE, band, max(target, row[Col.PENDING_LIMIT]), -1), Guard.NONE
-    guard = decrease_guard(t, segment, row, warming_up)
+    guard = decrease_guard(t, segment, row, is_young)
     if guard != Guard.NONE:
         return n, guard
     days = t[segment + Se.NOTICE_DAYS]
@@ -243,7 +244,7 @@ def decide_limit(
     tier: int,
     bucket: int,
     values: Ints,
-    warming_up: bool,
+    is_young: bool,
     forced: bool,
     own: bool,
     ask: int,
@@ -260,7 +261,7 @@ def decide_limit(
     if ask != Command.NONE or target > row[Col.LIMIT]:
         return decide_increase(t, segment, row, band, target, bucket, values, ask, is_correction, d, n)
     if target < row[Col.LIMIT]:
-        n, guard = decide_decrease(t, segment, row, band, target, warming_up, forced, own, d, n)
+        n, guard = decide_decrease(t, segment, row, band, target, is_young, forced, own, d, n)
         return n, guard, -1
     return n, Guard.NONE, -1
 
@@ -360,8 +361,9 @@ def evaluate(t: Ints, row: Ints, d: Ints, first: int, n: int, bucket: int, ask: 
     if ask == Command.REQUEST_INCREASE and wanted <= limit_before:
         n = answer(d, n, row, Refused.NOT_RAISED)
     else:
+        is_young = warming_up and caps[Bound.BAND] < limit_before
         n, guard, requirement = decide_limit(
-            t, segment, row, band, wanted, tier, bucket, values, warming_up, forced, own, ask, is_correction, d, n
+            t, segment, row, band, wanted, tier, bucket, values, is_young, forced, own, ask, is_correction, d, n
         )
         if wanted < target and guard == Guard.NONE:
             target, bound = wanted, Bound.REQUESTED

@@ -151,8 +151,8 @@ def has_consented(t: Ints, segment: int, row: Ints) -> bool:
 
 
 @compiled
-def decrease_guard(t: Ints, segment: int, row: Ints, warming_up: bool) -> int:
+def decrease_guard(t: Ints, segment: int, row: Ints, is_young: bool) -> int:
     """What stops a decrease that nothing forces and nobody asked for."""
     if not has_passed(t, row, row[Col.LAST_DECREASE_DAY], t[segment + Se.DOWN_DAYS]):
         return Guard.COOL_DOWN_DOWN
-    return Guard.WARMING_UP if warming_up else Guard.NONE
+    return Guard.WARMING_UP if is_young else Guard.NONE

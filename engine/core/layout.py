@@ -239,6 +239,14 @@ class Fig(IntEnum):
 FIGURES: Final = len(Fig)
 
 
+class Appetite(IntEnum):
+    """The lender's risk appetite for a segment, as limit-control says it."""
+
+    NEUTRAL = 0
+    CONTRACTION = 1
+    EXPANSION = 2
+
+
 class Standing(IntEnum):
     """Life of a credit line."""
 
@@ -442,16 +450,17 @@ class Bound(IntEnum):
     PRODUCT_CAP = 1
     INCOME_CAP = 2
     RELATED_CAP = 3
-    LEGAL_CAP = 4
-    REQUESTED = 5
-    CEILING = 6
-    STEP = 7
-    ARREARS = 8
-    EXPOSURE_FLOOR = 9
-    OVERRIDE = 10
+    APPETITE = 4
+    LEGAL_CAP = 5
+    REQUESTED = 6
+    CEILING = 7
+    STEP = 8
+    ARREARS = 9
+    EXPOSURE_FLOOR = 10
+    OVERRIDE = 11
 
 
-CAPS: Final = 7  # Bound.BAND .. Bound.CEILING
+CAPS: Final = 8  # Bound.BAND .. Bound.CEILING
 
 
 class Out(IntEnum):

@@ -3,11 +3,24 @@
 from __future__ import annotations
 
 from engine.core.jit import compiled
-from engine.core.layout import CAPS, FIGURES_AT, MISSING, Bound, Col, Fig, Standing
+from engine.core.layout import CAPS, FIGURES_AT, MISSING, Appetite, Bound, Col, Fig, Standing
 from engine.core.standing import in_force
 from engine.core.tables import Ba, Ints, Ru, Se
+from engine.core.windows import day_of
 
 NO_CAP = 2**62
+
+
+@compiled
+def appetite_limit(t: Ints, segment: int, row: Ints, band: int) -> int:
+    """The band's limit as the lender's risk appetite has it today (docs/policy.md §9b)."""
+    limit, mode = t[band + Ba.LIMIT], t[segment + Se.APPETITE]
+    if mode == Appetite.NEUTRAL:
+        return limit
+    column = band + (Ba.CONTRACTION_PERCENT if mode == Appetite.CONTRACTION else Ba.EXPANSION_PERCENT)
+    if day_of(t, row[Col.CLOCK]) - t[segment + Se.APPETITE_DAY] < t[column + 1]:
+        return limit
+    return limit * t[column] // 100
 
 
 @compiled
@@ -15,7 +28,10 @@ def fill_caps(t: Ints, segment: int, row: Ints, band: int, caps: Ints) -> None:
     """``caps`` (CAPS,) receives what each ``Bound`` allows: the band's limit and every cap, NO_CAP where a cap does not apply."""
     for bound in range(CAPS):
         caps[bound] = NO_CAP
-    caps[Bound.BAND] = t[band + Ba.LIMIT]
+    by_appetite = appetite_limit(t, segment, row, band)
+    caps[Bound.BAND] = max(t[band + Ba.LIMIT], by_appetite)
+    if by_appetite < t[band + Ba.LIMIT]:
+        caps[Bound.APPETITE] = by_appetite
     caps[Bound.PRODUCT_CAP] = t[segment + Se.PRODUCT_CAP]
     caps[Bound.LEGAL_CAP] = t[segment + Se.LEGAL_CAP]
     if t[segment + Se.INCOME_PERCENT] > 0:

@@ -208,6 +208,8 @@ class Se(IntEnum):
     FREEZE_FROM = 41
     TAKEOVER_REST_DAYS = 42
     RISE_NOTICE_DAYS = 43
+    APPETITE = 44  # written by the shard: the appetite in force
+    APPETITE_DAY = 45  # and the policy day since which it is
 
 
 class Ca(IntEnum):
@@ -234,6 +236,10 @@ class Ba(IntEnum):
     UP_MARGIN = 2
     DOWN_MARGIN = 3
     LIMIT = 4
+    CONTRACTION_PERCENT = 5  # of the limit
+    CONTRACTION_DAYS = 6  # from so many days after the contraction on
+    EXPANSION_PERCENT = 7
+    EXPANSION_DAYS = 8
 
 
 class Ru(IntEnum):

@@ -72,6 +72,7 @@ KINDS: Final = {
     "share_above": FeatureKind.SHARE,
     "tenure": FeatureKind.SINCE_DATE,
 }
+NEUTRAL_ENTRY: Final = (100, 0, 100, 0)  # of a band that no appetite names
 CELLS: Final = {
     "top": Top.FIRST + 2 * TOPS_MAX,
     "round_trips": LEG_FIELDS * ROUND_TRIPS_MAX,
@@ -491,9 +492,11 @@ class _Compiler:
         read = dict.fromkeys([c.feature for c in segment.scorecard] + [t.feature for t in tests_of(segment) if t.feature is not None])
         self._table(Se.FEATURES, Se.FEATURES_END, [(self.feature_number[name],) for name in read], entry)
         entry[Se.SCORED_END] = entry[Se.FEATURES] + len(segment.scorecard)
-        self._table(Se.BANDS, Se.BANDS_END, [ladder_entry(b, b.limit_minor) for b in segment.bands], entry)
+        self._table(
+            Se.BANDS, Se.BANDS_END, [(*ladder_entry(b, b.limit_minor), *appetite_entry(segment, b.name)) for b in segment.bands], entry
+        )
         tiers = segment.rates.tiers if segment.rates is not None else ()
-        self._table(Se.TIERS, Se.TIERS_END, [ladder_entry(tier, tier.yearly_rate_bp) for tier in tiers], entry)
+        self._table(Se.TIERS, Se.TIERS_END, [(*ladder_entry(tier, tier.yearly_rate_bp), *NEUTRAL_ENTRY) for tier in tiers], entry)
         self._table(Se.ELIGIBILITY, Se.ELIGIBILITY_END, [self._test(r) for r in requirements_in_order(segment)], entry)
         self._table(Se.WARNINGS, Se.WARNINGS_END, [self._test(w) for w in warnings_in_order(segment)], entry)
         takeover = segment.protection.takeover
@@ -583,6 +586,13 @@ def tests_of(segment: doc.Segment) -> list[doc.Test]:
 def ladder_entry(step: doc.Band | doc.RateTier, what: int) -> tuple[int, int, int, int, int]:
     """A band or a rate tier (``tables.Ba``), which stands for ``what``."""
     return band_code(step.name), LOWEST if step.lower is None else step.lower, step.up_margin, step.down_margin, what
+
+
+def appetite_entry(segment: doc.Segment, band: str) -> tuple[int, int, int, int]:
+    """What contraction and expansion make of a band (``tables.Ba``): percent and days of each."""
+    appetite = segment.appetite or doc.Appetite()
+    down, up = ({row.band: (row.percent, row.after_days) for row in rows} for rows in (appetite.contraction, appetite.expansion))
+    return (*down.get(band, NEUTRAL_ENTRY[:2]), *up.get(band, NEUTRAL_ENTRY[2:]))
 
 
 def _or_missing(value: int | None) -> int:

@@ -506,6 +506,21 @@ class Rates(PolicyModel):
     example: RateExample
 
 
+class AppetiteBand(PolicyModel):
+    """What an appetite makes of a band: ``percent`` of its limit, from so many days after the appetite's control record on."""
+
+    band: Name
+    percent: int = Field(ge=0, le=200)
+    after_days: int = Field(0, ge=0, le=3660)
+
+
+class Appetite(PolicyModel):
+    """How a segment's limits follow the lender's risk appetite; bands that are not named keep their limit."""
+
+    contraction: tuple[AppetiteBand, ...] = Field((), max_length=16)
+    expansion: tuple[AppetiteBand, ...] = Field((), max_length=16)
+
+
 class Segment(PolicyModel):
     """One clientele with its own strategy: who may be granted anything, how it is scored, and which limits follow."""
 
@@ -522,6 +537,7 @@ class Segment(PolicyModel):
     notices: Notices = Notices()
     commands: Commands = Commands()
     protection: Protection = Protection()
+    appetite: Appetite | None = None
 
 
 class Arrears(PolicyModel):

@@ -67,6 +67,7 @@ RULE_TEXTS: dict[str, dict[str, str]] = {
     "product_cap": {"zh": "已达到本产品的最高额度", "en": "The highest limit of this product is reached."},
     "income_cap": {"zh": "收入与其他机构额度决定了最高额度", "en": "Income and limits held elsewhere set the highest limit."},
     "related_cap": {"zh": "关联方占用了共同额度", "en": "Related parties use part of the shared limit."},
+    "appetite": {"zh": "本产品的授信总体安排有调整", "en": "The lender lends less at present, whoever the customer is."},
     "legal_cap": {"zh": "法规规定了最高额度", "en": "The law sets the highest limit."},
     "requested": {"zh": "按申请额度核定", "en": "The limit that was asked for."},
     "ceiling": {"zh": "按您自设的上限核定", "en": "The ceiling that you set yourself."},

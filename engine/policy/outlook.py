@@ -13,7 +13,7 @@ from engine.policy import document as doc
 from engine.policy.explain import RULE_TEXTS
 
 # ``requested`` is not among them: it bounds a first grant only.
-_CAPS: Final = (Bound.PRODUCT_CAP, Bound.INCOME_CAP, Bound.RELATED_CAP, Bound.LEGAL_CAP, Bound.CEILING)
+_CAPS: Final = (Bound.PRODUCT_CAP, Bound.INCOME_CAP, Bound.RELATED_CAP, Bound.APPETITE, Bound.LEGAL_CAP, Bound.CEILING)
 
 HOLD_TEXTS: Final[dict[str, dict[str, str]]] = {
     **{cap.name.lower(): RULE_TEXTS[cap.name.lower()] for cap in _CAPS},

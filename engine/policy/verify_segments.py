@@ -9,6 +9,7 @@ from typing import Final
 from engine.policy.document import Band, Limits, Policy, Segment, Test
 from engine.policy.errors import Path, Problem, did_you_mean
 from engine.policy.fields import figure_type
+from engine.policy.verify_appetite import appetite_problems
 from engine.policy.verify_features import figure_problem
 from engine.policy.verify_ladder import ladder_problems
 from engine.policy.verify_measures import repeated_names, unknown_words
@@ -46,6 +47,7 @@ def segment_problems(policy: Policy) -> Iterator[Problem]:
         yield from _scorecard_problems(segment, features, (*path, "scorecard"))
         yield from _band_problems(segment.bands, (*path, "bands"))
         yield from _limit_problems(segment, path)
+        yield from appetite_problems(segment, (*path, "appetite"))
         if segment.rates is not None:
             yield from rates_problems(segment.rates, (*path, "rates"))
         yield from _initial_problems(segment, (*path, "initial_standing"))

@@ -29,6 +29,7 @@ from typing import Final
 from engine.policy import document as doc
 from engine.policy.errors import Path, Problem, listed
 from engine.policy.expand import measures_read
+from engine.policy.verify_appetite import stages
 
 UTILISATION: Final = "utilisation_percent"
 SUMS_MAX: Final = 10_000
@@ -50,10 +51,15 @@ class Swing:
 
 
 def swing_problems(policy: doc.Policy) -> Iterator[Problem]:
-    """Segments in which a limit can swing, and no cool-down or notice puts days between its turns."""
+    """Segments in which, under one or another appetite, a limit can swing, and no cool-down or notice puts days between its turns."""
     for i, segment in enumerate(policy.segments):
-        if days_between_turns(segment) == 0 and (found := swings(policy, segment)):
-            yield _problem(segment, found[0], ("segments", i))
+        if days_between_turns(segment) > 0:
+            continue
+        ladders = [segment.bands, *(bands for _, _, bands in stages(segment))]
+        for ladder in ladders:
+            if found := swings(policy, segment.model_copy(update={"bands": ladder})):
+                yield _problem(segment, found[0], ("segments", i))
+                break
 
 
 def days_between_turns(segment: doc.Segment) -> int:

@@ -21,6 +21,7 @@ POLICY: Final = "policy"
 OUTPUTS: Final = "outputs"
 PARTITIONS: Final = "partitions"
 SWEEP: Final = "sweep"
+APPETITES: Final = "appetites"
 
 STATE_FORMAT: Final = 1
 

@@ -12,6 +12,7 @@ from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 from engine.errors import EngineError
 from engine.policy.document import Policy
 from engine.policy.promote import canonical_bytes, policy_hash, promote, rfc3339
+from engine.stream.appetite import check_switch
 from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS, CREATE
 from schemas.topics import CONTROL
 
@@ -65,6 +66,39 @@ def activation(policy: Policy, previous: Policy | None, issued_by: str, approved
         "policy_hash": policy_hash(promoted),
     }
     return record if approved_by is None else record | {"approved_by": approved_by}
+
+
+def appetite(
+    policy: Policy | None,
+    segment: str,
+    mode: str,
+    expected_decreases: int,
+    reason: str,
+    issued_by: str,
+    approved_by: str,
+    now: datetime,
+) -> dict[str, Any]:
+    """The control record that puts an appetite in force under the active policy. Raises EngineError if that does not know it, or one person
+    alone sets it."""
+    if policy is None:
+        raise EngineError("no policy is in force", where="policy", cure="`limit-engine policy promote FILE`")
+    if issued_by == approved_by:
+        raise EngineError(f"{issued_by} cannot approve what {issued_by} sets", where="--approved-by", cure="name the second person")
+    try:
+        check_switch(policy, segment, mode)
+    except ValueError as error:
+        raise EngineError(str(error), where="policy") from error
+    return {
+        "control_id": str(uuid.uuid4()),
+        "issued_at": rfc3339(now),
+        "issued_by": issued_by,
+        "approved_by": approved_by,
+        "kind": "appetite",
+        "segment": segment,
+        "mode": mode,
+        "expected_decreases": expected_decreases,
+        "reason": reason,
+    }
 
 
 def publish(bootstrap: str, record: dict[str, Any], timestamp_ms: int | None = None) -> int:

@@ -11,6 +11,7 @@ from typing import NamedTuple
 
 from engine.state import keys
 from engine.state.store import applied_of
+from engine.stream.appetite import Appetites
 from engine.stream.sweep import EPOCH, Sweep
 
 
@@ -27,12 +28,14 @@ class Version(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class ShardStatus:
-    """What a shard's hash says: the version in force (None: none yet), the journal sequence applied (0: nothing yet), the newest sweep."""
+    """What a shard's hash says: the version in force (None: none yet), the journal sequence applied (0: nothing yet), the newest sweep,
+    the appetites."""
 
     shard: int
     version: Version | None
     applied: int
     sweep: Sweep | None
+    appetites: Appetites
 
     @property
     def buckets_swept(self) -> int:
@@ -57,7 +60,13 @@ def status_of(shard: int, fields: Mapping[str, bytes]) -> ShardStatus:
     if document is not None:
         plain = json.loads(document)
         version = Version(plain["policy"], plain["version"], hashlib.sha256(document).hexdigest())
-    return ShardStatus(shard, version, applied_of(fields), None if sweep is None else Sweep.decode(sweep))
+    return ShardStatus(
+        shard,
+        version,
+        applied_of(fields),
+        None if sweep is None else Sweep.decode(sweep),
+        Appetites.decode(fields.get(keys.APPETITES, b"")),
+    )
 
 
 def disagreement(shards: Sequence[ShardStatus]) -> str | None:

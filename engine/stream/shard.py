@@ -46,6 +46,7 @@ HEARTBEAT_S: Final = 1.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 CONNECT_DEADLINE_S: Final = 30.0
 FLOW_AGAIN_SHARE: Final = 0.5
+SLICE_S: Final = 0.25  # that a slice is worth at most where sweeps have a pace
 SLICE_ACCOUNTS_MAX: Final = 2_000
 SLICE_BUCKETS_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of input; all of it may become dead letters
@@ -91,6 +92,7 @@ class Shard:
         self._held: set[Topic] = set()
         self._wake = asyncio.Event()
         self._slice_buckets, self._slice_accounts = 1, SLICE_ACCOUNTS_MAX  # of a sweep; the former as many as hold some accounts
+        self._slice_from = 0.0  # monotonic: by the pace of sweeps no slice before
         self._is_open = False  # whether deliveries are taken
         self._gone: Delivery | None = None  # a topic does not have the records that come next
         self._where = f"shard {number}"
@@ -256,15 +258,22 @@ class Shard:
         if batch is not None:
             await self._decide(batch)
         tick_ms = self._idle_tick()
-        if self._machine.sweep_at(tick_ms) is not None:
+        if self._sweeps_in(tick_ms) == 0:
             await self._sweep(tick_ms)
+
+    def _sweeps_in(self, tick_ms: int) -> float | None:
+        """In how many seconds the next slice of a sweep is due, None if there is nothing to sweep."""
+        return None if self._machine.sweep_at(tick_ms) is None else max(0.0, self._slice_from - time.monotonic())
 
     async def _sweep(self, tick_ms: int) -> None:
         """One slice of the sweep."""
         now = self._machine.sweep_at(tick_ms)
         assert now is not None
         buckets = min(self._slice_buckets, now.left)
-        part = await self._patiently(lambda: self._store.slice(now.bucket, now.after, buckets, self._slice_accounts))
+        most, pace = self._slice_accounts, self._settings.shard.sweep_per_second
+        if pace is not None:
+            most = min(most, max(1, int(pace * SLICE_S)))
+        part = await self._patiently(lambda: self._store.slice(now.bucket, now.after, buckets, most))
         self._check_applied(part.applied)
         try:
             record = self._machine.sweep(part.accounts, part.buckets, part.after, tick_ms)
@@ -275,7 +284,9 @@ class Shard:
             self._machine.take_back()
             self._slice_accounts = max(1, self._slice_accounts // 4)
             return
-        is_full = part.after or len(part.accounts) >= self._slice_accounts
+        if pace is not None:
+            self._slice_from = max(time.monotonic() - SLICE_S, self._slice_from) + len(part.accounts) / pace
+        is_full = part.after or len(part.accounts) >= most
         self._slice_buckets = max(1, buckets // 2) if is_full else min(SLICE_BUCKETS_MAX, 2 * self._slice_buckets)
         self._slice_accounts = min(SLICE_ACCOUNTS_MAX, 2 * self._slice_accounts)
         await self._commit(record, journal, [])
@@ -330,10 +341,11 @@ class Shard:
             elif self._alignment.lag() == 0:
                 self.progress.enter(State.RUNNING)
                 self.progress.move()
-            if self._machine.sweep_at(self._idle_tick()) is not None:
+            due = self._sweeps_in(self._idle_tick())
+            if due == 0:
                 return None
             try:
-                async with asyncio.timeout(HEARTBEAT_S):
+                async with asyncio.timeout(HEARTBEAT_S if due is None else min(due, HEARTBEAT_S)):
                     await self._wake.wait()
             except TimeoutError:
                 await self._load_checked([])

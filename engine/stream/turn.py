@@ -36,10 +36,12 @@ from engine.state import keys
 from engine.state.cache import AccountCache
 from engine.state.record import DeadLetterRef, InputCut, JournalRecord, Output
 from engine.state.store import applied_of
+from engine.stream.appetite import Appetites, Switch, check_switch, policy_day
 from engine.stream.decode.decoder import Decoded, Decoder, Reject, decode_control
 from engine.stream.records import Batch, Chunk
 from engine.stream.render import Cause, Renderer, tick_cause
 from engine.stream.sweep import Sweep, sweep_at
+from schemas.control import Activate, Appetite
 from schemas.topics import INPUTS, JOURNAL_BYTES_MAX
 
 DECISIONS_AT_ONCE: Final = 1024
@@ -61,6 +63,14 @@ class Activation:
 
 
 @dataclass(frozen=True, slots=True)
+class Switched:
+    """The control record that put an appetite in force."""
+
+    control_id: str
+    offset: int
+
+
+@dataclass(frozen=True, slots=True)
 class Prepared:
     """A decoded batch. ``accounts`` are those of its accepted records, ``missing`` the ones to load before ``execute``; both ascending."""
 
@@ -69,7 +79,7 @@ class Prepared:
     accounts: tuple[bytes, ...]
     missing: list[bytes]
     rejects: dict[Topic, list[Reject]]
-    activation: Activation | None
+    control: Activation | Switched | None
 
 
 class DecisionMachine:
@@ -90,6 +100,7 @@ class DecisionMachine:
         self._cache: AccountCache | None = None
         self._renderer: Renderer | None = None
         self._sweep: Sweep | None = None
+        self._appetites = Appetites({})
         self._before: tuple[int, int, Sweep | None] = (0, 0, None)  # sequence, outputs and sweep before the last record
         self._swept: AccountCache | None = None  # rows for a sweep; the accounts of the events keep theirs
         self._bytes_per_record = 1_000.0  # what an input record adds to the journal: rises at once, falls slowly
@@ -119,6 +130,7 @@ class DecisionMachine:
         self._sequence = applied_of(fields)
         self._outputs = int(fields.get(keys.OUTPUTS, b"0"))
         self._sweep = Sweep.decode(fields[keys.SWEEP]) if keys.SWEEP in fields else None
+        self._appetites = Appetites.decode(fields.get(keys.APPETITES, b""))
         document = fields.get(keys.POLICY)
         if document is None:
             self.policy = self._decoder = self._cache = self._renderer = self._swept = None
@@ -128,12 +140,13 @@ class DecisionMachine:
             self._enforce(policy)
         elif self._cache is not None:
             self._cache.forget()
+            self._appetites.write(self.policy.program)
 
     def prepare(self, batch: Batch) -> Prepared:
         """Decode a batch; a control record in it is in force from here on."""
         if Topic.CONTROL in batch.chunks:
-            activation, refused = self._take_control(batch.chunks[Topic.CONTROL])
-            return Prepared(batch, {}, (), [], {Topic.CONTROL: refused}, activation)
+            control, refused = self._take_control(batch.chunks[Topic.CONTROL], batch.watermark_ms)
+            return Prepared(batch, {}, (), [], {Topic.CONTROL: refused}, control)
         assert self._decoder is not None, "only control records may come before a policy"
         assert self._cache is not None
         decoded = {topic: self._decoder.decode(chunk) for topic, chunk in sorted(batch.chunks.items())}
@@ -143,7 +156,7 @@ class DecisionMachine:
             found.update(taken if part.accepted.all() else [taken[i] for i in np.flatnonzero(part.accepted).tolist()])
         accounts = tuple(sorted(account for account in found if account is not None))
         rejects = {topic: part.rejects for topic, part in decoded.items()}
-        return Prepared(batch, decoded, accounts, self._cache.missing(accounts), rejects, activation=None)
+        return Prepared(batch, decoded, accounts, self._cache.missing(accounts), rejects, control=None)
 
     def admit(self, accounts: Sequence[bytes], values: Sequence[bytes | None]) -> None:
         """Take loaded states into the cache; None is an account without history. Raises StateFormatError."""
@@ -155,8 +168,8 @@ class DecisionMachine:
         batch = prepared.batch
         record = self._record(tick_ms, batch)
         fields = dict(record.fields)
-        if prepared.activation is not None:
-            fields |= self._activated(prepared.activation)
+        if prepared.control is not None:
+            fields |= self._in_force_from(prepared.control)
         if not prepared.decoded:
             return replace(record, fields=tuple(sorted(fields.items())), dead_letters=dead_letter_refs(prepared))
         accounts, outputs, verdicts, open_lines = self._decide(prepared)
@@ -218,12 +231,14 @@ class DecisionMachine:
             counts=(),
         )
 
-    def _activated(self, activation: Activation) -> dict[str, bytes]:
-        """The fields that say which policy is in force, and that a sweep begins: unless it is the first one, which finds no accounts."""
+    def _in_force_from(self, control: Activation | Switched) -> dict[str, bytes]:
+        """The fields that say which policy or appetite is in force, and that a sweep begins: unless it is the first policy, which finds no
+        accounts."""
         assert self.policy is not None
-        fields = {keys.POLICY: canonical_bytes(self.policy.document)}
+        is_switch = isinstance(control, Switched)
+        fields = {keys.APPETITES: self._appetites.encode()} if is_switch else {keys.POLICY: canonical_bytes(self.policy.document)}
         if self._sweep is not None:
-            self._sweep = self._sweep.begun(self._sweep.day, activation.control_id, activation.offset)
+            self._sweep = self._sweep.begun(self._sweep.day, control.control_id, control.offset)
             fields[keys.SWEEP] = self._sweep.encode()
         return fields
 
@@ -250,25 +265,42 @@ class DecisionMachine:
     def _enforce(self, policy: Policy) -> None:
         """Put a policy in force. The cached rows have the old policy's shape, so they go."""
         self.policy = compile_policy(policy, self._key)
+        self._appetites.write(self.policy.program)
         self._decoder = Decoder(self.policy.decode, self._key, self.shard, self._partitions)
         self._cache = AccountCache(self.policy, self._cache_accounts)
         self._swept = AccountCache(self.policy, SWEPT_AT_ONCE)
         self._renderer = Renderer(self.policy, self._application, self.shard)
 
-    def _take_control(self, chunk: Chunk) -> tuple[Activation | None, list[Reject]]:
-        """The activation that put a policy in force, and the rejects."""
+    def _take_control(self, chunk: Chunk, clock_ms: int) -> tuple[Activation | Switched | None, list[Reject]]:
+        """What has been put in force at the shard's clock, and the rejects."""
         controls, rejects = decode_control(chunk)
-        activation = None
+        taken: Activation | Switched | None = None
         for index, control in controls:
-            if control.kind != "activate":
-                rejects.append(Reject(index, "invalid", f"control records of kind {control.kind} are not supported yet"))
-                continue
             try:
-                self._enforce(activated_policy(control))
-                activation = Activation(control.control_id, chunk.offsets[index])
+                match control:
+                    case Activate():
+                        self._enforce(activated_policy(control))
+                        taken = Activation(control.control_id, chunk.offsets[index])
+                    case Appetite():
+                        self._switch(control, clock_ms)
+                        taken = Switched(control.control_id, chunk.offsets[index])
+                    case _:
+                        raise ValueError(f"control records of kind {control.kind} are not supported yet")
             except (PolicyErrors, ValueError) as error:
                 rejects.append(Reject(index, "invalid", str(error)))
-        return activation, sorted(rejects, key=lambda reject: reject.index)
+        return taken, sorted(rejects, key=lambda reject: reject.index)
+
+    def _switch(self, appetite: Appetite, clock_ms: int) -> None:
+        """Put an appetite in force. Raises ValueError if the policy does not know it."""
+        if self.policy is None:
+            raise ValueError("no policy is in force yet that says what an appetite is: promote one first")
+        policy = self.policy.document
+        check_switch(policy, appetite.segment, appetite.mode)
+        day = policy_day(policy, clock_ms)
+        self._appetites = self._appetites.after(
+            Switch(appetite.segment, appetite.mode, day, appetite.control_id, appetite.expected_decreases)
+        )
+        self._appetites.write(self.policy.program)
 
     # Events
 

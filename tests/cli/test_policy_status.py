@@ -81,7 +81,7 @@ def test_every_shard_is_told(shards: Shards) -> None:
     rows = [[cell.strip() for cell in line.strip("│").split("│")] for line in told.stdout.splitlines() if line.startswith("│")]
     short = ["corner_shop", "3", policy_hash(FIRST)[:12]]
     assert rows == [
-        ["0", *short, "41", "activation 128/256"],
+        ["0", *short, "41", "control 128/256"],
         ["1", *short, "57", "2026-03-05 done"],
         ["2", *short, "9", "none yet"],
     ]

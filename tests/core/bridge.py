@@ -25,6 +25,7 @@ from engine.core.layout import (
     TOPS_MAX,
     VALUES_AT,
     Announced,
+    Appetite,
     Block,
     Bound,
     Col,
@@ -48,7 +49,7 @@ from engine.core.layout import (
 from engine.core.layout import Command as CommandKind
 from engine.core.limits import NO_CAP
 from engine.core.rows import blank_row
-from engine.core.tables import FACTS, Ints, Me, MeasureKind
+from engine.core.tables import FACTS, SEGMENT, Ints, Me, MeasureKind, Ru, Se
 from engine.core.windows import rebuild, tile_of
 from engine.policy import document as doc
 from engine.policy.compile import FIGURE_COLUMNS, CompiledPolicy, compile_policy, requirements_in_order, tests_of, warnings_in_order
@@ -102,6 +103,11 @@ class Kernel:
         self._codes = {band_code(name): name for name in (*codes, *tiers)}
         for i, record in enumerate(log):
             self._fill(i, record)
+
+    def set_appetite(self, segment: str, mode: str, day: int) -> None:
+        """The lender's appetite for a segment from here on, in force since a policy day."""
+        place = self.policy.program[Ru.SEGMENTS] + Segment[segment.upper()] * SEGMENT
+        self.policy.program[place + Se.APPETITE], self.policy.program[place + Se.APPETITE_DAY] = Appetite[mode.upper()], day
 
     def take(self, first: int, end: int, room: int = EMISSIONS_MAX) -> list[Ints]:
         """Take records ``first`` .. ``end`` in one batch; the decisions, each a copy of its row. ``room`` is the decision matrix's length."""

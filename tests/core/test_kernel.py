@@ -101,6 +101,34 @@ def test_time_goes_by_without_records(seed: int) -> None:
         assert kernel.state(account_id) == oracle_state(account)
 
 
+@pytest.mark.parametrize("seed", range(40))
+def test_the_appetite_changes_between_records(seed: int) -> None:
+    """For one segment or another, with a sweep behind each change and at the days on which it goes further."""
+    policy = seeded_policy(seed)
+    log = seeded_log(policy, seed, RECORDS)
+    random, kernel = Random(seed), Kernel(policy, log)
+    appetites: dict[str, tuple[str, int]] = {}
+    accounts: dict[str, OracleAccount] = {}
+    for i, record in enumerate(log):
+        account = accounts.setdefault(record.account_id, OracleAccount(policy, word_bit, appetites))
+        expected = [comparable_emission(e, policy) for e in account.apply(record).emissions]
+        assert [comparable_emission(kernel.emission(d), policy) for d in kernel.take(i, i + 1)] == expected
+        if random.random() < 0.1:
+            segment, mode = random.choice(policy.segments).name, random.choice(("contraction", "contraction", "expansion", "neutral"))
+            appetites[segment] = mode, day_of(policy, record.clock)
+            kernel.set_appetite(segment, *appetites[segment])
+            for days in (0, 3, 20) if i == len(log) - 1 else (0,):
+                clock = record.clock + days * DAY_MS
+                told = [(kernel.accounts[d[Out.SLOT]], comparable_emission(kernel.emission(d), policy)) for d in kernel.sweep(clock)]
+                assert told == [(account_id, comparable_emission(e, policy)) for account_id, e in swept_steps(accounts, clock)]
+    for account_id, account in accounts.items():
+        assert kernel.state(account_id) == oracle_state(account)
+
+
+def day_of(policy: Policy, clock: int) -> int:
+    return (clock + policy.utc_offset_minutes * 60_000) // DAY_MS
+
+
 @pytest.mark.parametrize("seed", SEEDS)
 def test_an_account_that_a_sweep_says_nothing_about_need_not_be_written(seed: int) -> None:
     """Its next record, or the next sweep, moves its clock just as well."""

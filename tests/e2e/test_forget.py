@@ -13,6 +13,7 @@ import redis
 from engine.policy.promote import promote
 from engine.policy.source import load_policy
 from engine.state import keys
+from engine.state.codec import forgotten_sequence
 from schemas import dead_letters as names
 from tests.e2e.audit import audit_shard
 from tests.e2e.deployment import ROOT, Deployment
@@ -72,7 +73,7 @@ def test_a_closed_account_is_forgotten(deployment: Deployment) -> None:
     plain = json.loads(done.stdout)
     assert (plain["removed"], plain["sequence"]) == ({"standing": "closed", "events_accepted": 4}, 2)
     assert {"limit-changes", "limit-journal", "purchases", "account-profiles"} <= plain["stays"].keys()
-    assert held(d, one) == b"\x92\x01\x02"
+    assert forgotten_sequence(held(d, one) or b"") == 2
     shown = d.command("account", "show", "account-1")
     assert (shown.returncode, shown.stdout) == (1, "")
     assert "account-1: was forgotten" in shown.stderr
@@ -84,7 +85,7 @@ def test_a_closed_account_is_forgotten(deployment: Deployment) -> None:
     with redis.Redis.from_url(d.redis.url) as client:
         client.flushall()
     d.wait(lambda: keys.SEQUENCE in d.fields(one.partition) and d.is_all_taken(), "Redis is brought up again", 60)
-    assert held(d, one) == b"\x92\x01\x02"
+    assert forgotten_sequence(held(d, one) or b"") == 2
 
     # Another life of the id goes on counting
     for _ in range(3):
@@ -103,7 +104,7 @@ def test_a_closed_account_is_forgotten(deployment: Deployment) -> None:
     assert "was not taken within 1 s" in waited.stderr
     d.start_worker()
     d.wait(d.is_all_taken, "the tombstone is taken", 60)
-    assert held(d, two) == b"\x92\x01\x01"
+    assert forgotten_sequence(held(d, two) or b"") == 1
 
     d.run_consumer_to_the_end()
     assert d.consumed()["account-1"]["sequence"] == 3

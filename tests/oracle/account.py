@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from copy import deepcopy
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -36,9 +36,11 @@ class OracleAccount:
     ``word_bit`` gives the low 6 bits of a word's fingerprint (for open distinct measures).
     """
 
-    def __init__(self, policy: doc.Policy, word_bit: WordBit) -> None:
+    def __init__(self, policy: doc.Policy, word_bit: WordBit, appetites: Mapping[str, tuple[str, int]] | None = None) -> None:
+        """``appetites``: by segment the mode in force and the policy day since which it is; others may change it from outside."""
         self.policy = policy
         self.word_bit = word_bit
+        self.appetites = {} if appetites is None else appetites
         self._begin(0)
 
     def _begin(self, sequence: int) -> None:
@@ -187,7 +189,7 @@ class OracleAccount:
         """Let time go by to the shard's clock, as a sweep does; if that emits nothing the account stays as it was."""
         if self.now is None:  # forgotten
             return Step("nothing_held", [], None)
-        shared = (self.policy, *(meter.measure for meter in self.meters.values()))
+        shared = (self.policy, self.appetites, *(meter.measure for meter in self.meters.values()))
         later = deepcopy(self, {id(document): document for document in shared})
         step = later.pass_time(clock)
         if step.emissions:

@@ -420,6 +420,7 @@ def judge_target(account: OracleAccount, trace: Trace) -> tuple[Trace, bool]:
     is_open = line.standing == "open"
     standing_band = standing_place(segment, line.band, line.limit) if is_open else None
     band = segment.bands[target_place(segment, trace.score, standing_band)]
+    mode, since = account.appetites.get(segment.name, ("neutral", 0))
     target = target_of(
         account.policy,
         segment,
@@ -430,6 +431,7 @@ def judge_target(account: OracleAccount, trace: Trace) -> tuple[Trace, bool]:
         bucket=trace.bucket,
         ceiling=line.ceiling,
         override=account.override_limit,
+        appetite=(mode, account.today - since),
     )
     judged = replace(trace, caps=target.caps, target_band=band.name, target=target.limit, bound_by=target.bound_by, forced=target.forced)
     return judged, target.own

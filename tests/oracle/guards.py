@@ -127,7 +127,11 @@ def of_a_decrease(account: OracleAccount, trace: Trace, *, own: bool) -> list[En
     if line.pending is not None:
         return [_hold(account), Entry("notice_running", account.now < line.pending[1])]
     rests = account.last_decrease is not None and account.today - account.last_decrease < account.segment.cool_down.down_days
-    return [_hold(account), Entry("cool_down_down", rests), Entry("warming_up", trace.warming_up)]
+    return [
+        _hold(account),
+        Entry("cool_down_down", rests),
+        Entry("warming_up", trace.warming_up and (trace.caps or {})["band"] < account.line.limit),
+    ]
 
 
 def has_applied(account: OracleAccount) -> bool:

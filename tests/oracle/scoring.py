@@ -85,11 +85,13 @@ def target_of(
     bucket: int,
     ceiling: int | None,
     override: int | None,
+    appetite: tuple[str, int] = ("neutral", 0),
 ) -> Target:
-    """The target limit; ``standing`` is the standing limit of an open account, None of any other; ``override`` is the limit of one in force."""
+    """The target limit; ``standing`` is the standing limit of an open account, None of any other; ``override`` is the limit of one in force;
+    ``appetite`` the one in force and how many days since."""
     limits = segment.limits
     unit = limits.round_to_minor
-    caps = caps_of(segment, band, profile, ceiling, requested=standing is None)
+    caps = caps_of(segment, band, profile, ceiling, appetite, requested=standing is None)
     bound_by = min(caps, key=lambda name: caps[name])
     target = caps[bound_by] // unit * unit
     if standing is None:
@@ -124,7 +126,18 @@ def target_of(
     return Target(target, bound_by, caps, forced, own)
 
 
-def caps_of(segment: doc.Segment, band: doc.Band, profile: Profile | None, ceiling: int | None, *, requested: bool) -> dict[str, int]:
+def appetite_limit(segment: doc.Segment, band: doc.Band, appetite: tuple[str, int]) -> int:
+    """The band's limit as the appetite has it."""
+    mode, days = appetite
+    for row in getattr(segment.appetite, mode, ()):
+        if row.band == band.name and row.after_days <= days:
+            return int(band.limit_minor * row.percent // 100)
+    return band.limit_minor
+
+
+def caps_of(
+    segment: doc.Segment, band: doc.Band, profile: Profile | None, ceiling: int | None, appetite: tuple[str, int], *, requested: bool
+) -> dict[str, int]:
     """The band's limit and the caps that apply, in the order of the documentation."""
     limits = segment.limits
 
@@ -133,7 +146,8 @@ def caps_of(segment: doc.Segment, band: doc.Band, profile: Profile | None, ceili
         assert not isinstance(value, str)
         return value
 
-    caps = {"band": band.limit_minor, "product_cap": limits.product_cap_minor}
+    by_appetite = appetite_limit(segment, band, appetite)
+    caps = {"band": max(band.limit_minor, by_appetite), "product_cap": limits.product_cap_minor}
     if limits.income_cap is not None:
         income = known("income_monthly_minor")
         cap = limits.income_cap.unknown_income_minor
@@ -142,6 +156,8 @@ def caps_of(segment: doc.Segment, band: doc.Band, profile: Profile | None, ceili
         caps["income_cap"] = max(cap, 0)
     if limits.related_cap_minor is not None:
         caps["related_cap"] = max(limits.related_cap_minor - (known("related_exposure_minor") or 0), 0)
+    if by_appetite < band.limit_minor:
+        caps["appetite"] = by_appetite
     caps["legal_cap"] = limits.legal_cap_minor
     if requested and profile is not None and profile.requested_limit_minor is not None:
         caps["requested"] = profile.requested_limit_minor

@@ -18,6 +18,8 @@ the scenario would come out otherwise too.
 
 ``off`` is either a change of the policy, by name (``{segments: {individual: {cool_down: {up_days: 0}}}}``, null takes a field away), or, of a
 rule that no policy can switch off, ``{unsaid: ...}``: what would have to go unsaid. A word is a kind of record, a mapping a figure of a profile.
+
+A line ``[3, appetite, {mode: contraction}]`` is the lender's, not the customer's: such a scenario is run by itself.
 """
 
 from __future__ import annotations
@@ -62,6 +64,11 @@ class Scenario:
     given: tuple[tuple[Any, str, Plain], ...]
     until: Any
     expected: tuple[Plain, ...]
+
+    @property
+    def is_the_lenders(self) -> bool:
+        """Whether the lender says something to all accounts in it."""
+        return any(kind == "appetite" for _, kind, _ in self.given)
 
     def breaks_without(self, rule: str) -> bool:
         """Whether this does not come out any more when a rule is switched off."""
@@ -168,10 +175,14 @@ def log_of(account: str, scenario: Scenario, unsaid: str | Plain | None = None) 
             customer.pop("corrects", None)
         elif kind in POSTINGS:
             topic, value = POSTINGS[kind], _posting(kind, dict(fields))
+        elif kind == "appetite":
+            topic, value = Topic.CONTROL, _appetite(dict(fields))
         else:
             topic, value = Topic.COMMAND, _command(kind, dict(fields))
-        common = {"account_id": account}
-        if topic is Topic.COMMAND:
+        common = {"account_id": account} if topic is not Topic.CONTROL else {}
+        if topic is Topic.CONTROL:
+            common = {"control_id": f"x{number}", "issued_at": _instant(when)}
+        elif topic is Topic.COMMAND:
             common |= {"command_id": f"c{number}", "issued_at": _instant(when)}
         else:
             common |= {"event_id": f"e{number}", "occurred_at": _instant(when), "currency": "CNY"}
@@ -225,6 +236,11 @@ def _posting(kind: str, fields: Plain) -> Plain:
     return {**amount, "direction": "in", "counterparty_id": "c", "purpose": "draw", **fields}
 
 
+def _appetite(fields: Plain) -> Plain:
+    people = {"issued_by": "risk committee", "approved_by": "board"}
+    return {"kind": "appetite", **people, "segment": "individual", "expected_decreases": 1, "reason": "as told", **fields}
+
+
 def _command(kind: str, fields: Plain) -> Plain:
     value: Plain = {"kind": kind, "issued_by": fields.pop("by", "desk"), "reason": "as told"}
     limit = {"request_increase": "requested_limit_minor", "set_ceiling": "ceiling_minor"}.get(kind, "limit_minor")
@@ -248,11 +264,15 @@ def _command(kind: str, fields: Plain) -> Plain:
 
 
 def come_of(policy: Policy, scenarios: Sequence[Scenario], unsaid: str | Plain | None = None) -> list[list[Plain]]:
-    """What the engine says of each scenario, all of them in one run: an account each."""
+    """What the engine says of each scenario, all of them in one run, an account each; but one in which the lender speaks in a run of its own."""
+    together = [scenario for scenario in scenarios if not scenario.is_the_lenders]
+    if len(together) < len(scenarios) > 1:
+        came = iter(come_of(policy, together, unsaid) if together else [])
+        return [come_of(policy, [s], unsaid)[0] if s.is_the_lenders else next(came) for s in scenarios]
     lives = {f"a{number}": scenario for number, scenario in enumerate(scenarios)}
     told = [each for account, scenario in lives.items() for each in log_of(account, scenario, unsaid)]
     log = [
-        LogRecord(topic, place, _ms(moment), value["account_id"].encode(), json.dumps(value).encode())
+        LogRecord(topic, place, _ms(moment), _key(value), json.dumps(value).encode())
         for place, (moment, topic, value) in enumerate(told, 1)
     ]
     last = max(_at(scenario.until) for scenario in scenarios)
@@ -263,6 +283,10 @@ def come_of(policy: Policy, scenarios: Sequence[Scenario], unsaid: str | Plain |
         for output in record.outputs:
             said[output.key.decode()].append(_shown(json.loads(output.value)))
     return [[line for line in said[account] if _at(line["at"]) <= _at(life.until)] for account, life in lives.items()]
+
+
+def _key(value: Plain) -> bytes:
+    return value["account_id"].encode() if "account_id" in value else b""
 
 
 def _ms(moment: datetime) -> int:
