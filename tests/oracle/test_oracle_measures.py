@@ -164,18 +164,21 @@ def test_months_are_blocks_of_thirty_days_that_end_today() -> None:
     assert (story.value("a"), story.value("r")) == (3, 50)  # 4 (29, 30 three times), 2 (60 twice), 2 (89, 90)
 
 
-def test_months_of_weeks_are_blocks_of_four_that_end_this_week() -> None:
+def test_months_of_weeks_are_blocks_of_four_whole_weeks() -> None:
+    """Weeks begin on Thursdays; day 0 is a Friday."""
     months = {"measure": "n", "window_weeks": 8}
     story = Story(
         needs_profile=False,
         measures=[{"name": "n", "event": "purchase", "kind": "count", "tile": "week"}],
         features=[{"name": "a", "kind": "active_months", **months}, {"name": "r", "kind": "regularity", **months}],
     )
-    story.purchase(at(0))  # a Thursday: its week ends with day 3
-    story.purchase(at(4 + 7 * 3))
-    assert (story.value("a"), story.value("r")) == (1, 0)  # 2, 0: one week and those of three weeks later are one block
-    story.purchase(at(4 + 7 * 4))
-    assert (story.value("a"), story.value("r")) == (2, 100)  # the first week moves one block back
+    story.purchase(at(0))
+    assert (story.value("a"), story.value("r")) == (0, None)  # the week that goes on is in no block
+    story.purchase(at(25))
+    story.purchase(at(27))  # the fourth week has ended
+    assert (story.value("a"), story.value("r")) == (1, 0)  # 2, 0
+    story.purchase(at(34))
+    assert (story.value("a"), story.value("r")) == (2, 50)  # 2 (25 and 27), 1 (0, one block back now)
 
 
 def test_distinct_is_exact_for_a_closed_set_and_estimated_for_an_open_one() -> None:
