@@ -158,12 +158,12 @@ def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
 
 
 def _print(report: Report) -> None:
-    console = Console(soft_wrap=True, highlight=False)
+    console = Console(soft_wrap=True, highlight=False, markup=False)
     for name, period in report.periods.items():
         held = report.collected[name]
         evaluations = sum(sample.count for sample in held.samples.values())
         told = ", ".join(f"{policy} {version}" for policy, version, _ in sorted(held.versions)) or "none"
-        console.print(f"{name:<9} {period}: {held.changes} changes, {evaluations} evaluations, policy {told}", markup=False)
+        console.print(f"{name:<9} {period}: {held.changes} changes, {evaluations} evaluations, policy {told}")
     console.print(_stability(report))
     if report.fairness is not None:
         console.print(_fairness(report.fairness))
