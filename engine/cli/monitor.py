@@ -15,8 +15,8 @@ from rich.table import Table
 
 from engine.cli.common import FINDINGS, AsJson, Bootstrap, emit, fail, messages, settings_from, speaks
 from engine.errors import EngineError
-from engine.monitor.fairness import GROUP_MIN, HEADER, Groups, GroupsError, parse_groups, reference_of
-from engine.monitor.report import Collected, Fairness, Period, PeriodName, Report, fairness_of, reported
+from engine.monitor.fairness import GROUP_MIN, HEADER, GroupRates, Groups, GroupsError, parse_groups, reference_of
+from engine.monitor.report import Collected, Period, PeriodName, Report, fairness_of, reported
 from engine.monitor.stability import CHANGES_MIN, LIMIT
 from schemas.common import parse_day
 
@@ -164,40 +164,39 @@ def _print(report: Report) -> None:
         evaluations = sum(sample.count for sample in held.samples.values())
         told = ", ".join(f"{policy} {version}" for policy, version, _ in sorted(held.versions)) or "none"
         console.print(f"{name:<9} {period}: {held.changes} changes, {evaluations} evaluations, policy {told}")
-    console.print(_stability(report))
-    if report.fairness is not None:
-        console.print(_fairness(report.fairness))
+    for segment in sorted({one.segment for one in report.stabilities}):
+        console.print(_stability(report, segment))
+    for group in report.fairness.groups if report.fairness is not None else ():
+        console.print(_outcomes(group))
 
 
-def _stability(report: Report) -> Table:
-    table = Table(title=f"Stability (limit {report.limit:g})", title_justify="left")
-    for place, column in enumerate(("segment", "what", "reference", "actual", "PSI", "by chance", "")):
-        table.add_column(column, justify="right" if 2 <= place <= 5 else "left")
-    for one in report.stabilities:
-        numbers = ("-", "-") if one.psi is None or one.by_chance is None else (f"{one.psi:.3f}", f"{one.by_chance:.3f}")
-        remark = WORDS[one.status]
-        if one.left_out:
-            remark += f"; bounds that not all versions have are left out: {', '.join(map(str, one.left_out))}"
-        table.add_row(one.segment, one.feature or "score", str(one.reference), str(one.actual), *numbers, remark)
+def _table(title: str, *columns: str) -> Table:
+    """A table of a word, numbers and a remark; a word is never cut."""
+    table = Table(title=title, title_justify="left")
+    for place, column in enumerate(columns):
+        table.add_column(column, justify="right" if 0 < place < len(columns) - 1 else "left", overflow="fold")
     return table
 
 
-def _fairness(fairness: Fairness) -> Table:
-    table = Table(title="Outcomes by group (the actual period)", title_justify="left")
-    for place, column in enumerate(("group", "accounts", "outcome", "records", "of accounts", "rate", "ratio", "")):
-        table.add_column(column, justify="right" if place in (1, 3, 4, 5, 6) else "left")
-    for group in fairness.groups:
-        if group.rates is None:
-            table.add_row(group.group, str(group.accounts), "-", "-", "-", "-", "-", "too small, not judged")
-            continue
-        for rate in group.rates:
-            ratio = "-" if rate.ratio is None else f"{rate.ratio:.3f}"
-            remark = (
-                "reference" if group.role == "reference" else ("below 4/5" if (rate.ratio or 1) < 1 else "above 5/4") if rate.marked else ""
-            )
-            table.add_row(
-                group.group, str(group.accounts), rate.outcome, str(rate.count), str(rate.accounts), f"{rate.rate:.4f}", ratio, remark
-            )  # fmt: skip
+def _stability(report: Report, segment: str) -> Table:
+    table = _table(f"Stability of {segment} (limit {report.limit:g})", segment, "reference", "actual", "PSI", "by chance", "")
+    for one in report.stabilities:
+        if one.segment == segment:
+            numbers = ("-", "-") if one.psi is None or one.by_chance is None else (f"{one.psi:.3f}", f"{one.by_chance:.3f}")
+            table.add_row(one.feature or "score", str(one.reference), str(one.actual), *numbers, WORDS[one.status])
+    return table
+
+
+def _outcomes(group: GroupRates) -> Table:
+    """A group's rates in the actual period; of one that is too small only its size."""
+    table = _table(f"Group {group.group}: {group.accounts} accounts", "outcome", "records", "accounts", "rate", "ratio", "")
+    if group.rates is None:
+        table.add_row("-", "-", "-", "-", "-", "too small")
+    for rate in group.rates or ():
+        ratio = "-" if rate.ratio is None else f"{rate.ratio:.3f}"
+        mark = "ABOVE 5/4" if rate.ratio is not None and rate.ratio > 1 else "BELOW 4/5"
+        remark = group.role if group.role == "reference" else mark if rate.marked else ""
+        table.add_row(rate.outcome, str(rate.count), str(rate.accounts), f"{rate.rate:.4f}", ratio, remark)
     return table
 
 
@@ -206,10 +205,12 @@ def _tell(report: Report, file: Path | None) -> None:
     for name, period in report.periods.items():
         if not report.collected[name].changes:
             messages.print(f"limit-changes has nothing of the {name} period ({period})", markup=False)
-    few = [one for one in report.stabilities if one.status == "not_judged"]
-    for one in few:
-        if one.feature is None:
+    for one in report.stabilities:
+        if one.psi is None and one.feature is None:
             messages.print(f"{one.segment}: not judged: {one.why} ({one.reference} and {one.actual})", markup=False)
+        if one.left_out:
+            told = f"{one.segment}: bounds of {one.feature} that the versions of the policy do not share are left out: "
+            messages.print(told + ", ".join(map(str, one.left_out)), markup=False)
     if len({hash_ for held in report.collected.values() for _, _, hash_ in held.versions}) > 1:
         messages.print("more than one version of the policy decided: what a version redefined looks like drift", markup=False)
     fairness = report.fairness
@@ -225,7 +226,8 @@ def _tell(report: Report, file: Path | None) -> None:
         if fairness.groups[0].rates is None:
             messages.print(f"the reference group {fairness.groups[0].group!r} is too small: no ratio is told", markup=False)
     for one in report.above:
-        messages.print(f"[red]problem[/] {one.segment}: the index of {one.feature or 'the score'} is {one.psi:.3f}, above {report.limit:g}")
+        messages.print("[red]problem[/] ", end="")
+        messages.print(f"{one.segment}: the index of {one.feature or 'the score'} is {one.psi:.3f}, above {report.limit:g}", markup=False)
     for group, outcome in report.marked:
         messages.print("[red]problem[/] ", end="")
         messages.print(f"group {group}: the ratio of {outcome} lies outside of four fifths (a screen, not a finding of law)", markup=False)
