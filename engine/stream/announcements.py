@@ -9,10 +9,12 @@ from typing import Any, Final
 from kafka import KafkaConsumer, TopicPartition
 
 from engine.errors import EngineError
-from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS, CREATE
+from engine.stream.topics import AHEAD_MS_MAX, BOOTSTRAP_TIMEOUT_MS, CREATE
 
-# Within a partition timestamps may go back where an owner's clock stands behind its predecessor's: so far behind a period's end is looked.
-CLOCKS_APART_MS: Final = 3_600_000
+# Within a partition timestamps may go back where an owner's clock stands behind its predecessor's, and a broker takes records of up to an hour
+# ahead of its own clock (AHEAD_MS_MAX). So far behind a period's end is looked: what still belongs to it then was written by a clock that is
+# more than an hour late.
+CLOCKS_APART_MS: Final = AHEAD_MS_MAX + 3_600_000
 SILENCE_S_MAX: Final = 30.0
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 
@@ -78,6 +80,7 @@ def _offsets(consumer: KafkaConsumer, places: Sequence[TopicPartition], window: 
 def _read(consumer: KafkaConsumer, ranges: Mapping[TopicPartition, tuple[int, int]], progress: Callable[[int], None]) -> Iterator[Any]:
     """The records of these offsets."""
     consumer.assign(list(ranges))
+    consumer.resume(*ranges)  # a partition that was paused before stays so
     at = {place: begin for place, (begin, _) in ranges.items()}
     for place, begin in at.items():
         consumer.seek(place, begin)
