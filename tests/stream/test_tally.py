@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from collections import Counter
 from dataclasses import replace
 from types import SimpleNamespace
@@ -20,6 +21,7 @@ from engine.stream.progress import Progress
 from engine.stream.tally import NO_BAND, SCORE_BOUNDS, ChangeFacts, Tally, Told
 from schemas.topics import CHANGES
 from scripts.personas import population
+from tests.cli.program import ROOT
 from tests.personas.lives import KEY, POLICY, START_MS, log_of
 
 
@@ -128,6 +130,13 @@ def test_what_prometheus_reads(outputs: list[Output]) -> None:
     moved = {(s.labels["segment"], s.labels["from"], s.labels["to"]) for s in families["limits_band_changes"]}
     assert moved == tally.band_changes.keys()
     assert sum(sample.value for sample in families["limits_changes"]) == len(parsed(outputs, CHANGES.name))
+
+
+def test_the_page_names_the_metrics_and_their_labels() -> None:
+    page = (ROOT / "docs" / "monitoring.md").read_text("utf-8")
+    rows = re.findall(r"^\| `(limits_\w+)`[^|]*\| ([^|]+) \|", page, re.MULTILINE)
+    told = {name: set(re.findall(r"`(\w+)`", labels)) - {"le"} for name, labels in rows}
+    assert told == {name: set(labels) for name, labels in LABELS.items() if name != "limits_policy_info"}
 
 
 def test_a_shard_that_has_done_nothing_tells_its_numbers() -> None:
