@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import urllib.request
+from collections import defaultdict
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -10,11 +12,15 @@ from typing import Any, Final
 
 import pytest
 from confluent_kafka import Producer
+from prometheus_client.parser import text_string_to_metric_families
 from pydantic import TypeAdapter
 
+from engine.local.ports import LOOPBACK, choose_port
+from engine.metrics import LABELS
 from engine.monitor.announced import announced
 from engine.monitor.fairness import parse_groups
 from engine.monitor.report import Collected, Period, PeriodName, fairness_of, reported
+from engine.policy.source import load_policy
 from engine.stream import offline
 from engine.stream.announcements import CLOCKS_APART_MS, read_windows
 from schemas.advisories import Advisory
@@ -22,7 +28,8 @@ from schemas.changes import LimitChange
 from schemas.topics import ADVISORIES, CHANGES
 from scripts.personas import population
 from tests.e2e.conftest import deployed
-from tests.e2e.deployment import Deployment
+from tests.e2e.deployment import ROOT, Deployment
+from tests.e2e.publisher import Publisher
 from tests.personas.lives import KEY, POLICY, START_MS, log_of
 
 PARTITIONS: Final = 3
@@ -33,6 +40,7 @@ BEGAN_MS: Final = NOW_MS - 220 * DAY_MS
 REFERENCE: Final = Period(BEGAN_MS + 60 * DAY_MS, BEGAN_MS + 140 * DAY_MS)
 ACTUAL: Final = Period(BEGAN_MS + 150 * DAY_MS, NOW_MS)
 MIN_CHANGES: Final = 30
+OF_DRIFT: Final = {name.removesuffix("_total") for name in LABELS} - {"limits_policy_info"}
 Told = tuple[int, str, str, bytes]  # timestamp, topic, account, value
 
 
@@ -155,3 +163,42 @@ def test_drift_and_fairness_of_what_was_committed(three: Deployment, tmp_path: P
     assert steps[-1][0] == steps[-1][1]
     of_advisories = [list(read_windows(d.kafka.address, ADVISORIES.name, [(0, end)], lambda *_: None)) for end in (2**40, 2**41)]
     assert [len(found) for found in of_advisories] == [0, sum(topic == ADVISORIES.name for _, topic, _, _ in told)]
+
+
+def scraped(port: int) -> dict[tuple[str, ...], float]:
+    """A worker's metrics of drift that are not 0, of all shards together: by name and the other labels in the order of their names."""
+    with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/metrics", timeout=10) as answer:
+        families = list(text_string_to_metric_families(answer.read().decode()))
+    found: defaultdict[tuple[str, ...], float] = defaultdict(float)
+    for sample in (sample for family in families if family.name in OF_DRIFT for sample in family.samples):
+        found[sample.name, *(value for label, value in sorted(sample.labels.items()) if label != "shard")] += sample.value
+    return {name: value for name, value in found.items() if value}
+
+
+def test_a_worker_counts_what_it_announced(three: Deployment) -> None:
+    d, port = three, choose_port(0, service="metrics", option="")
+    d.settings = {"LIMITS_METRICS_PORT": str(port)}
+    since = instant(int(datetime.now(UTC).timestamp()) * 1000)
+    d.promote(load_policy(ROOT / "policies" / "minimal.yaml"), NOW_MS)
+    d.start_worker()
+    d.wait(lambda: d.taken() >= PARTITIONS, "the policy is in force", 180)
+    assert scraped(port) == {}
+    publishers = [Publisher(d, f"account-{number}") for number in range(5)]
+    for publisher in publishers:
+        for _ in range(3):
+            publisher.publish_good()
+        publisher.flush()
+    wanted = {
+        ("limits_arrears_total", "0", "individual"): 5.0,
+        ("limits_band_changes_total", "none", "individual", "regular"): 5.0,
+        ("limits_features_total", "individual", "known"): 5.0,
+    }
+    d.wait(lambda: wanted.items() <= scraped(port).items(), "five accounts have moved up", 60)
+    buckets = {name[1]: value for name, value in scraped(port).items() if name[0] == "limits_score_bucket"}
+    assert buckets["+Inf"] == buckets["50.0"] == 5  # a score of 10
+    assert "0.0" not in buckets
+    done = d.command("policy", "monitor", "--since", since, "--against", "2026-01-01..2026-02-01", "--min-changes", "5", "--json")
+    assert done.returncode == 1, done.stderr
+    plain = json.loads(done.stdout)
+    assert (plain["periods"]["actual"]["changes"], plain["periods"]["actual"]["evaluations"]) == (5, 5)
+    assert {one["status"] for one in plain["stability"]["indices"]} == {"not_judged"}
