@@ -1,4 +1,4 @@
-"""``limit-engine policy``: check a policy, put it in force, and see which version each shard decides by."""
+"""``limit-engine policy``: check a policy, put it in force, see which version each shard decides by and what has drifted since."""
 
 from __future__ import annotations
 
@@ -22,12 +22,14 @@ from engine.cli.common import (
     settings_from,
     speaks,
 )
+from engine.cli.monitor import monitor
 
 if TYPE_CHECKING:
     from engine.policy.document import Policy
     from engine.stream.in_force import ShardStatus
 
 app = typer.Typer(no_args_is_help=True)
+app.command()(monitor)
 
 PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A policy in YAML.")]
 

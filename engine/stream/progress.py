@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any
 
+from engine.state.record import Output
 from engine.stream.in_force import Version
+from engine.stream.tally import Tally
+from schemas.topics import CHANGES
 
 
 class State(Enum):
@@ -37,6 +41,7 @@ class Progress:
     last_commit_at: float = field(default_factory=time.monotonic)
     moved_at: float = field(default_factory=time.monotonic)
     version: Version | None = None  # of the policy in force
+    tally: Tally = field(default_factory=Tally)
     waits_for: str = ""  # what was said to be waited for, until it is over
 
     def enter(self, state: State, reason: str = "") -> None:
@@ -53,10 +58,11 @@ class Progress:
         """There was nothing to do, or a wait has ended."""
         self.moved_at = time.monotonic()
 
-    def note_commit(self, records: int, changes: int, dead_letters: int) -> None:
+    def note_commit(self, records: int, outputs: Sequence[Output], dead_letters: int) -> None:
         """A batch is committed and applied."""
         self.records += records
-        self.changes += changes
+        self.changes += sum(output.topic == CHANGES.name for output in outputs)
+        self.tally.add(outputs)
         self.dead_letters += dead_letters
         self.commits += 1
         self.last_commit_at = self.moved_at = time.monotonic()

@@ -24,6 +24,7 @@ from engine.policy.explain import Explainer, Explanation, Reason
 from engine.state.record import Output
 from engine.stream.decode.columns import offer_id
 from engine.stream.sweep import Sweep
+from engine.stream.tally import Told, facts_of
 from schemas import cloudevents as ce
 from schemas.topics import ADVISORIES, CHANGES, CONTROL
 
@@ -138,7 +139,7 @@ class Renderer:
             (ce.CAUSATION_ID, cause.id.encode()),
             (OUTPUT_SEQUENCE_HEADER, b"%d" % output_sequence),
         )
-        return Output(CHANGES.name if is_change else ADVISORIES.name, account, to_json(value), headers)
+        return Told(CHANGES.name if is_change else ADVISORIES.name, account, to_json(value), headers, facts_of(body))
 
     def _advisory(self, decision: Sequence[int], kind: Kind, cause: Cause) -> dict[str, Any]:
         """What an advisory of a kind tells."""

@@ -37,7 +37,7 @@ from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
 from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, position_gone, refuse
 from engine.stream.turn import DecisionMachine, Prepared
-from schemas.topics import CHANGES, INPUTS
+from schemas.topics import INPUTS
 
 T = TypeVar("T")
 log = structlog.get_logger("shard")
@@ -410,8 +410,7 @@ class Shard:
                 await self._inputs.hold(self.number, topic, held=False)
 
     def _note(self, record: JournalRecord) -> None:
-        changes = sum(output.topic == CHANGES.name for output in record.outputs)
-        self.progress.note_commit(record.events, changes, len(record.dead_letters))
+        self.progress.note_commit(record.events, record.outputs, len(record.dead_letters))
         self._note_policy()
 
     def _note_policy(self) -> None:

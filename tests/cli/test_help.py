@@ -30,7 +30,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
     names = {" ".join(path) for path in ALL}
     assert names >= {
         "", "demo", "run", "doctor", "topics create", "topics describe", "send", "tail", "account show", "account history", "account forget",
-        "policy check", "policy promote", "policy status", "decide", "local up", "local down", "local status",
+        "policy check", "policy promote", "policy status", "policy monitor", "decide", "local up", "local down", "local status",
     }  # fmt: skip
 
 

@@ -22,13 +22,14 @@ COMMANDS: Final = {
     "topics create": ("topics", "create"),
     "policy promote": ("policy", "promote", str(DATA / "policy.yaml")),
     "policy status": ("policy", "status"),
+    "policy monitor": ("policy", "monitor", "--since", "2026-10-01", "--against", "2026-07-01..2026-10-01"),
     "account show": ("account", "show", "a-1"),
     "account history": ("account", "history", "a-1"),
     "account forget": ("account", "forget", "a-1", "--yes"),
     "send": ("send", "purchases", RECORD),
     "tail": ("tail", "-n", "1"),
 }
-OF_KAFKA: Final = ("topics describe", "topics create", "policy promote", "account history", "send", "tail")
+OF_KAFKA: Final = ("topics describe", "topics create", "policy promote", "policy monitor", "account history", "send", "tail")
 
 
 class Ended:

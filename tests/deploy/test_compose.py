@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 import re
 import subprocess
+from collections import Counter
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
 
@@ -20,7 +21,7 @@ from engine import __version__
 from engine.cli.main import app
 from engine.local.jars import KAFKA_VERSION
 from engine.local.kafka import _SETTINGS, MESSAGE_BYTES_MAX
-from engine.metrics import MEANINGS
+from engine.metrics import LABELS, MEANINGS
 from engine.policy.document import Policy
 from engine.policy.promote import promote
 from engine.policy.source import load_policy
@@ -32,7 +33,7 @@ from scripts import live
 ROOT: Final = Path(__file__).resolve().parents[2]
 DEPLOY: Final = ROOT / "deploy"
 PROFILES: Final = ("demo", "ui", "obs")
-METRIC: Final = re.compile(r"\blimits_\w+")
+METRIC: Final = re.compile(r"\blimits_\w+?(?=_bucket\b|\b)")  # of a histogram without the ending of its buckets
 
 Seconds = Annotated[str, Field(pattern=r"^\d+s$")]
 
@@ -94,6 +95,7 @@ SERVICES: Final = COMPOSE.services
 EACH: Final = pytest.mark.parametrize("name", SERVICES)
 RULES: Final = [rule for group in yaml(DEPLOY / "prometheus" / "alerts.yml")["groups"] for rule in group["rules"]]
 DASHBOARD: Final = json.loads((DEPLOY / "grafana" / "dashboards" / "limits.json").read_text())
+PANELS: Final = [panel for panel in DASHBOARD["panels"] if panel["type"] != "row"]
 
 
 # Any good compose file
@@ -309,7 +311,7 @@ def test_alerts_are_on_metrics_that_there_are(rule: dict[str, Any]) -> None:
     assert rule["annotations"].keys() == {"summary", "description"}
 
 
-@pytest.mark.parametrize("panel", DASHBOARD["panels"], ids=lambda panel: panel["title"])
+@pytest.mark.parametrize("panel", PANELS, ids=lambda panel: panel["title"])
 def test_panels_show_metrics_that_there_are(panel: dict[str, Any]) -> None:
     source = yaml(DEPLOY / "grafana" / "provisioning" / "datasources" / "prometheus.yml")["datasources"][0]
     assert panel["datasource"] == {"type": source["type"], "uid": source["uid"]}
@@ -320,8 +322,30 @@ def test_panels_show_metrics_that_there_are(panel: dict[str, Any]) -> None:
 
 
 def test_the_dashboard_shows_every_metric() -> None:
-    expressions = " ".join(target["expr"] for panel in DASHBOARD["panels"] for target in panel["targets"])
+    expressions = " ".join(target["expr"] for panel in PANELS for target in panel["targets"])
     assert set(METRIC.findall(expressions)) == set(MEANINGS)
+
+
+def test_panels_do_not_cover_each_other() -> None:
+    assert len({panel["id"] for panel in DASHBOARD["panels"]}) == len(DASHBOARD["panels"])
+    places = Counter(
+        (x, y)
+        for at in (panel["gridPos"] for panel in DASHBOARD["panels"])
+        for x in range(at["x"], at["x"] + at["w"])
+        for y in range(at["y"], at["y"] + at["h"])
+    )
+    assert max(places.values()) == 1
+    assert max(x for x, _ in places) < 24
+
+
+def test_labels_that_are_shown_are_labels_that_there_are() -> None:
+    for panel in PANELS:
+        for target in panel["targets"]:
+            named = set(METRIC.findall(target["expr"]))
+            there = {"shard", "le", *(label for name in named for label in LABELS.get(name, ()))}
+            used = set(re.findall(r"{{(\w+)}}", target["legendFormat"]))
+            used |= {label for listed in re.findall(r"\b(?:by|on) \(([\w, ]+)\)", target["expr"]) for label in listed.split(", ")}
+            assert used <= there, panel["title"]
 
 
 def test_grafana_finds_its_files() -> None:
