@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as fields_of
 from datetime import date, datetime
-from itertools import pairwise
+from itertools import pairwise, zip_longest
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -320,9 +320,9 @@ def audit_shard(
             (c["kind"], c["sequence"], c["standing"]["limit_minor"], c["standing"]["band"], c["score"], c["policy"]["hash"])
             for c in told.get(account_id, [])
         ]
-        assert got == [(e.kind, e.sequence, e.new.limit, e.new.band, e.trace.score if e.trace else None, by) for e, by in expected], (
-            account_id
-        )
+        folds = [(e.kind, e.sequence, e.new.limit, e.new.band, e.trace.score if e.trace else None, by) for e, by in expected]
+        differs = next((i for i, pair in enumerate(zip_longest(got, folds)) if pair[0] != pair[1]), None)
+        assert differs is None, f"{account_id}, change {differs}: told {got[differs:][:2]}, the fold has {expected[differs:][:2]}"
     for account_id, mine in told.items():  # after it was forgotten an account begins anew
         if account_id not in folded.forgotten:
             assert all(a["standing"]["limit_minor"] == b["previous"]["limit_minor"] for a, b in pairwise(mine))
