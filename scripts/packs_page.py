@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Final
 
+from engine.policy.document import Eligibility
 from engine.policy.pack import Pack, Rule
 from engine.policy.pack_source import built_in_packs, load_pack, packs_directory
 
@@ -58,8 +59,21 @@ def _effect(rule: Rule) -> str:
         case str():
             said = value
         case _:
-            said = f"{value.figure}, {value.guard}"
+            said = _test(value)
     return f"`{effect}`{who}{lenders}: {said}"
+
+
+def _test(requirement: Eligibility) -> str:
+    """A requirement's test, as ``income_as_of, days ago at most 90 (guard ability_not_fresh)``."""
+    tests = {
+        "at least": requirement.at_least,
+        "at most": requirement.at_most,
+        "one of": None if requirement.is_in is None else " ".join(requirement.is_in),
+        "days ago at least": requirement.min_age_days,
+        "days ago at most": requirement.max_age_days,
+    }
+    said = ", ".join(f"{test} {value}" for test, value in tests.items() if value is not None)
+    return f"{requirement.figure}, {said} (guard {requirement.guard})"
 
 
 if __name__ == "__main__":

@@ -17,10 +17,10 @@ from engine.cli.common import (
     Bootstrap,
     OnDay,
     RedisUrl,
+    combined_from,
     emit,
     fail,
     messages,
-    policy_from,
     settings_from,
     speaks,
 )
@@ -102,7 +102,9 @@ def _tell_law(combination: Combination, moment: date) -> None:
 
 def _tell_coming(combination: Combination) -> None:
     for rule in combination.coming:
-        messages.print(f"note: {rule.name} comes into force soon: promote again on {rule.valid_from}", markup=False, highlight=False)
+        messages.print(
+            f"note: {rule.name} is soon in force: promote again on {rule.valid_from}, as the next version", markup=False, highlight=False
+        )
 
 
 def _change(record: LawRecord) -> str:
@@ -132,7 +134,8 @@ def promote(
     """Put a policy in force: write it, whole, to limit-control for every shard."""
     from engine.stream import control
 
-    policy = policy_from(file, code=FINDINGS)
+    combination = combined_from(file, code=FINDINGS)
+    policy = combination.policy
     bootstrap = settings_from(kafka).kafka.bootstrap
     active = control.active_policy(bootstrap)
     if if_newer and active is not None and (policy.policy != active.policy or policy.version <= active.version):
@@ -147,6 +150,7 @@ def promote(
         emit({"policy": policy.policy, "version": policy.version, "hash": record["policy_hash"], "shards": shards})
     else:
         messages.print(f"{policy.policy} version {policy.version} ({record['policy_hash'][:12]}) is on its way to {shards} shards")
+        _tell_coming(combination)
 
 
 def _tell_stays(active: Policy, as_json: bool) -> None:
