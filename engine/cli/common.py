@@ -9,6 +9,7 @@ import json
 import os
 import sys
 from collections.abc import Callable
+from datetime import UTC, date, datetime
 from functools import wraps
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn, ParamSpec
@@ -22,6 +23,7 @@ from engine.policy.errors import did_you_mean
 from engine.settings import PREFIX, Settings, config_file, load_settings
 
 if TYPE_CHECKING:
+    from engine.policy.combine import Combination
     from engine.policy.document import Policy
 
 P = ParamSpec("P")
@@ -33,6 +35,9 @@ LOOK = "is it there, and is the address right? `limit-engine doctor` looks"
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
 
 AsJson = Annotated[bool, typer.Option("--json", help="Print JSON on stdout.")]
+OnDay = Annotated[
+    datetime | None, typer.Option("--on", metavar="DATE", formats=["%Y-%m-%d"], help="The day whose law holds (today), as 2026-03-01.")
+]
 Bootstrap = Annotated[str | None, typer.Option("--kafka", metavar="HOST:PORT", help="Kafka's bootstrap servers.")]
 RedisUrl = Annotated[str | None, typer.Option("--redis", metavar="URL", help="Redis, as redis://host:port/db.")]
 Application = Annotated[str | None, typer.Option("--application", metavar="NAME", help="The deployment's name.")]
@@ -84,13 +89,18 @@ def _place_of(name: str, *, is_flag: bool) -> str:
     return given[0] if given[0].upper() == variable else f"{name} in {given[0]}"
 
 
-def policy_from(file: Path, code: int = FAILURE) -> Policy:
-    """The policy in a file. Its mistakes end the program with this exit code, a file that cannot be read with that of a failure."""
+def policy_from(file: Path, on: date | None = None) -> Policy:
+    """The policy in a file, combined with its packs as the law stands on that day (today). Mistakes end the program as a failure."""
+    return combined_from(file, on).policy
+
+
+def combined_from(file: Path, on: date | None = None, code: int = FAILURE) -> Combination:
+    """The policy in a file with its packs. Its mistakes end the program with this exit code; that it cannot be read is a failure."""
     from engine.policy.errors import PolicyErrors
-    from engine.policy.source import load_policy
+    from engine.policy.source import load_combined
 
     try:
-        return load_policy(file)
+        return load_combined(file, datetime.now(UTC) if on is None else on)
     except PolicyErrors as found:
         for error in found.errors:
             messages.print(str(error), markup=False)

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from engine.cli.common import FINDINGS, fail, messages, opened, policy_from, settings_from, speaks
+from engine.cli.common import FINDINGS, OnDay, fail, messages, opened, policy_from, settings_from, speaks
 
 if TYPE_CHECKING:
     from engine.stream.offline import LogRecord
@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 def decide(
     files: Annotated[list[Path], typer.Argument(metavar="FILE", help='NDJSON, each line {"topic": ..., "value": {...}}; - is stdin.')],
     policy: Annotated[Path, typer.Option("--policy", metavar="FILE", help="The policy to decide by.")],
+    on: OnDay = None,
 ) -> None:
     """Decide a log in occurred_at order and print the output events as NDJSON: the same log gives the same bytes, in whatever order its lines
     stand (records of one moment and topic keep theirs).
@@ -30,7 +31,7 @@ def decide(
     from engine.stream import offline
 
     settings = settings_from()
-    document = policy_from(policy)
+    document = policy_from(policy, None if on is None else on.date())
     read = sorted(_records(files), key=lambda pair: offline.in_time(pair[0]))
     records = [offline.activation(document), *(replace(record, offset=place) for place, (record, _) in enumerate(read, 1))]
     has_rejects = False

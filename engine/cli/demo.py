@@ -168,8 +168,8 @@ def _deployment(partitions: int, days: int) -> Iterator[_Parts]:
         topics.create(admin, partitions, 1, for_ever)
         admin.close()
         messages.print(f"Kafka at {kafka.address}, Redis at {redis.address}, {len(TOPICS)} topics of {partitions} partitions")
-        policy = load_policy(ROOT / "policies" / "default.yaml")
         began = datetime.fromtimestamp(start_ms / 1000, UTC)
+        policy = load_policy(ROOT / "policies" / "default.yaml", began)
         control.publish(kafka.address, control.activation(policy, None, "demo", None, began), start_ms)
         messages.print(
             f"policy {policy.policy} version {policy.version} promoted; the worker compiles its kernel (about 45 s the first time) ..."

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import date, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -14,18 +15,20 @@ from engine.cli.common import (
     Application,
     AsJson,
     Bootstrap,
+    OnDay,
     RedisUrl,
+    combined_from,
     emit,
     fail,
     messages,
-    policy_from,
     settings_from,
     speaks,
 )
 from engine.cli.monitor import monitor
 
 if TYPE_CHECKING:
-    from engine.policy.document import Policy
+    from engine.policy.combine import Combination
+    from engine.policy.document import LawRecord, Policy
     from engine.stream.in_force import ShardStatus
 
 app = typer.Typer(no_args_is_help=True)
@@ -36,18 +39,24 @@ PolicyFile = Annotated[Path, typer.Argument(metavar="FILE", help="A policy in YA
 
 @app.command()
 @speaks
-def check(file: PolicyFile, as_json: AsJson = False) -> None:
-    """Say every mistake of a policy, with file, line and column (exit code 1)."""
+def check(file: PolicyFile, on: OnDay = None, as_json: AsJson = False) -> None:
+    """Say every mistake of a policy and of the packs it names, with file, line and column (exit code 1), and what the law changed in it."""
     from engine.policy.errors import PolicyErrors
-    from engine.policy.source import load_policy
+    from engine.policy.source import load_combined
+    from engine.stream.control import utc_now
 
+    moment = utc_now() if on is None else on.date()
     try:
-        policy = load_policy(file)
+        combination = load_combined(file, moment)
+        policy = combination.policy
     except PolicyErrors as found:
         if found.errors[0].line is None:
             fail(str(found))
         if as_json:
-            plain = [{"line": e.line, "column": e.column, "where": e.where, "message": e.message, "hint": e.hint} for e in found.errors]
+            plain = [
+                {"file": e.path, "line": e.line, "column": e.column, "where": e.where, "message": e.message, "hint": e.hint}
+                for e in found.errors
+            ]
             emit({"file": str(file), "errors": plain})
         else:
             for error in found.errors:
@@ -56,11 +65,61 @@ def check(file: PolicyFile, as_json: AsJson = False) -> None:
         raise typer.Exit(FINDINGS) from None
     segments: dict[str, Any] = {s.name: {"characteristics": len(s.scorecard), "bands": [b.name for b in s.bands]} for s in policy.segments}
     if as_json:
-        emit({"file": str(file), "errors": [], "policy": policy.policy, "version": policy.version, "segments": segments})
+        plain_law = {} if policy.law is None else _plain_law(combination)
+        emit({"file": str(file), "errors": [], "policy": policy.policy, "version": policy.version, "segments": segments} | plain_law)
         return
     messages.print(f"{policy.policy} version {policy.version}: {len(policy.measures)} measures, {len(policy.features)} features")
     for name, segment in segments.items():
         messages.print(f"  {name}: {segment['characteristics']} characteristics, bands {' < '.join(segment['bands'])}")
+    _tell_law(combination, moment)
+
+
+def _plain_law(combination: Combination) -> dict[str, Any]:
+    law = [record.model_dump(mode="json", exclude_none=True) for record in combination.policy.law or ()]
+    coming = [rule.model_dump(mode="json", include={"name", "demands", "source", "valid_from"}) for rule in combination.coming]
+    return {"law": law, "coming": coming}
+
+
+def _tell_law(combination: Combination, moment: date) -> None:
+    """The rules of the policy's packs: those in force, what they changed, and those that come into force soon."""
+    law = combination.policy.law
+    if law is None:
+        return
+    rules = {record.rule: record for record in law}
+    recalled = [name for name, record in rules.items() if record.checked_on == "recalled"]
+    day = moment.date() if isinstance(moment, datetime) else moment
+    messages.print(f"law on {day}: {len(rules)} rules in force", markup=False)
+    for name, record in rules.items():
+        memory = " (from memory: read it at its source)" if name in recalled else ""
+        effect = f"duty: {record.duty}" if record.duty is not None else record.effect
+        messages.print(f"  {name}{memory}: {effect}", markup=False, highlight=False)
+    changes = [_change(record) for record in law if record.after is not None]
+    messages.print("changed by the law:" if changes else "changed by the law: nothing", markup=False)
+    for change in changes:
+        messages.print(f"  {change}", markup=False, highlight=False)
+    if recalled:
+        messages.print(f"[yellow]warning[/] {len(recalled)} of these rules were written from memory")
+    _tell_coming(combination)
+
+
+def _tell_coming(combination: Combination) -> None:
+    for rule in combination.coming:
+        messages.print(
+            f"note: {rule.name} is soon in force: promote again on {rule.valid_from}, as the next version", markup=False, highlight=False
+        )
+
+
+def _change(record: LawRecord) -> str:
+    where = f"{record.segment}: " if record.segment is not None else ""
+    if record.effect == "requirement":
+        return f"{where}requirement {record.after} by {record.rule}"
+    return f"{where}{record.effect} {_amount(record.before)} → {_amount(record.after)} by {record.rule}"
+
+
+def _amount(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    return f"{value:,}" if isinstance(value, int) else str(value)
 
 
 @app.command()
@@ -77,7 +136,8 @@ def promote(
     """Put a policy in force: write it, whole, to limit-control for every shard."""
     from engine.stream import control
 
-    policy = policy_from(file, FINDINGS)
+    combination = combined_from(file, code=FINDINGS)
+    policy = combination.policy
     bootstrap = settings_from(kafka).kafka.bootstrap
     active = control.active_policy(bootstrap)
     if if_newer and active is not None and (policy.policy != active.policy or policy.version <= active.version):
@@ -92,6 +152,7 @@ def promote(
         emit({"policy": policy.policy, "version": policy.version, "hash": record["policy_hash"], "shards": shards})
     else:
         messages.print(f"{policy.policy} version {policy.version} ({record['policy_hash'][:12]}) is on its way to {shards} shards")
+        _tell_coming(combination)
 
 
 def _tell_stays(active: Policy, as_json: bool) -> None:

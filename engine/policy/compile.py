@@ -61,7 +61,7 @@ from engine.core.tables import (
 from engine.policy import document as doc
 from engine.policy.expand import TILE_MS, UNWINDOWED, expanded_measures, measures_read, tiles_kept, tiles_read, windows_read
 from engine.policy.fields import contract_words
-from engine.policy.promote import policy_hash
+from engine.policy.promote import must_be_combined, policy_hash
 
 LOWEST: Final = -(2**62)
 HORIZON_DAYS_MIN: Final = 30
@@ -194,7 +194,11 @@ class CompiledPolicy:
 
 
 def compile_policy(policy: doc.Policy, key: FingerprintKey) -> CompiledPolicy:
-    """Compile a verified policy. ``key`` is the deployment's fingerprint key (open distinct measures of contract words need it)."""
+    """Compile a verified policy. ``key`` is the deployment's fingerprint key (open distinct measures of contract words need it).
+
+    Raises ValueError if the policy is not combined with its packs yet.
+    """
+    must_be_combined(policy)
     return _Compiler(policy, key).compile()
 
 

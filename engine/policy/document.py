@@ -19,6 +19,7 @@ AMOUNT_MAX = 2**53 - 1
 POINTS_MAX = 1_000_000
 YEARLY_RATE_BP_MAX = 100_000
 TERM_MONTHS_MAX = 600
+NAME_MAX = 48  # characters
 
 Name = Annotated[str, Field(pattern=r"^[a-z][a-z0-9_]{0,47}$")]
 Word = Annotated[str, Field(min_length=1, max_length=64)]
@@ -63,6 +64,11 @@ ProfileFigure = Literal[
     "related_exposure_minor",
 ]
 Figure = Annotated[str, Field(pattern=r"^[a-z0-9_]+$|^attributes\.[A-Za-z0-9_.-]{1,64}$")]
+RULE_PATTERN = r"^[a-z][a-z0-9_]{0,47}(\.[a-z0-9_]+)+$"
+INPUT_PATTERN = r"^[a-z0-9][A-Za-z0-9_.-]{0,63}\*?$"
+PACK_PATTERN = r"^[a-z][a-z0-9_]{0,47}$|^.+\.yaml$"
+PackWord = Annotated[str, Field(pattern=PACK_PATTERN, max_length=200)]
+SegmentName = Literal["individual", "enterprise"]
 Language = Literal["zh", "en"]
 Text = dict[Language, Annotated[str, Field(min_length=1)]]
 
@@ -524,7 +530,7 @@ class Appetite(PolicyModel):
 class Segment(PolicyModel):
     """One clientele with its own strategy: who may be granted anything, how it is scored, and which limits follow."""
 
-    name: Literal["individual", "enterprise"]
+    name: SegmentName
     eligibility: tuple[Eligibility, ...] = Field((), max_length=24)
     base_points: Points
     scorecard: tuple[Characteristic, ...] = Field(min_length=1, max_length=64)
@@ -551,11 +557,42 @@ class Arrears(PolicyModel):
     limit_to_exposure_from_bucket: int = Field(default=4, ge=1, le=4)
 
 
+class PackUse(PolicyModel):
+    """A pack of a jurisdiction's rules (``engine.policy.pack``), and whom they are to protect here.
+
+    ``pack`` is a built-in pack's name, or a path ending in .yaml beside the policy file. ``consumer`` and ``business`` name the segments that
+    its rules for consumers and for business borrowers hold for. ``lender`` is the kind of lender; without it every lender's rules hold.
+    """
+
+    pack: PackWord
+    consumer: tuple[SegmentName, ...] = Field((), max_length=2)
+    business: tuple[SegmentName, ...] = Field((), max_length=2)
+    lender: Name | None = None
+
+
+class LawRecord(PolicyModel):
+    """What one rule of a pack demanded of the policy in force; ``before`` and ``after`` where it changed it, or added ``after``;
+    ``duty`` is what the lender must do itself. ``segment`` is left out where the rule is about the whole policy, or a duty that changes nothing.
+    """
+
+    rule: str
+    demands: str
+    source: str
+    valid_from: str
+    checked_on: str
+    effect: str
+    duty: str | None = None
+    segment: SegmentName | None = None
+    before: int | bool | str | None = None
+    after: int | bool | str | None = None
+
+
 class Policy(PolicyModel):
     """One immutable version of a lender's policy. ``next_column`` is assigned by ``policy promote``, so that no column number comes twice.
 
     Where ``languages`` are named, whatever a customer may be told must be said in each of them.
     ``evidence_months`` decides nothing: it says how long what was decided must be shown, and so how long topics are kept.
+    A policy that names ``packs`` is not complete: combined with them (``engine.policy.combine``) it has ``law`` in their place.
     """
 
     policy: Name
@@ -565,10 +602,12 @@ class Policy(PolicyModel):
     utc_offset_minutes: UtcOffsetMinutes = 0
     sweep_hour: int = Field(0, ge=0, le=23)
     needs_profile: bool = True
-    default_segment: Literal["individual", "enterprise"] = "individual"
+    default_segment: SegmentName = "individual"
     too_far_ahead_seconds: int = Field(300, ge=0, le=86_400)
     reconcile_hours: int | None = Field(None, ge=0, le=8784)
     evidence_months: int = Field(EVIDENCE_MONTHS, ge=12, le=360)  # below a year, years were meant
+    packs: tuple[PackUse, ...] | None = Field(None, min_length=1, max_length=16)
+    law: tuple[LawRecord, ...] | None = None
     arrears: Arrears = Arrears()
     measures: tuple[Measure, ...] = Field(min_length=1, max_length=128)
     features: tuple[Feature, ...] = Field(min_length=1, max_length=128)
@@ -579,7 +618,7 @@ class Policy(PolicyModel):
     @classmethod
     def _tuples(cls, value: object) -> object:
         """YAML and JSON have only lists; strict tuples would refuse them."""
-        return _lists_to_tuples(value)
+        return as_tuples(value)
 
     @classmethod
     def from_plain(cls, value: object) -> Self:
@@ -587,9 +626,10 @@ class Policy(PolicyModel):
         return cls.model_validate(value)
 
 
-def _lists_to_tuples(value: object) -> object:
+def as_tuples(value: object) -> object:
+    """Plain data with tuples where it has lists."""
     if isinstance(value, dict):
-        return {key: _lists_to_tuples(item) for key, item in value.items()}
+        return {key: as_tuples(item) for key, item in value.items()}
     if isinstance(value, list | tuple):
-        return tuple(_lists_to_tuples(item) for item in value)
+        return tuple(as_tuples(item) for item in value)
     return value

@@ -27,8 +27,10 @@ def promote(policy: Policy, previous: Policy | None, now: datetime) -> Policy:
     """The document with derived measures written out and every measure's ``column`` and ``added_at``.
 
     ``previous`` is the version in force (promoted), None for a deployment's first one; what ``policy`` itself says of columns and dates is not
-    looked at. Raises ValueError if ``now`` has no UTC offset, if ``previous`` was not promoted, or if the column numbers are used up.
+    looked at. Raises ValueError if ``now`` has no UTC offset, if ``policy`` is not combined with its packs yet, if ``previous`` was not promoted,
+    or if the column numbers are used up.
     """
+    must_be_combined(policy)
     if now.tzinfo is None:
         raise ValueError("the moment of promotion needs a UTC offset")
     measures = expanded_measures(policy)
@@ -46,6 +48,13 @@ def promote(policy: Policy, previous: Policy | None, now: datetime) -> Policy:
     if next_column > COLUMNS_MAX:
         raise ValueError(f"a deployment has at most {COLUMNS_MAX} measures over all versions of its policy")
     return policy.model_copy(update={"measures": tuple(promoted), "next_column": next_column})
+
+
+def must_be_combined(policy: Policy) -> None:
+    """Raises ValueError if a policy names packs that it is not combined with yet: what it says is not what the law lets it do."""
+    if policy.packs is not None:
+        names = ", ".join(use.pack for use in policy.packs)
+        raise ValueError(f"policy {policy.policy} is not combined with its packs ({names}) yet: load it with the day whose law holds")
 
 
 def canonical_bytes(policy: Policy) -> bytes:

@@ -9,7 +9,7 @@ from typing import Any, Final, Literal, get_args, get_origin
 from pydantic import BaseModel, ValidationError
 from pydantic_core import ErrorDetails
 
-from engine.policy.document import Policy
+from engine.policy.document import INPUT_PATTERN, PACK_PATTERN, RULE_PATTERN, Policy
 from engine.policy.errors import Path, Problem, did_you_mean, listed
 
 UNKNOWN_KEY: Final = "unknown key"
@@ -18,6 +18,9 @@ KEYS_LISTED_MAX: Final = 10
 _TAGGED: Final = "features"  # the one list whose items pydantic tells apart by a tag, which it puts into the error's location
 _PATTERNS: Final = {
     "^[a-z][a-z0-9_]{0,47}$": "must be a name: a small letter first, then small letters, digits and _, at most 48 in all",
+    PACK_PATTERN: "must be the name of a pack, or a path that ends in .yaml",
+    RULE_PATTERN: "must be a rule's name, such as cn.net_micro.consumer_cap",
+    INPUT_PATTERN: "must be a name, with a * at the end where it is only the beginning",
     "^[A-Z]{3}$": "must be a currency of three capital letters, such as CNY",
 }
 _FIGURE: Final = "must be a figure of the profile, or attributes. and its name"
@@ -25,10 +28,10 @@ _FIGURE: Final = "must be a figure of the profile, or attributes. and its name"
 Context = Mapping[str, Any]
 
 
-def problems_of(error: ValidationError, plain: object) -> list[Problem]:
-    """Every mistake that pydantic found in ``plain``, once each."""
+def problems_of(error: ValidationError, plain: object, root: type[BaseModel] = Policy) -> list[Problem]:
+    """Every mistake that pydantic found in ``plain``, a document of the grammar ``root``, once each."""
     found = (details for details in error.errors(include_url=False) if not _is_echo(details))
-    return list(dict.fromkeys(_problem(details, plain) for details in found))
+    return list(dict.fromkeys(_problem(details, plain, root) for details in found))
 
 
 def _is_echo(details: ErrorDetails) -> bool:
@@ -36,12 +39,12 @@ def _is_echo(details: ErrorDetails) -> bool:
     return details["type"] == "too_short" and len(details["input"]) >= details["ctx"]["min_length"]
 
 
-def _problem(details: ErrorDetails, plain: object) -> Problem:
+def _problem(details: ErrorDetails, plain: object, root: type[BaseModel]) -> Problem:
     path = _path(details["loc"])
     value, context = details["input"], details.get("ctx", {})
     match details["type"]:
         case "extra_forbidden":
-            return _unknown_key(path, plain)
+            return _unknown_key(path, plain, root)
         case "missing" if isinstance(path[-1], int):
             return Problem(path[:-1], f"needs more items than its {len(value)}")
         case "missing":
@@ -57,6 +60,8 @@ def _problem(details: ErrorDetails, plain: object) -> Problem:
             return Problem(path[:-1], UNKNOWN_KEY, f"known here: {listed(_quoted(context['expected']), 'and')}")
         case "literal_error":
             return _not_one_of(path, value, context["expected"])
+        case "value_error":
+            return Problem(path, f"{context['error']}, not {described(value)}")
         case "string_pattern_mismatch":
             return Problem(path, f"{_PATTERNS.get(context['pattern'], _FIGURE)}, not {described(value)}")
         case kind if kind in _SENTENCES:
@@ -165,17 +170,17 @@ def _not_one_of(path: Path, value: object, expected: str) -> Problem:
     return Problem(path, f"must be {listed(known)}, not {described(value)}", hint)
 
 
-def _unknown_key(path: Path, plain: object) -> Problem:
-    known = known_keys(path[:-1], plain)
+def _unknown_key(path: Path, plain: object, root: type[BaseModel]) -> Problem:
+    known = known_keys(path[:-1], plain, root)
     hint = did_you_mean(str(path[-1]), known)
     if not hint and len(known) <= KEYS_LISTED_MAX:
         hint = f"known here: {listed(known, 'and')}"
     return Problem(path, UNKNOWN_KEY, hint)
 
 
-def known_keys(path: Path, plain: object) -> list[str]:
+def known_keys(path: Path, plain: object, root: type[BaseModel] = Policy) -> list[str]:
     """The keys that the mapping at ``path`` of ``plain`` may have."""
-    models: list[type[BaseModel]] = [Policy]
+    models: list[type[BaseModel]] = [root]
     for step in path:
         plain = _child(plain, step)
         if isinstance(step, str):

@@ -2,56 +2,85 @@
 
 from __future__ import annotations
 
+from datetime import UTC, date, datetime, timedelta, timezone
 from pathlib import Path as FilePath
 from typing import Final
 
 from pydantic import ValidationError
 
+from engine.policy.combine import Combination, combine
 from engine.policy.document import Policy
-from engine.policy.errors import Place, PolicyError, PolicyErrors, Problem, spelled
+from engine.policy.errors import PolicyError, PolicyErrors, Problem, did_you_mean, spelled
+from engine.policy.pack import Pack
+from engine.policy.pack_source import built_in_packs, load_pack, pack_file
 from engine.policy.salvage import verify_the_rest
-from engine.policy.sentences import UNKNOWN_KEY, problems_of
-from engine.policy.tree import Tree, YamlError, read_tree
+from engine.policy.sentences import problems_of
+from engine.policy.text import BYTES_MAX, Text, located, read_mapping
 from engine.policy.verify import verify
 
-BYTES_MAX: Final = 512 * 1024
+__all__ = ["BYTES_MAX", "from_plain", "load_combined", "load_policy", "parse_policy"]
+
+_BEGIN: Final = "begin with 'policy: <name>'; policies/minimal.yaml shows the least there must be"
+_LAW_IS_WRITTEN: Final = Problem(("law",), "is written by `limit-engine policy promote` alone", "name packs, and leave law out")
 
 
-def load_policy(path: FilePath | str) -> Policy:
-    """Read and verify a policy in YAML (or JSON). Raises PolicyErrors."""
+def load_policy(path: FilePath | str, on: date | None = None) -> Policy:
+    """Read and verify a policy in YAML (or JSON). Raises PolicyErrors.
+
+    ``on`` is the day whose law holds (an instant: the policy's day at it): the policy that comes back is combined with its packs. Without it
+    the policy is as written; one with packs can then be neither promoted nor compiled.
+    """
+    return _as_written(path)[0] if on is None else load_combined(path, on).policy
+
+
+def load_combined(path: FilePath | str, on: date) -> Combination:
+    """A policy combined with the packs it names, as the law stands ``on`` that day (or instant). Raises PolicyErrors."""
+    policy, text = _as_written(path)
+    if policy.packs is None:
+        return Combination(policy)
+    packs, problems = _packs(policy, FilePath(path).parent)
+    if not problems:
+        combination, problems = combine(policy, packs, _day_of(policy, on))
+        if combination is not None:
+            return combination
+    raise PolicyErrors(located(problems, text))
+
+
+def parse_policy(raw: bytes, source: str) -> Policy:
+    """Parse and verify a policy in YAML (or JSON), as written; ``source`` names it in the mistakes. Raises PolicyErrors."""
+    return _parsed(raw, source)[0]
+
+
+def from_plain(value: object, source: str) -> Policy:
+    """Verify a policy in plain JSON data, as ``limit-control`` carries it. Raises PolicyErrors, whose mistakes have no line."""
+    policy, problems = _checked(value)
+    if policy is not None and policy.packs is not None:
+        problems.append(Problem(("packs",), "are combined with the policy before it is put in force", "use `limit-engine policy promote`"))
+    if problems or policy is None:
+        raise PolicyErrors(PolicyError(source, None, None, spelled(path), message, hint) for path, message, hint in problems)
+    return policy
+
+
+def _as_written(path: FilePath | str) -> tuple[Policy, Text]:
     source = str(path)
     try:
         with open(path, "rb") as file:
             raw = file.read(BYTES_MAX + 1)
     except OSError as error:
         raise PolicyErrors([PolicyError(source, None, None, "", f"cannot be read: {error.strerror}")]) from None
-    return parse_policy(raw, source)
+    return _parsed(raw, source)
 
 
-def parse_policy(raw: bytes, source: str) -> Policy:
-    """Parse and verify a policy in YAML (or JSON); ``source`` names it in the mistakes. Raises PolicyErrors."""
-    try:
-        tree = read_tree(_decoded(raw))
-    except YamlError as error:
-        raise PolicyErrors([PolicyError(source, *error.place, "", error.message, error.hint)]) from None
-    if not isinstance(tree.plain, dict):
-        what = "is empty" if tree.plain is None else f"is a {'list' if isinstance(tree.plain, list) else 'single value'}"
-        hint = "begin with 'policy: <name>'; policies/minimal.yaml shows the least there must be"
-        raise PolicyErrors([PolicyError(source, *tree.place(()), "", f"a policy is a mapping of keys to values, and this {what}", hint)])
-    policy, problems = _checked(tree.plain)
-    errors = [_located(problem, source, tree, of_key=problem.path in tree.doubles) for problem in tree.problems]
-    errors += [_located(problem, source, tree, of_key=problem.message == UNKNOWN_KEY) for problem in problems]
+def _parsed(raw: bytes, source: str) -> tuple[Policy, Text]:
+    text = read_mapping(raw, source, "a policy", _BEGIN)
+    plain = text.tree.plain
+    policy, problems = _checked(plain)
+    if isinstance(plain, dict) and "law" in plain:
+        problems = [_LAW_IS_WRITTEN, *(problem for problem in problems if problem.path[:1] != ("law",))]
+    errors = located([*text.tree.problems, *problems], text)
     if errors or policy is None:
         raise PolicyErrors(errors)
-    return policy
-
-
-def from_plain(value: object, source: str) -> Policy:
-    """Verify a policy in plain JSON data, as ``limit-control`` carries it. Raises PolicyErrors, whose mistakes have no line."""
-    policy, problems = _checked(value)
-    if problems or policy is None:
-        raise PolicyErrors(PolicyError(source, None, None, spelled(path), message, hint) for path, message, hint in problems)
-    return policy
+    return policy, text
 
 
 def _checked(plain: object) -> tuple[Policy | None, list[Problem]]:
@@ -63,17 +92,30 @@ def _checked(plain: object) -> tuple[Policy | None, list[Problem]]:
     return policy, verify(policy)
 
 
-def _located(problem: Problem, source: str, tree: Tree, *, of_key: bool) -> PolicyError:
-    place = tree.place_of_key(problem.path) if of_key else tree.place(problem.path)
-    return PolicyError(source, *place, spelled(problem.path), problem.message, problem.hint)
+def _packs(policy: Policy, beside: FilePath) -> tuple[dict[str, Pack], list[Problem]]:
+    """The packs that a policy names. Raises PolicyErrors with the mistakes of a pack's own file."""
+    packs: dict[str, Pack] = {}
+    problems = []
+    for i, use in enumerate(policy.packs or ()):
+        if use.pack in packs:
+            continue
+        file = pack_file(use.pack, beside)
+        try:
+            packs[use.pack] = load_pack(file)
+        except OSError as error:
+            path = ("packs", i, "pack")
+            if use.pack.endswith(".yaml"):
+                hint = "a path begins at the policy's own directory"
+                problems.append(Problem(path, f"{file} cannot be read: {error.strerror}", hint))
+            else:
+                known = built_in_packs()
+                hint = did_you_mean(use.pack, known) or f"known: {', '.join(known)}, or a path that ends in .yaml"
+                problems.append(Problem(path, f"there is no pack {use.pack!r}", hint))
+    return packs, problems
 
 
-def _decoded(raw: bytes) -> str:
-    if len(raw) > BYTES_MAX:
-        raise YamlError(Place(1, 1), f"the document has more than {BYTES_MAX // 1024} KiB")
-    try:
-        return raw.decode("utf-8-sig")
-    except UnicodeDecodeError as error:
-        before = raw[: error.start].rpartition(b"\n")[2]
-        place = Place(raw.count(b"\n", 0, error.start) + 1, len(before.decode("utf-8-sig", "replace")) + 1)
-        raise YamlError(place, f"byte 0x{raw[error.start]:02X} is not UTF-8", "save the file as UTF-8") from None
+def _day_of(policy: Policy, on: date) -> date:
+    if not isinstance(on, datetime):
+        return on
+    offset = timezone(timedelta(minutes=policy.utc_offset_minutes))
+    return (on if on.tzinfo is not None else on.replace(tzinfo=UTC)).astimezone(offset).date()

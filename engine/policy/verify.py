@@ -12,6 +12,7 @@ from itertools import pairwise
 from engine.policy.document import Condition, Policy
 from engine.policy.errors import Path, Problem
 from engine.policy.fields import WORDS_MAX, contract_words
+from engine.policy.pack import use_problems
 from engine.policy.verify_features import feature_problems
 from engine.policy.verify_measures import measure_problems
 from engine.policy.verify_segments import segment_problems, tests_with_paths
@@ -29,6 +30,7 @@ def verify(policy: Policy) -> list[Problem]:
         *swing_problems(policy),
         *text_problems(policy),
         *_vocabulary_problems(policy),
+        *use_problems(policy),
     ]
 
 

@@ -6,6 +6,7 @@ from collections.abc import Iterator, Mapping
 from typing import Final
 
 from engine.policy import document as doc
+from engine.policy.document import NAME_MAX
 from engine.policy.errors import Path, Problem, did_you_mean, listed, spelled
 from engine.policy.expand import derived_name, derived_part, expanded_measures
 from engine.policy.fields import ATTRIBUTE_PREFIX, FIGURES, figure_type
@@ -14,7 +15,6 @@ from engine.policy.verify_measures import a_kind, repeated_names
 
 CONDITIONS_MAX: Final = 8
 MEASURES_MAX: Final = 128
-NAME_MAX: Final = 48
 
 _COUNTED: Final = ("count", "sum")
 

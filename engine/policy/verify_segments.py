@@ -119,6 +119,11 @@ def _test_problems(requirement: Test, features: list[str], path: Path) -> Iterat
             yield Problem((*path, low), f"{low} {least} is above {high} {most}: nobody passes")
 
 
+def requirement_problems(requirement: Test, path: Path) -> Iterator[Problem]:
+    """What is wrong with a test of a figure that stands in no policy yet."""
+    return _test_problems(requirement, [], path)
+
+
 def _tests(requirement: Test) -> dict[str, object]:
     return {name: getattr(requirement, "is_in" if name == "in" else name) for name in _TESTS}
 

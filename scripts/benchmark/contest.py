@@ -124,7 +124,7 @@ class Stage:
         admin.create_topics([NewTopic("plain-changes", self.partitions, 1)])
         admin.close()
         began = datetime.fromtimestamp(self.load.start_ms / 1000, UTC)
-        policy = load_policy(self.policy)
+        policy = load_policy(self.policy, began)
         control.publish(self.kafka.address, control.activation(policy, None, "bench", None, began), self.load.start_ms)
         publisher = Publisher(self.kafka.address)
         for source in (profiles(self.load), events(self.load)):

@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import os
 import sys
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final
 
@@ -31,7 +32,7 @@ RECORDS: Final = Counter("limits_records", "Records that were taken")
 async def work(partitions: int) -> None:
     """Read the topics from their beginning, for ever."""
     settings = load_settings()
-    rules = compile_policy(load_policy(POLICY), settings.key).decode
+    rules = compile_policy(load_policy(POLICY, datetime.now(UTC)), settings.key).decode
     decoders = [Decoder(rules, settings.key, partition, partitions) for partition in range(partitions)]
     redis = Redis.from_url(settings.redis.url)
     consumer: Any = AIOKafkaConsumer(

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterator
+from datetime import date
 from typing import Any, Final
 
 import pytest
@@ -20,7 +21,7 @@ from engine.stream import control, topics
 from schemas.topics import evidence_ms
 from tests.cli.program import ROOT, say
 
-DEFAULT: Final = load_policy(ROOT / "policies" / "default.yaml")
+DEFAULT: Final = load_policy(ROOT / "policies" / "default.yaml", date(2026, 3, 1))
 
 
 @pytest.fixture(scope="module")

@@ -229,7 +229,8 @@ def test_topics_are_kept_for_ever(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def default() -> Policy:
-    return promote(load_policy(ROOT / "policies" / "default.yaml"), None, control.utc_now())
+    now = control.utc_now()
+    return promote(load_policy(ROOT / "policies" / "default.yaml", now), None, now)
 
 
 @pytest.mark.parametrize(

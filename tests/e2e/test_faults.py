@@ -36,7 +36,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(twelve: Deployment) -> None:
     d = twelve
     d.settings = {"LIMITS_KAFKA__SESSION_TIMEOUT_S": "6", "LIMITS_SHARD__BATCH_RECORDS": "500", "LIMITS_SHARD__CACHE_ACCOUNTS": "60"}
     start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
-    policy = load_policy(ROOT / "policies" / "default.yaml")
+    policy = load_policy(ROOT / "policies" / "default.yaml", datetime.now(UTC))
     d.promote(policy, start_ms)
     for _ in range(3):
         d.start_worker()

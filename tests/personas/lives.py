@@ -6,7 +6,7 @@ import json
 from collections import Counter, defaultdict
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from itertools import chain
 from pathlib import Path
 from typing import Any, Final
@@ -23,7 +23,7 @@ from scripts.personas import DAY_MS, Item, midnight_before
 from scripts.spoil import Arrival, encode
 
 KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
-POLICY: Final = load_policy(Path(__file__).parents[2] / "policies" / "default.yaml")
+POLICY: Final = load_policy(Path(__file__).parents[2] / "policies" / "default.yaml", date(2025, 3, 1))
 START_MS: Final = midnight_before(datetime(2025, 3, 1, tzinfo=UTC), 0)
 CHINA_MS: Final = 8 * 3_600_000
 

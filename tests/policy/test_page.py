@@ -11,9 +11,11 @@ import pytest
 from pydantic import TypeAdapter
 
 from engine.policy.document import Policy, Segment
+from engine.policy.pack import Pack
 from engine.policy.source import load_policy
 from engine.policy.tree import read_tree
 from schemas.common import one_schema
+from scripts.packs_page import PAGE, page
 
 ROOT: Final = Path(__file__).parents[2]
 PAGES: Final = {name: (ROOT / "docs" / name).read_text("utf-8") for name in ("policy.md", "cost.md")}
@@ -31,17 +33,22 @@ def words_of(schema: Any) -> set[str]:
 
 
 def test_every_word_of_the_grammar_is_named() -> None:
-    """As code, by itself or among others."""
+    """As code, by itself or among others; of policies and of packs."""
     code = set(re.findall(r"\w+", " ".join(re.findall(r"`([^`\n]+)`", "\n".join(PAGES.values())))))
-    assert sorted(words_of(one_schema(Policy)) - code - set(re.findall(r"\w+", " ".join(EXAMPLES)))) == []
+    assert sorted((words_of(one_schema(Policy)) | words_of(one_schema(Pack))) - code - set(re.findall(r"\w+", " ".join(EXAMPLES)))) == []
 
 
 @pytest.mark.parametrize("example", EXAMPLES)
-def test_an_example_is_part_of_a_segment(example: str) -> None:
+def test_an_example_is_part_of_a_segment_or_of_a_whole(example: str) -> None:
     plain: Any = read_tree(example).plain
+    fields = Pack.model_fields | Policy.model_fields | Segment.model_fields
     for name, part in plain.items():
-        kind: Any = Segment.model_fields[name].annotation
+        kind: Any = fields[name].annotation
         TypeAdapter(kind).validate_json(json.dumps(part))
+
+
+def test_the_page_of_the_packs_is_theirs() -> None:
+    assert PAGE.read_text("utf-8") == page(), "python -m scripts.packs_page writes it anew"
 
 
 def test_the_policy_of_the_examples_is_one() -> None:

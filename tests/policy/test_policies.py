@@ -27,12 +27,12 @@ NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 @pytest.fixture(scope="module")
 def policy() -> doc.Policy:
-    return load_policy(DEFAULT)
+    return load_policy(DEFAULT, NOW)
 
 
 @pytest.mark.parametrize("file", sorted(POLICIES.glob("*.yaml")), ids=lambda file: file.stem)
 def test_every_policy_can_be_promoted(file: Path) -> None:
-    promoted = promote(load_policy(file), None, NOW)
+    promoted = promote(load_policy(file, NOW), None, NOW)
     assert promoted.policy == file.stem
     assert verify(promoted) == []
 
@@ -182,7 +182,7 @@ def test_a_torn_file_is_told(data: st.DataObject) -> None:
 @given(st.data())
 @example(None)
 def test_any_value_in_any_place_is_told(data: st.DataObject | None) -> None:
-    plain = load_policy(DEFAULT).model_dump(mode="json", by_alias=True, exclude_none=True)
+    plain = load_policy(DEFAULT, NOW).model_dump(mode="json", by_alias=True, exclude_none=True)
     for _ in range(3 if data is not None else 0):
         assert data is not None
         _mutilate(plain, data)

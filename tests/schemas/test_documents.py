@@ -6,6 +6,7 @@ import ast
 import json
 import re
 from dataclasses import dataclass
+from datetime import date
 from pathlib import Path
 from typing import Any, Final, get_args
 
@@ -109,7 +110,7 @@ def test_the_activation_would_be_taken() -> None:
 
 def decided(block: Block) -> list[tuple[str, dict[str, Any]]]:
     """What a log makes, by topic."""
-    records = [offline.activation(load_policy(ROOT / block.word("policy", "policies/minimal.yaml")))]
+    records = [offline.activation(load_policy(ROOT / block.word("policy", "policies/minimal.yaml"), date(2026, 3, 1)))]
     for offset, record in enumerate(logged(block), 1):
         validate(record["topic"], record["value"])
         records.append(offline.log_record(TOPICS[record["topic"]], offset, json.dumps(record["value"]).encode()))

@@ -36,7 +36,7 @@ Inputs = dict[Topic, Chunk]
 
 def promoted(name: str) -> Policy:
     """A policy that comes with the engine, promoted."""
-    return promote(load_policy(POLICIES / f"{name}.yaml"), None, NOW)
+    return promote(load_policy(POLICIES / f"{name}.yaml", NOW), None, NOW)
 
 
 def activation(policy: Policy, /, **other: Any) -> bytes:

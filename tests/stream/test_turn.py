@@ -7,6 +7,7 @@ from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import replace
 from itertools import pairwise
+from pathlib import Path
 from random import Random
 from typing import Any, Final, get_args
 
@@ -401,10 +402,12 @@ async def test_a_replay_gives_the_journal_byte_for_byte(few: Inputs) -> None:
     assert await replayed(few, list(encoded(records))) == []
 
 
-async def test_sweeps_are_made_again_from_where_they_stood(few: Inputs) -> None:
+async def test_sweeps_are_made_again_from_where_they_stood(few: Inputs, tmp_path: Path) -> None:
     """Slices of any size between batches of any size; days that come faster than their sweeps end, and an activation among them."""
     text = (POLICIES / "default.yaml").read_text("utf-8").replace("version: 1", "version: 2").replace("up_days: 30", "up_days: 0")
-    versions: list[bytes | None] = [activation(DEFAULT), activation(promote(parse_policy(text.encode(), "quicker"), DEFAULT, NOW))]
+    quicker = tmp_path / "quicker.yaml"
+    quicker.write_text(text, "utf-8")
+    versions: list[bytes | None] = [activation(DEFAULT), activation(promote(load_policy(quicker, NOW), DEFAULT, NOW))]
     times = [START_MS, START_MS + 15 * DAY_MS + DAY_MS // 2]  # no limit is raised in the quiet hours
     inputs = {**few, Topic.CONTROL: Chunk(Topic.CONTROL, [0, 1], times, [None] * 2, versions, None)}
     records = await Shard.of(inputs, 50).journal(records_max=97, accounts_max=13, sweeps=Random(5))

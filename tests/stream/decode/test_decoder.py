@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from random import Random
 from typing import Any, Final
 
@@ -24,7 +24,7 @@ from schemas.common import VALUE_BYTES_MAX
 from scripts.personas import midnight_before, population
 
 KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
-RULES: Final = compile_policy(load_policy("policies/default.yaml"), KEY).decode
+RULES: Final = compile_policy(load_policy("policies/default.yaml", date(2026, 3, 1)), KEY).decode
 AT: Final = 1_772_340_000_000
 NOW: Final = "2026-03-01T12:40:00+08:00"
 
