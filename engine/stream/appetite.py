@@ -8,6 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from datetime import datetime
 from typing import Self
 
 from engine.core import layout
@@ -71,9 +72,9 @@ class Appetites:
             program[place + Se.APPETITE_DAY] = switch.day if switch is not None else 0
 
 
-def policy_day(policy: Policy, at_ms: int) -> int:
+def policy_day(policy: Policy, moment: datetime) -> int:
     """The policy's day of a moment."""
-    return (at_ms + policy.utc_offset_minutes * 60_000) // DAY_MS
+    return (round(moment.timestamp() * 1000) + policy.utc_offset_minutes * 60_000) // DAY_MS
 
 
 def check_switch(policy: Policy, segment: str, mode: str) -> None:

@@ -145,7 +145,7 @@ class DecisionMachine:
     def prepare(self, batch: Batch) -> Prepared:
         """Decode a batch; a control record in it is in force from here on."""
         if Topic.CONTROL in batch.chunks:
-            control, refused = self._take_control(batch.chunks[Topic.CONTROL], batch.watermark_ms)
+            control, refused = self._take_control(batch.chunks[Topic.CONTROL])
             return Prepared(batch, {}, (), [], {Topic.CONTROL: refused}, control)
         assert self._decoder is not None, "only control records may come before a policy"
         assert self._cache is not None
@@ -271,8 +271,8 @@ class DecisionMachine:
         self._swept = AccountCache(self.policy, SWEPT_AT_ONCE)
         self._renderer = Renderer(self.policy, self._application, self.shard)
 
-    def _take_control(self, chunk: Chunk, clock_ms: int) -> tuple[Activation | Switched | None, list[Reject]]:
-        """What has been put in force at the shard's clock, and the rejects."""
+    def _take_control(self, chunk: Chunk) -> tuple[Activation | Switched | None, list[Reject]]:
+        """What has been put in force, and the rejects."""
         controls, rejects = decode_control(chunk)
         taken: Activation | Switched | None = None
         for index, control in controls:
@@ -282,7 +282,7 @@ class DecisionMachine:
                         self._enforce(activated_policy(control))
                         taken = Activation(control.control_id, chunk.offsets[index])
                     case Appetite():
-                        self._switch(control, clock_ms)
+                        self._switch(control)
                         taken = Switched(control.control_id, chunk.offsets[index])
                     case _:
                         raise ValueError(f"control records of kind {control.kind} are not supported yet")
@@ -290,13 +290,13 @@ class DecisionMachine:
                 rejects.append(Reject(index, "invalid", str(error)))
         return taken, sorted(rejects, key=lambda reject: reject.index)
 
-    def _switch(self, appetite: Appetite, clock_ms: int) -> None:
+    def _switch(self, appetite: Appetite) -> None:
         """Put an appetite in force. Raises ValueError if the policy does not know it."""
         if self.policy is None:
             raise ValueError("no policy is in force yet that says what an appetite is: promote one first")
         policy = self.policy.document
         check_switch(policy, appetite.segment, appetite.mode)
-        day = policy_day(policy, clock_ms)
+        day = policy_day(policy, appetite.issued_at)
         self._appetites = self._appetites.after(
             Switch(appetite.segment, appetite.mode, day, appetite.control_id, appetite.expected_decreases)
         )

@@ -14,6 +14,7 @@ from typing import Any, Final, get_args
 
 import numpy as np
 
+from engine.core.fingerprint import band_code
 from engine.core.layout import MISSING, Topic
 from engine.core.rows import blank_row
 from engine.policy.compile import compile_policy
@@ -32,7 +33,7 @@ from tests.core.bridge import KEY, Kernel, oracle_state, word_bit
 from tests.oracle.account import OracleAccount, Step
 from tests.oracle.line import Change, Emission
 from tests.oracle.records import Applied, Command, Forget, Granted, Profile, Purchase, Record, Repayment, Transfer
-from tests.oracle.time_rules import DAY_MS, MINUTE_MS
+from tests.oracle.time_rules import DAY_MS, MINUTE_MS, day_of
 
 RECORDS: Final = {Topic.REPAYMENT: Repayment, Topic.PURCHASE: Purchase, Topic.TRANSFER: Transfer}
 Shard = dict[Topic, Chunk]
@@ -190,16 +191,27 @@ class Fold:
     emitted: defaultdict[str, list[tuple[Emission, str]]] = field(default_factory=lambda: defaultdict(list))
     tombstones: dict[int, str] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
+    appetites: dict[str, tuple[str, int]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         self._hash = policy_hash(self.policy)
+        self.bands = {self._hash: bands_of(self.policy)}
 
     def follow(self, policy: Policy) -> None:
         """Another version comes into force, for every account at once."""
         self.before.append(self.policy)
         self.policy, self._hash = policy, policy_hash(policy)
+        self.bands[self._hash] = bands_of(policy)
         for account in self.accounts.values():
             account.follow(policy)
+
+    def account(self, account_id: str) -> OracleAccount:
+        """The oracle's account, a new one where there is none."""
+        return self.accounts.setdefault(account_id, OracleAccount(self.policy, word_bit, self.appetites))
+
+    def band_told(self, band: str | None, version: str) -> str | None:
+        """What a version calls a standing's band: one that it does not have by its code."""
+        return band if band is None or band in self.bands[version] else f"unknown-{band_code(band):x}"
 
     def note(self, account_id: str, step: Step) -> None:
         """Remember the changes of a step."""
@@ -211,9 +223,20 @@ class Fold:
         verdict = "misplaced"
         if key is not None and 0 < len(key.decode()) <= 64:
             wish = Forget(account_id=key.decode(), event_id="", occurred_at=at, record_time=at, clock=clock)
-            verdict = self.accounts.get(wish.account_id, OracleAccount(self.policy, word_bit)).apply(wish).verdict
+            verdict = self.accounts.get(wish.account_id, OracleAccount(self.policy, word_bit, self.appetites)).apply(wish).verdict
             self.forgotten |= {wish.account_id} if verdict == "forgotten" else set()
         self.tombstones[chunk.offsets[place]] = verdict
+
+
+def bands_of(policy: Policy) -> set[str]:
+    """The names of a version's bands."""
+    return {band.name for segment in policy.segments for band in segment.bands}
+
+
+def kind_of(value: bytes | None) -> str:
+    """The kind of a control record."""
+    assert value is not None
+    return str(json.loads(value)["kind"])
 
 
 def activated(value: bytes | None) -> Policy:
@@ -246,6 +269,12 @@ def fold(records: list[JournalRecord], inputs: Shard, instead: Mapping[str, Poli
             continue
         chunk = inputs[what]
         value = chunk.values[place]
+        if what is Topic.CONTROL and kind_of(value) == "appetite":
+            assert found is not None
+            assert value is not None
+            plain = json.loads(value)
+            found.appetites[plain["segment"]] = plain["mode"], day_of(found.policy, milliseconds(plain["issued_at"]))
+            continue
         if what is Topic.CONTROL:
             policy = activated(value)
             policy = (instead or {}).get(policy_hash(policy), policy)
@@ -260,8 +289,7 @@ def fold(records: list[JournalRecord], inputs: Shard, instead: Mapping[str, Poli
         elif (what, chunk.offsets[place]) not in rejected:
             assert value is not None
             record = oracle_record(what, value, chunk.times_ms[place], clock, found.policy)
-            account = found.accounts.setdefault(record.account_id, OracleAccount(found.policy, word_bit))
-            found.note(record.account_id, account.apply(record))
+            found.note(record.account_id, found.account(record.account_id).apply(record))
     assert found is not None, "no policy was ever in force"
     return found
 
@@ -280,7 +308,8 @@ def versions_told(records: list[JournalRecord], inputs: Shard) -> list[str]:
             if TOPICS[cut.topic] is Topic.CONTROL:
                 offsets = [offset for offset in range(cut.first, cut.next) if offset in places and (Topic.CONTROL, offset) not in rejected]
                 assert record.events == 1, "a control record makes a batch of its own"
-                now = policy_hash(activated(inputs[Topic.CONTROL].values[places[offsets[0]]])) if offsets else now
+                value = inputs[Topic.CONTROL].values[places[offsets[0]]] if offsets else None
+                now = policy_hash(activated(value)) if value is not None and kind_of(value) == "activate" else now
         told.append(now)
     return told
 
@@ -320,7 +349,10 @@ def audit_shard(
             (c["kind"], c["sequence"], c["standing"]["limit_minor"], c["standing"]["band"], c["score"], c["policy"]["hash"])
             for c in told.get(account_id, [])
         ]
-        folds = [(e.kind, e.sequence, e.new.limit, e.new.band, e.trace.score if e.trace else None, by) for e, by in expected]
+        folds = [
+            (e.kind, e.sequence, e.new.limit, folded.band_told(e.new.band, by), e.trace.score if e.trace else None, by)
+            for e, by in expected
+        ]
         differs = next((i for i, pair in enumerate(zip_longest(got, folds)) if pair[0] != pair[1]), None)
         assert differs is None, f"{account_id}, change {differs}: told {got[differs:][:2]}, the fold has {expected[differs:][:2]}"
     for account_id, mine in told.items():  # after it was forgotten an account begins anew

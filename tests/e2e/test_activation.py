@@ -179,6 +179,14 @@ def test_another_version_comes_into_force_under_load(twelve: Deployment) -> None
     fleet.start()
     d.wait(lambda: all(run(two, every)), "every shard has switched", 60)
 
+    # The lender lends the weakest less.
+    words = ["individual", "contraction", "--expected-decreases", "9", "--reason", "a test", "--issued-by", "committee"]
+    assert d.command("appetite", "set", *words, "--approved-by", "committee").returncode == 2, "one person alone"
+    record = control.appetite(
+        second, "individual", "contraction", 9, "a downturn", "committee", "board", datetime.fromtimestamp(d.tick_ms() / 1000, UTC)
+    )
+    control.publish(d.kafka.address, record, d.tick_ms())
+
     # What is no activation changes nothing.
     for record in broken_activations(first, second):
         control.publish(d.kafka.address, record, d.tick_ms())
@@ -188,6 +196,9 @@ def test_another_version_comes_into_force_under_load(twelve: Deployment) -> None
     assert status(d) == (0, dict.fromkeys(every, two), None)
     d.wait(lambda: fleet.told().keys() == set(every), "every shard has an owner", 30)
     assert fleet.told() == {shard: [("successive", "2", two)] for shard in every}
+    told = json.loads(d.command("appetite", "status", "--json").stdout)
+    assert told["agree"]
+    assert {(a["segment"], a["mode"]) for shard in told["shards"] for a in shard["appetites"]} == {("individual", "contraction")}
 
     inputs, journal, changes = d.inputs(), d.journal(), d.changes()
     warm_ms = midnight(second, day_of(second, at_ms) + WINDOW_DAYS)
@@ -223,9 +234,10 @@ def check_changes(changes: list[dict[str, Any]], second: Policy, warm_ms: int) -
     stays = [change for change in newest.values() if change["standing"]["band"] == "regular"]
     assert stays, "a band's new name alone is no change of anybody's limit"
     decreases = [change for change in by_two if change["kind"] == "decrease"]
+    assert any(change["trace"]["bound_by"] == "appetite" for change in decreases)
     by_score = [change for change in decreases if is_by_score(change)]
     early = [change for change in by_score if milliseconds(change["occurred_at"]) < warm_ms]
-    assert len(early) <= ACCOUNTS // 100
+    assert len(early) <= ACCOUNTS // 20, "those whose own doing it is"
     assert not any(change["trace"]["warming_up"] for change in by_score)
     assert len(by_score) > len(early), "once it is seen in full it counts"
 
