@@ -14,7 +14,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.core.layout import MISSING, VALUES_AT, Guard, Kind, Out
+from engine.core.layout import CAPS, CAPS_AT, MISSING, VALUES_AT, Bound, Guard, Kind, Out
 from engine.core.scoring import score_of, step_of
 from engine.core.tables import BAND, SEGMENT, Ru, Se
 from engine.policy.advice import CHANGES_MAX, MOVES, Advice, Adviser, Option, smallest_set
@@ -423,11 +423,11 @@ def test_when_a_guard_ends() -> None:
     assert guard_until(Guard.IN_CURE, policy, segment, last_change=None, cured_on=None) is None
     row = [0] * VALUES_AT
     row[Out.KIND] = Kind.DECREASE
-    row[-7:] = [5, 9, 9, 9, 9, 9, 9]
+    row[CAPS_AT:VALUES_AT] = [5, *[9] * (CAPS - 1)]
     row[Out.CURED_ON] = 90
     assert holds_after(policy, segment, row, 100) == [("in_cure", 110), ("cool_down_up", 107)]
     assert holds_after(policy, segment, row, 110) == [("cool_down_up", 117)], "the last day of the cure is over"
-    row[-5] = 5
+    row[CAPS_AT + Bound.INCOME_CAP] = 5
     assert holds_after(policy, segment, row, 110) == [("income_cap", None), ("cool_down_up", 117)]
 
 
