@@ -296,8 +296,7 @@ class _Writer:
             "commands": self.commands(unit),
             "protection": self.protection(),
         }
-        if self.chance(60):
-            segment["appetite"] = self.appetite([band["name"] for band in bands])
+        segment["appetite"] = self.appetite(bands)
         if self.chance(50):
             segment["rates"] = self.rates(segment["base_points"])
         for band in bands[1:]:
@@ -351,16 +350,17 @@ class _Writer:
             limits["step_down_minor"] = self.random.choice((unit // 3, unit, 2 * unit))
         return limits
 
-    def appetite(self, bands: list[str]) -> Plain:
-        """Bad bands first when it contracts, good ones when it expands, each by the less the better or worse it is: so no limit falls behind."""
-        down, up = self.random.randint(0, len(bands)), self.random.randint(0, len(bands))
-        percents = sorted(self.random.choices((0, 30, 50, 77, 100), k=down))
-        days = sorted(self.random.choices((0, 0, 3, 20), k=down))
-        contraction = [{"band": b, "percent": p, "after_days": d} for b, p, d in zip(bands, percents, days, strict=False)]
-        raised = sorted(self.random.choices((100, 110, 133, 200), k=up))
-        days = sorted(self.random.choices((0, 0, 3, 20), k=up), reverse=True)
-        expansion = [{"band": b, "percent": p, "after_days": d} for b, p, d in zip(bands[len(bands) - up :], raised, days, strict=False)]
-        return {"contraction": self.random.sample(contraction, len(contraction)), "expansion": expansion}
+    @staticmethod
+    def appetite(bands: list[Plain]) -> Plain:
+        """Bad bands first when it contracts, good ones when it expands, each by the less the better or worse it is: so no limit falls behind.
+        Chance is that of the bands alone."""
+        random, names = Random(str(bands)), [band["name"] for band in bands]
+        down, up = random.randint(0, len(bands)), random.randint(0, len(bands))
+        percents, days = sorted(random.choices((0, 30, 50, 77, 100), k=down)), sorted(random.choices((0, 0, 3, 20), k=down))
+        contraction = [{"band": b, "percent": p, "after_days": d} for b, p, d in zip(names, percents, days, strict=False)]
+        raised, days = sorted(random.choices((100, 110, 133, 200), k=up)), sorted(random.choices((0, 0, 3, 20), k=up), reverse=True)
+        expansion = [{"band": b, "percent": p, "after_days": d} for b, p, d in zip(names[len(names) - up :], raised, days, strict=False)]
+        return {"contraction": random.sample(contraction, len(contraction)), "expansion": expansion}
 
     def increases(self) -> Plain:
         increases: Plain = {
