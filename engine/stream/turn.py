@@ -55,19 +55,13 @@ CAUSE_KINDS: Final = {Topic.PROFILE: "profile", Topic.COMMAND: "command"}
 
 
 @dataclass(frozen=True, slots=True)
-class Activation:
-    """The control record that put a policy in force."""
+class InForce:
+    """The control record that put a policy or an appetite in force, and the field of the shard hash that says so."""
 
     control_id: str
     offset: int
-
-
-@dataclass(frozen=True, slots=True)
-class Switched:
-    """The control record that put an appetite in force."""
-
-    control_id: str
-    offset: int
+    field: str
+    value: bytes
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +73,7 @@ class Prepared:
     accounts: tuple[bytes, ...]
     missing: list[bytes]
     rejects: dict[Topic, list[Reject]]
-    control: Activation | Switched | None
+    control: InForce | None
 
 
 class DecisionMachine:
@@ -231,12 +225,9 @@ class DecisionMachine:
             counts=(),
         )
 
-    def _in_force_from(self, control: Activation | Switched) -> dict[str, bytes]:
-        """The fields that say which policy or appetite is in force, and that a sweep begins: unless it is the first policy, which finds no
-        accounts."""
-        assert self.policy is not None
-        is_switch = isinstance(control, Switched)
-        fields = {keys.APPETITES: self._appetites.encode()} if is_switch else {keys.POLICY: canonical_bytes(self.policy.document)}
+    def _in_force_from(self, control: InForce) -> dict[str, bytes]:
+        """The fields that say what is in force, and that a sweep begins: unless it is the first policy, which finds no accounts."""
+        fields = {control.field: control.value}
         if self._sweep is not None:
             self._sweep = self._sweep.begun(self._sweep.day, control.control_id, control.offset)
             fields[keys.SWEEP] = self._sweep.encode()
@@ -271,21 +262,23 @@ class DecisionMachine:
         self._swept = AccountCache(self.policy, SWEPT_AT_ONCE)
         self._renderer = Renderer(self.policy, self._application, self.shard)
 
-    def _take_control(self, chunk: Chunk) -> tuple[Activation | Switched | None, list[Reject]]:
+    def _take_control(self, chunk: Chunk) -> tuple[InForce | None, list[Reject]]:
         """What has been put in force, and the rejects."""
         controls, rejects = decode_control(chunk)
-        taken: Activation | Switched | None = None
+        taken: InForce | None = None
         for index, control in controls:
             try:
                 match control:
                     case Activate():
-                        self._enforce(activated_policy(control))
-                        taken = Activation(control.control_id, chunk.offsets[index])
+                        policy = activated_policy(control)
+                        self._enforce(policy)
+                        told = keys.POLICY, canonical_bytes(policy)
                     case Appetite():
                         self._switch(control)
-                        taken = Switched(control.control_id, chunk.offsets[index])
+                        told = keys.APPETITES, self._appetites.encode()
                     case _:
                         raise ValueError(f"control records of kind {control.kind} are not supported yet")
+                taken = InForce(control.control_id, chunk.offsets[index], *told)
             except (PolicyErrors, ValueError) as error:
                 rejects.append(Reject(index, "invalid", str(error)))
         return taken, sorted(rejects, key=lambda reject: reject.index)
