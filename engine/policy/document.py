@@ -527,6 +527,20 @@ class Appetite(PolicyModel):
     expansion: tuple[AppetiteBand, ...] = Field((), max_length=16)
 
 
+class Breaker(PolicyModel):
+    """Decreases stop where they are more than ``percent`` of the day's evaluations, or of ``min_evaluations`` while these are fewer."""
+
+    percent: int = Field(ge=1, le=100)
+    min_evaluations: int = Field(ge=1, le=AMOUNT_MAX)
+
+
+class Brakes(PolicyModel):
+    """What a segment as a whole may do in a day: raise limits by ``budget_minor``, and lower them as far as the breaker allows."""
+
+    budget_minor: Minor | None = None
+    breaker: Breaker | None = None
+
+
 class Segment(PolicyModel):
     """One clientele with its own strategy: who may be granted anything, how it is scored, and which limits follow."""
 
@@ -544,6 +558,7 @@ class Segment(PolicyModel):
     commands: Commands = Commands()
     protection: Protection = Protection()
     appetite: Appetite | None = None
+    brakes: Brakes | None = None
 
 
 class Arrears(PolicyModel):
