@@ -33,6 +33,8 @@ Name = Literal[
     "limits_arrears_total",
     "limits_features_total",
     "limits_withheld_total",
+    "limits_raised_minor",
+    "limits_breaker_tripped",
 ]
 LABELS: Final[dict[Name, tuple[str, ...]]] = {  # besides the shard
     "limits_policy_info": ("policy", "version", "hash"),
@@ -41,6 +43,8 @@ LABELS: Final[dict[Name, tuple[str, ...]]] = {  # besides the shard
     "limits_arrears_total": ("segment", "bucket"),
     "limits_features_total": ("segment", "value"),
     "limits_withheld_total": ("guard",),
+    "limits_raised_minor": ("segment",),
+    "limits_breaker_tripped": ("segment",),
 }
 HISTOGRAM: Final[Name] = "limits_score"
 MEANINGS: Final[dict[Name, str]] = {
@@ -57,6 +61,8 @@ MEANINGS: Final[dict[Name, str]] = {
     "limits_arrears_total": "Announced limit changes by the arrears bucket (0 is current) at the decision",
     "limits_features_total": "Scorecard features of the announced limit changes, by whether their value was known or missing",
     "limits_withheld_total": "Advisories that an increase is withheld, by the guard",
+    "limits_raised_minor": "By how much limits were raised on the day of the segment's budget",
+    "limits_breaker_tripped": "1 while the segment's breaker stops decreases",
 }
 Sample = tuple[tuple[str, ...], float]
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
@@ -104,6 +110,10 @@ def _samples(name: Name, shard: Shard, now: float) -> Iterable[Sample]:
             return list(dict(tally.features).items())
         case "limits_withheld_total":
             return [((guard,), count) for guard, count in dict(tally.withheld).items()]
+        case "limits_raised_minor":
+            return [((segment,), counts.raised_minor) for segment, counts in progress.brakes.by_segment.items()]
+        case "limits_breaker_tripped":
+            return [((segment,), float(counts.is_tripped)) for segment, counts in progress.brakes.by_segment.items()]
     return [((), _number(name, progress, shard.lag(), now))]
 
 

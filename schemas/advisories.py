@@ -66,7 +66,28 @@ class StandingMismatch(_Advisory):
     applied_limit_minor: int
 
 
+class BudgetSpent(_Advisory):
+    """For the lender: what this shard may raise a segment's limits by on a day does not reach for this account's rise, the first on that day."""
+
+    kind: Literal["budget_spent"]
+    segment: str
+    day: str
+    share_minor: int
+    raised_minor: int
+
+
+class BreakerTripped(_Advisory):
+    """For the lender: decreases were more than the segment's breaker allows; from this account's on there are none on this shard until it is
+    released."""
+
+    kind: Literal["breaker_tripped"]
+    segment: str
+    day: str
+    evaluated: int
+    lowered: int
+
+
 Advisory = Annotated[
-    CommandResult | OverBorrowing | SuspectedTakeover | IncreaseWithheld | StandingMismatch,
+    CommandResult | OverBorrowing | SuspectedTakeover | IncreaseWithheld | StandingMismatch | BudgetSpent | BreakerTripped,
     Field(discriminator="kind"),
 ]

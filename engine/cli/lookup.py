@@ -100,11 +100,14 @@ def inspected(held: Held, settings: Settings) -> dict[str, Any]:
     from engine.state import keys
     from engine.state.codec import StateFormatError
     from engine.stream.appetite import Appetites
+    from engine.stream.brakes import Brakes
     from engine.stream.inspection import inspect_account
 
     assert held.value is not None
     policy = compile_policy(Policy.from_plain(json.loads(held.fields[keys.POLICY])), settings.key)
     Appetites.decode(held.fields.get(keys.APPETITES, b"")).write(policy.program)
+    brakes = Brakes.decode(held.fields.get(keys.BRAKES, b"")).under(policy.document)
+    brakes.write(policy.program, policy.document, held.shard, int(held.fields[keys.PARTITIONS]))
     named = {"policy": {"name": policy.document.policy, "version": policy.document.version, "hash": policy.hash}, "shard": held.shard}
     try:
         return named | inspect_account(policy, settings.application, held.account, held.value, int(held.fields[keys.TICK_MS]))

@@ -14,6 +14,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from engine.core.brakes import breaker_guard, budget_guard, count_evaluation, is_tripped, raise_limit, tell_brake, write_counts
 from engine.core.commands import answer, is_decided_later, obey
 from engine.core.exposure import exposure_of, remember_movement, take_snapshot
 from engine.core.features import compute_features
@@ -60,6 +61,7 @@ from engine.core.standing import (
     end_what_has_ended,
     in_force,
     make_offer,
+    may_offer,
     midnight_after,
     segment_number,
     set_block,
@@ -67,7 +69,7 @@ from engine.core.standing import (
     set_temporary,
 )
 from engine.core.tables import BAND, REQUIREMENT, SEGMENT, El, Ints, Ru, Se
-from engine.core.windows import advance
+from engine.core.windows import advance, day_of
 
 EMISSIONS_MAX: Final = 16
 FINGERPRINT_MASK: Final = (1 << FINGERPRINT_BITS) - 1
@@ -154,15 +156,27 @@ def start_standing(t: Ints, row: Ints) -> None:
 
 
 @compiled
-def decide_acceptance(t: Ints, segment: int, row: Ints, band: int, target: int, tier: int, guard: int, d: Ints, n: int) -> int:
-    """Answer ``accept_offer``, decided with the target and guard as they are now. Returns the number of decisions."""
+def decide_acceptance(t: Ints, segment: int, row: Ints, band: int, target: int, tier: int, guard: int, d: Ints, n: int) -> tuple[int, int]:
+    """Answer ``accept_offer``, decided with the target as it is now; ``guard`` is what withholds the limit but for the budget. Returns the number
+    of decisions and the guard that withheld it."""
+    if guard == Guard.NONE:
+        guard = budget_guard(t, segment, row[Col.OFFER_LIMIT] - row[Col.LIMIT])
     if guard != Guard.NONE:
-        return answer(d, n, row, Refused.GUARD + guard)
+        return answer(d, n, row, Refused.GUARD + guard), guard
     if target < row[Col.OFFER_LIMIT] or target == 0:
         n = answer(d, n, row, Refused.OFFER_STALE)
-        return end_offer(t, d, n, row, Kind.OFFER_EXPIRED)
-    n = change_limit(t, d, n, row, Kind.OFFER_ACCEPTED, band, row[Col.OFFER_LIMIT], tier)
-    return answer(d, n, row, Refused.NONE)
+        return end_offer(t, d, n, row, Kind.OFFER_EXPIRED), Guard.NONE
+    n = raise_limit(t, segment, d, n, row, Kind.OFFER_ACCEPTED, band, row[Col.OFFER_LIMIT], tier)
+    return answer(d, n, row, Refused.NONE), Guard.NONE
+
+
+@compiled
+def decide_offer(t: Ints, segment: int, row: Ints, target: int, d: Ints, n: int) -> tuple[int, int]:
+    """Offer what only the customer's yes is missing for. Returns the number of decisions and the guard that withheld it."""
+    if not may_offer(t, segment, row):
+        return n, Guard.CONSENT_MISSING
+    guard = budget_guard(t, segment, target - row[Col.LIMIT])
+    return (n, guard) if guard != Guard.NONE else (make_offer(t, segment, d, n, row, target), Guard.NONE)
 
 
 @compiled
@@ -174,17 +188,20 @@ def decide_first(
         return n, Guard.NONE, -1
     guard, requirement = soundness_guard(t, segment, row, bucket, values, False)
     if ask == Command.ACCEPT_OFFER:
-        return decide_acceptance(t, segment, row, band, target, tier, guard, d, n), guard, requirement
+        n, guard = decide_acceptance(t, segment, row, band, target, tier, guard, d, n)
+        return n, guard, requirement
     if guard != Guard.NONE:
         return n, guard, requirement
     if has_applied(t, row):
-        return change_limit(t, d, n, row, Kind.GRANT, band, target, tier), Guard.NONE, -1
+        guard = budget_guard(t, segment, target - row[Col.LIMIT])
+        if guard == Guard.NONE:
+            n = raise_limit(t, segment, d, n, row, Kind.GRANT, band, target, tier)
+        return n, guard, -1
     if row[Col.CLOSED_DAY] == MISSING and t[segment + Se.UNSOLICITED] == 1:
         guard = unasked_guard(t, segment, row)
-        if guard != Guard.NONE:
-            return n, guard, -1
-        end = make_offer(t, segment, d, n, row, target)
-        return end, (Guard.NONE if end > n else Guard.CONSENT_MISSING), -1
+        if guard == Guard.NONE:
+            n, guard = decide_offer(t, segment, row, target, d, n)
+        return n, guard, -1
     return n, Guard.CONSENT_MISSING, -1
 
 
@@ -197,26 +214,30 @@ def decide_increase(
     if ask == Command.ACCEPT_OFFER:
         if in_force(row, Col.OVERRIDE_UNTIL):
             guard, requirement = Guard.OVERRIDE, -1
-        return decide_acceptance(t, segment, row, band, target, -1, guard, d, n), guard, requirement
-    if ask == Command.REQUEST_INCREASE:
-        if guard != Guard.NONE:
-            return answer(d, n, row, Refused.GUARD + guard), guard, requirement
-        n = change_limit(t, d, n, row, Kind.INCREASE, band, target, -1)
-        return answer(d, n, row, Refused.NONE), Guard.NONE, -1
-    if guard != Guard.NONE:
+        n, guard = decide_acceptance(t, segment, row, band, target, -1, guard, d, n)
         return n, guard, requirement
-    if in_force(row, Col.OVERRIDE_UNTIL) or has_consented(t, segment, row):
-        return change_limit(t, d, n, row, Kind.INCREASE, band, target, -1), Guard.NONE, -1
-    end = make_offer(t, segment, d, n, row, target)
-    return end, (Guard.NONE if end > n else Guard.CONSENT_MISSING), -1
+    is_overridden = in_force(row, Col.OVERRIDE_UNTIL)
+    needs_consent = ask != Command.REQUEST_INCREASE and not is_overridden and not has_consented(t, segment, row)
+    if guard == Guard.NONE and needs_consent:
+        n, guard = decide_offer(t, segment, row, target, d, n)
+        return n, guard, -1
+    if guard == Guard.NONE and is_overridden:
+        n = change_limit(t, d, n, row, Kind.INCREASE, band, target, -1)
+    elif guard == Guard.NONE:
+        guard = budget_guard(t, segment, target - row[Col.LIMIT])
+        if guard == Guard.NONE:
+            n = raise_limit(t, segment, d, n, row, Kind.INCREASE, band, target, -1)
+    if ask == Command.REQUEST_INCREASE:
+        n = answer(d, n, row, Refused.NONE if guard == Guard.NONE else Refused.GUARD + guard)
+    return n, guard, requirement
 
 
 @compiled
 def decide_decrease(
-    t: Ints, segment: int, row: Ints, band: int, target: int, is_young: bool, forced: bool, own: bool, d: Ints, n: int
+    t: Ints, segment: int, row: Ints, band: int, target: int, is_young: bool, by_appetite: bool, forced: bool, own: bool, d: Ints, n: int
 ) -> tuple[int, int]:
     """A lower limit of an open line; ``is_young``: it is the score that asks for it, with windows that reach back before the account's first
-    record. Returns the number of decisions and the guard that withheld it."""
+    record; ``by_appetite``: it is the lender's appetite. Returns the number of decisions and the guard that withheld it."""
     if in_force(row, Col.HOLD_UNTIL) and not forced:
         return n, Guard.HOLD
     if forced or own or in_force(row, Col.OVERRIDE_UNTIL):
@@ -224,8 +245,12 @@ def decide_decrease(
     if row[Col.PENDING_LIMIT] != MISSING:
         if row[Col.PENDING_AT] > row[Col.CLOCK]:
             return n, Guard.NOTICE_RUNNING
+        if is_tripped(t, segment):
+            return n, Guard.BREAKER
         return change_limit(t, d, n, row, Kind.DECREASE, band, max(target, row[Col.PENDING_LIMIT]), -1), Guard.NONE
     guard = decrease_guard(t, segment, row, is_young)
+    if guard == Guard.NONE:
+        guard = breaker_guard(t, segment, by_appetite)
     if guard != Guard.NONE:
         return n, guard
     days = t[segment + Se.NOTICE_DAYS]
@@ -245,6 +270,7 @@ def decide_limit(
     bucket: int,
     values: Ints,
     is_young: bool,
+    by_appetite: bool,
     forced: bool,
     own: bool,
     ask: int,
@@ -261,7 +287,7 @@ def decide_limit(
     if ask != Command.NONE or target > row[Col.LIMIT]:
         return decide_increase(t, segment, row, band, target, bucket, values, ask, is_correction, d, n)
     if target < row[Col.LIMIT]:
-        n, guard = decide_decrease(t, segment, row, band, target, is_young, forced, own, d, n)
+        n, guard = decide_decrease(t, segment, row, band, target, is_young, by_appetite, forced, own, d, n)
         return n, guard, -1
     return n, Guard.NONE, -1
 
@@ -306,6 +332,8 @@ def write_trace(t: Ints, segment: int, row: Ints, out: Ints, score: int, band: i
     out[Out.CURED_ON] = row[Col.CURED_ON]
     out[Out.APPLIED_SEQUENCE] = row[FIGURES_AT + Fig.APPLIED_SEQUENCE]
     out[Out.APPLIED_LIMIT] = row[FIGURES_AT + Fig.APPLIED_LIMIT]
+    for column in range(Out.BRAKE_DAY, Out.BRAKE_LOWERED + 1):
+        out[column] = 0
 
 
 @compiled
@@ -321,9 +349,22 @@ def end_temporary(t: Ints, segment: int, row: Ints, bucket: int, d: Ints, n: int
 
 
 @compiled
-def evaluate(t: Ints, row: Ints, d: Ints, first: int, n: int, bucket: int, ask: int, asked: int, is_correction: bool) -> int:
+def evaluate(
+    t: Ints,
+    row: Ints,
+    d: Ints,
+    first: int,
+    n: int,
+    bucket: int,
+    ask: int,
+    asked: int,
+    is_correction: bool,
+    shard_clock: int,
+    is_new: bool,
+) -> int:
     """Judge the account as it stands; decisions ``first .. n`` are those of what has ended and of the command. ``ask`` is a command that is
-    decided here (``is_decided_later``), ``asked`` its limit. Returns the number of decisions.
+    decided here (``is_decided_later``), ``asked`` its limit; ``is_new``: the evaluation is one of those that the brakes count. Returns the number
+    of decisions.
 
     The trace is written to row ``first`` whether or not anything is emitted there.
     """
@@ -356,23 +397,29 @@ def evaluate(t: Ints, row: Ints, d: Ints, first: int, n: int, bucket: int, ask: 
         wanted = min(target, asked // t[segment + Se.ROUND_TO] * t[segment + Se.ROUND_TO])
     tier = target_tier(t, segment, row, score)
     limit_before = row[Col.LIMIT]
+    count_evaluation(t, segment, shard_clock, is_new)
     guard: int = Guard.NONE
     requirement = -1
     if ask == Command.REQUEST_INCREASE and wanted <= limit_before:
         n = answer(d, n, row, Refused.NOT_RAISED)
     else:
-        is_young = warming_up and caps[Bound.BAND] < limit_before
+        by_score = caps[Bound.BAND] < limit_before
+        by_appetite = not by_score and caps[Bound.APPETITE] < limit_before
+        is_young = warming_up and by_score
         n, guard, requirement = decide_limit(
-            t, segment, row, band, wanted, tier, bucket, values, is_young, forced, own, ask, is_correction, d, n
+            t, segment, row, band, wanted, tier, bucket, values, is_young, by_appetite, forced, own, ask, is_correction, d, n
         )
         if wanted < target and guard == Guard.NONE:
             target, bound = wanted, Bound.REQUESTED
     if row[Col.STANDING] == Standing.OPEN:
         n = follow_rate(t, segment, d, n, row, tier, bucket)
         n = set_block(d, n, row, Block.OVER_CAP, row[Col.LIMIT] > t[segment + Se.LEGAL_CAP])
+    n = tell_brake(t, segment, row, guard, d, n)
+    if row[Col.STANDING] == Standing.OPEN:
         n = warn(t, segment, row, values, d, n)
     if ask == Command.NONE and (not is_open or target > limit_before):
         n = tell_withheld(t, segment, row, guard, requirement_code(t, segment, requirement), target, d, n)
+    write_counts(t, segment, out)
     out[Out.TARGET_LIMIT] = target
     out[Out.BOUND_BY] = bound
     out[Out.FORCED] = forced
@@ -409,6 +456,7 @@ def take_event(t: Ints, row: Ints, events: Ints, i: int, profiles: Ints, facts: 
         return Verdict.STALE, first
     remember(row, events[Ev.FINGERPRINT, i])
     row[Col.ACCEPTED] += 1
+    day_before = day_of(t, row[Col.CLOCK]) if row[Col.CLOCK] != MISSING else MISSING
     move_clock(t, row, events[Ev.OCCURRED_AT, i], events[Ev.CLOCK, i], facts)
     if topic == Topic.PROFILE:
         take_profile(t, row, profiles[profile_row])
@@ -431,7 +479,8 @@ def take_event(t: Ints, row: Ints, events: Ints, i: int, profiles: Ints, facts: 
     bucket = observe_arrears(t, row, row[Col.CLOCK])
     if evaluated:
         is_correction = topic == Topic.PROFILE and profiles[profile_row, Fig.CORRECTS] == 1
-        n = evaluate(t, row, d, first, n, bucket, ask, events[Ev.COMMAND_LIMIT, i], is_correction)
+        asked, clock, is_new = events[Ev.COMMAND_LIMIT, i], events[Ev.CLOCK, i], day_of(t, row[Col.CLOCK]) > day_before
+        n = evaluate(t, row, d, first, n, bucket, ask, asked, is_correction, clock, is_new)
     d[first, Out.EVALUATED] = evaluated
     share_trace(d, first, n)
     return (Verdict.ACCEPTED if evaluated else Verdict.NO_PROFILE), n
@@ -454,7 +503,7 @@ def take_tick(t: Ints, row: Ints, clock: int, facts: Ints, d: Ints, first: int) 
     if not is_evaluated(t, row):
         return first
     n = end_what_has_ended(t, d, first, row) if not is_over(row) else first
-    n = evaluate(t, row, d, first, n, observe_arrears(t, row, row[Col.CLOCK]), Command.NONE, MISSING, False)
+    n = evaluate(t, row, d, first, n, observe_arrears(t, row, row[Col.CLOCK]), Command.NONE, MISSING, False, clock, True)
     d[first, Out.EVALUATED] = True
     share_trace(d, first, n)
     return n

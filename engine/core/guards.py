@@ -134,6 +134,8 @@ def guard_until(t: Ints, segment: int, row: Ints, guard: int) -> int:
         day = row[Col.LAST_DECREASE_DAY] + t[segment + Se.DOWN_DAYS]
     elif guard == Guard.IN_CURE:
         day = row[Col.CURED_ON] + t[Ru.CURE_DAYS]
+    elif guard == Guard.BUDGET_SPENT:
+        day = t[segment + Se.BRAKE_DAY] + 1
     elif guard == Guard.HOLD:
         return row[Col.HOLD_UNTIL]
     elif guard == Guard.OVERRIDE:

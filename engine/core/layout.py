@@ -386,8 +386,10 @@ class Kind(IntEnum):
     SUSPECTED_TAKEOVER = 16
     INCREASE_WITHHELD = 17
     STANDING_MISMATCH = 18
-    COMMAND_ACCEPTED = 19
-    COMMAND_REFUSED = 20
+    BUDGET_SPENT = 19
+    BREAKER_TRIPPED = 20
+    COMMAND_ACCEPTED = 21
+    COMMAND_REFUSED = 22
 
 
 class Announced(IntEnum):
@@ -420,7 +422,8 @@ class Refused(IntEnum):
 
 
 class Guard(IntEnum):
-    """Guards in the order of precedence in which they are asked; the first that bites is the reason why a change was withheld."""
+    """What may hold a change back; the first that bites is told. They are asked in the order of docs/policy.md §9.8, requirements among them
+    in the order of these numbers, which accounts keep."""
 
     NONE = 0
     CLOSED = 1
@@ -441,6 +444,8 @@ class Guard(IntEnum):
     CONSENT_MISSING = 16
     COOL_DOWN_DOWN = 17
     WARMING_UP = 18
+    BUDGET_SPENT = 19
+    BREAKER = 20
 
 
 class Bound(IntEnum):
@@ -493,7 +498,11 @@ class Out(IntEnum):
     APPLIED_SEQUENCE = 21 + 2 * STANDING_COLUMNS  # of the profile
     APPLIED_LIMIT = 22 + 2 * STANDING_COLUMNS
     CURED_ON = 23 + 2 * STANDING_COLUMNS  # policy day
-    EVALUATED = 24 + 2 * STANDING_COLUMNS  # 0: the trace is empty (a command refused before any profile)
+    BRAKE_DAY = 24 + 2 * STANDING_COLUMNS  # of the segment, and its counts of that day
+    BRAKE_RAISED = 25 + 2 * STANDING_COLUMNS
+    BRAKE_EVALUATED = 26 + 2 * STANDING_COLUMNS
+    BRAKE_LOWERED = 27 + 2 * STANDING_COLUMNS
+    EVALUATED = 28 + 2 * STANDING_COLUMNS  # 0: the trace is empty (a command refused before any profile)
 
 
 CAPS_AT: Final = Out.EVALUATED + 1

@@ -141,10 +141,14 @@ def end_offer(t: Ints, d: Ints, n: int, row: Ints, kind: int) -> int:
 
 
 @compiled
+def may_offer(t: Ints, segment: int, row: Ints) -> bool:
+    """Whether no offer is live and the last one ended long enough ago."""
+    return not in_force(row, Col.OFFER_UNTIL) and has_passed(t, row, row[Col.OFFER_ENDED_DAY], t[segment + Se.OFFER_REST_DAYS])
+
+
+@compiled
 def make_offer(t: Ints, segment: int, d: Ints, n: int, row: Ints, limit: int) -> int:
-    """Offer a limit, if none is offered and the last offer ended long enough ago."""
-    if in_force(row, Col.OFFER_UNTIL) or not has_passed(t, row, row[Col.OFFER_ENDED_DAY], t[segment + Se.OFFER_REST_DAYS]):
-        return n
+    """Offer a limit."""
     begin(d, n, row, Kind.OFFER, 0)
     row[Col.OFFER] = row[Col.SEQUENCE] + 1
     row[Col.OFFER_LIMIT] = limit

@@ -3,8 +3,8 @@
 Theory of operation. ``engine.policy.compile`` lays the whole policy out in one vector, the *program* ``t``: first its single numbers and
 the places of its tables (``Ru``), then the tables, each a run of entries of fixed length. A reference from one entry to another is the
 place of that entry in ``t``, so ``t[t[feature + Fe.A] + Me.KIND]`` is the kind of the feature's first measure. One vector, because a
-function that is handed a dozen arrays costs more in passing them than in its work. Nothing changes a program afterwards; a new version of a
-policy is a new vector.
+function that is handed a dozen arrays costs more in passing them than in its work. A new version of a policy is a new vector; all that changes
+in one is the end of a segment's entry, where the shard says what is in force and the kernel counts (``engine.core.brakes``).
 """
 
 from __future__ import annotations
@@ -210,6 +210,16 @@ class Se(IntEnum):
     RISE_NOTICE_DAYS = 43
     APPETITE = 44  # written by the shard: the appetite in force
     APPETITE_DAY = 45  # and the policy day since which it is
+    BUDGET = 46  # this shard's share, MISSING: none
+    BREAKER_PERCENT = 47  # 0: none
+    MIN_EVALUATIONS = 48  # this shard's share
+    BRAKE_DAY = 49  # from here on what the kernel counts, and the shard keeps
+    RAISED = 50  # on that day
+    EVALUATED = 51
+    LOWERED = 52
+    BUDGET_TOLD = 53
+    TRIPPED = 54  # 1: not told yet; 2: told
+    EXPECTED = 55  # decreases by the appetite that are still expected
 
 
 class Ca(IntEnum):

@@ -529,7 +529,7 @@ class _Compiler:
 
     @staticmethod
     def _conduct(segment: doc.Segment, entry: list[int]) -> None:
-        """How increases, notices, commands and protection go about it."""
+        """How increases, notices, commands, protection and brakes go about it; the brakes as for a shard that is the only one."""
         increases, quiet, takeover = segment.increases, segment.increases.quiet_hours, segment.protection.takeover
         entry[Se.CONSENT_NEEDED] = increases.consent == "needed"
         entry[Se.UNSOLICITED] = increases.unsolicited_offers
@@ -543,6 +543,10 @@ class _Compiler:
         entry[Se.SECOND_PERSON_FROM] = _or_missing(segment.commands.second_person_from_minor)
         if takeover is not None:
             entry[Se.FREEZE_FROM], entry[Se.TAKEOVER_REST_DAYS] = takeover.freeze_from, takeover.rest_days
+        brakes = segment.brakes or doc.Brakes()
+        entry[Se.BUDGET] = _or_missing(brakes.budget_minor)
+        if brakes.breaker is not None:
+            entry[Se.BREAKER_PERCENT], entry[Se.MIN_EVALUATIONS] = brakes.breaker.percent, brakes.breaker.min_evaluations
         entry[Se.RISE_NOTICE_DAYS] = segment.rates.rise_notice_days if segment.rates is not None else 0
 
     def _test(self, test: doc.Test) -> list[int]:

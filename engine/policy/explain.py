@@ -99,6 +99,7 @@ RULE_TEXTS: dict[str, dict[str, str]] = {
     "cool_down_up": {"zh": "距上次额度调整时间较短", "en": "The limit was changed only recently."},
     "notice_running": {"zh": "已通知的额度调整即将生效", "en": "An announced change of the limit comes first."},
     "consent_missing": {"zh": "需要您同意后才能提额", "en": "Your agreement is needed before the limit is raised."},
+    "budget_spent": {"zh": "今日提额总额已满，可改日再评", "en": "No more limits are raised today; yours is looked at again."},
     "temporary_start": {"zh": "临时额度生效", "en": "A temporary limit begins."},
     "temporary_end": {"zh": "临时额度结束", "en": "The temporary limit ends."},
     "offer_declined": {"zh": "您已谢绝提额邀请", "en": "You declined the offer."},
@@ -196,7 +197,7 @@ class Explainer:
                 return [self._guard_reason(decision)]
             case Kind.COMMAND_REFUSED:
                 return [self._guard_reason(decision)] if decision[Out.CAUSE] > Refused.GUARD else []
-            case Kind.COMMAND_ACCEPTED | Kind.STANDING_MISMATCH:
+            case Kind.COMMAND_ACCEPTED | Kind.STANDING_MISMATCH | Kind.BUDGET_SPENT | Kind.BREAKER_TRIPPED:
                 return []
         bound = BOUND_NAMES[decision[Out.BOUND_BY]]
         reasons = [] if bound == "band" else [rule_reason(bound)]

@@ -22,6 +22,7 @@ OUTPUTS: Final = "outputs"
 PARTITIONS: Final = "partitions"
 SWEEP: Final = "sweep"
 APPETITES: Final = "appetites"
+BRAKES: Final = "brakes"
 
 STATE_FORMAT: Final = 1
 

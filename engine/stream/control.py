@@ -13,6 +13,7 @@ from engine.errors import EngineError
 from engine.policy.document import Policy
 from engine.policy.promote import canonical_bytes, policy_hash, promote, rfc3339
 from engine.stream.appetite import check_switch
+from engine.stream.brakes import check_breaker
 from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS, CREATE
 from schemas.topics import CONTROL
 
@@ -99,6 +100,28 @@ def appetite(
         "expected_decreases": expected_decreases,
         "reason": reason,
     }
+
+
+def release_breaker(
+    policy: Policy | None, segment: str | None, reason: str, issued_by: str, approved_by: str | None, now: datetime
+) -> dict[str, Any]:
+    """The control record that releases the tripped breakers of a segment, or of all. Raises EngineError if the active policy has none there."""
+    if policy is None:
+        raise EngineError("no policy is in force", where="policy", cure="`limit-engine policy promote FILE`")
+    try:
+        check_breaker(policy, segment)
+    except ValueError as error:
+        raise EngineError(str(error), where="policy") from error
+    record = {
+        "control_id": str(uuid.uuid4()),
+        "issued_at": rfc3339(now),
+        "issued_by": issued_by,
+        "approved_by": approved_by,
+        "kind": "release_breaker",
+        "segment": segment,
+        "reason": reason,
+    }
+    return {name: value for name, value in record.items() if value is not None}
 
 
 def publish(bootstrap: str, record: dict[str, Any], timestamp_ms: int | None = None) -> int:

@@ -77,7 +77,7 @@ def _judged(policy: CompiledPolicy, application: str, row: Ints, now_ms: int) ->
         assessment = None
     else:
         bucket = observe_arrears(t, row, row[Col.CLOCK])
-        evaluate(t, row, decisions, 0, 0, bucket, Command.NONE, MISSING, False)
+        evaluate(t, row, decisions, 0, 0, bucket, Command.NONE, MISSING, False, row[Col.CLOCK], False)
         held[0, Out.EXPOSURE :] = decisions[0, Out.EXPOSURE :]
     renderer, judged = Renderer(policy, application, 0), held[0].tolist()
     if has_profile or not t[Ru.NEEDS_PROFILE]:

@@ -6,12 +6,15 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
-from typing import Any
+from typing import Any, Final
 
 from engine.state.record import Output
+from engine.stream.brakes import Brakes, Counts
 from engine.stream.in_force import Version
 from engine.stream.tally import Tally
 from schemas.topics import CHANGES
+
+RELEASE: Final = "find out why so many limits are to fall; then `limit-engine brakes release`"
 
 
 class State(Enum):
@@ -42,6 +45,7 @@ class Progress:
     moved_at: float = field(default_factory=time.monotonic)
     version: Version | None = None  # of the policy in force
     tally: Tally = field(default_factory=Tally)
+    brakes: Brakes = field(default_factory=lambda: Brakes({}))
     waits_for: str = ""  # what was said to be waited for, until it is over
 
     def enter(self, state: State, reason: str = "") -> None:
@@ -72,3 +76,15 @@ class Progress:
         if version != self.version:
             self.version = version
             self.log.info("policy in force", policy=str(version))
+
+    def note_brakes(self, brakes: Brakes) -> None:
+        """Say when a brake has bitten, and when a breaker was released."""
+        for segment, now in brakes.by_segment.items():
+            before = self.brakes.by_segment.get(segment, Counts())
+            if now.is_told and not before.is_told:
+                self.log.warning("budget spent", segment=segment, raised_minor=now.raised_minor)
+            if now.is_tripped and not before.is_tripped:
+                self.log.error("breaker tripped", segment=segment, evaluated=now.evaluated, lowered=now.lowered, cure=RELEASE)
+            elif before.is_tripped and not now.is_tripped:
+                self.log.info("breaker released", segment=segment)
+        self.brakes = brakes

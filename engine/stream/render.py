@@ -16,12 +16,15 @@ from typing import Any, Final
 from pydantic_core import to_json
 
 from engine.core.fingerprint import band_code
-from engine.core.layout import MISSING, Block, Col, Guard, Kind, Out, Refused, Standing, after
+from engine.core.layout import MISSING, Block, Col, Guard, Kind, Out, Refused, Segment, Standing, after
+from engine.core.tables import Se
 from engine.policy.advice import Advice, Adviser
 from engine.policy.compile import CompiledPolicy
 from engine.policy.cost import example_cost
 from engine.policy.explain import Explainer, Explanation, Reason
+from engine.policy.units import date_of
 from engine.state.record import Output
+from engine.stream.brakes import place_of
 from engine.stream.decode.columns import offer_id
 from engine.stream.sweep import Sweep
 from engine.stream.tally import Told, facts_of
@@ -154,6 +157,8 @@ class Renderer:
                     "applied_sequence": decision[Out.APPLIED_SEQUENCE],
                     "applied_limit_minor": decision[Out.APPLIED_LIMIT],
                 }
+            case Kind.BUDGET_SPENT | Kind.BREAKER_TRIPPED:
+                return {"kind": kind.name.lower(), **self._brake(decision, kind)}
         told: dict[str, Any] = {"kind": kind.name.lower()}
         if kind is Kind.INCREASE_WITHHELD:
             told |= {
@@ -162,6 +167,15 @@ class Renderer:
                 "until": instant_or_none(decision[Out.GUARD_UNTIL]),
             }
         return told | {"reasons": reasons_of(self._explainer.reasons(decision))}
+
+    def _brake(self, decision: Sequence[int], kind: Kind) -> dict[str, Any]:
+        """Where and when a brake has bitten, and what was counted by then."""
+        segment = Segment(decision[Out.SEGMENT]).name.lower()
+        told = {"segment": segment, "day": date_of(decision[Out.BRAKE_DAY])}
+        if kind is Kind.BREAKER_TRIPPED:
+            return told | {"evaluated": decision[Out.BRAKE_EVALUATED], "lowered": decision[Out.BRAKE_LOWERED]}
+        share = int(self._policy.program[place_of(self._policy.program, segment) + Se.BUDGET])
+        return told | {"share_minor": share, "raised_minor": decision[Out.BRAKE_RAISED]}
 
     def _command_result(self, decision: Sequence[int], kind: Kind, cause: Cause) -> dict[str, Any]:
         refused = decision[Out.CAUSE]

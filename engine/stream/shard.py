@@ -208,7 +208,7 @@ class Shard:
         await self._inputs.seek(self.number, offsets)
         self.progress.move()
         self.progress.enter(State.RUNNING)
-        self._note_policy()
+        self._note_machine()
 
     async def _catch_up(self) -> dict[str, bytes]:
         """Apply what the store lacks of the journal until nothing is missing; the shard's fields then."""
@@ -411,9 +411,10 @@ class Shard:
 
     def _note(self, record: JournalRecord) -> None:
         self.progress.note_commit(record.events, record.outputs, len(record.dead_letters))
-        self._note_policy()
+        self._note_machine()
 
-    def _note_policy(self) -> None:
+    def _note_machine(self) -> None:
+        self.progress.note_brakes(self._machine.brakes)
         policy = self._machine.policy
         if policy is not None:
             self.progress.note_version(Version(policy.document.policy, policy.document.version, policy.hash))

@@ -37,11 +37,12 @@ from engine.state.cache import AccountCache
 from engine.state.record import DeadLetterRef, InputCut, JournalRecord, Output
 from engine.state.store import applied_of
 from engine.stream.appetite import Appetites, Switch, check_switch, policy_day
+from engine.stream.brakes import Brakes, check_breaker, share
 from engine.stream.decode.decoder import Decoded, Decoder, Reject, decode_control
 from engine.stream.records import Batch, Chunk
 from engine.stream.render import Cause, Renderer, tick_cause
 from engine.stream.sweep import Sweep, sweep_at
-from schemas.control import Activate, Appetite
+from schemas.control import Activate, Appetite, ReleaseBreaker
 from schemas.topics import INPUTS, JOURNAL_BYTES_MAX
 
 DECISIONS_AT_ONCE: Final = 1024
@@ -56,12 +57,12 @@ CAUSE_KINDS: Final = {Topic.PROFILE: "profile", Topic.COMMAND: "command"}
 
 @dataclass(frozen=True, slots=True)
 class InForce:
-    """The control record that put a policy or an appetite in force, and the field of the shard hash that says so."""
+    """The control record that put a policy or an appetite in force, or released a breaker, and the fields of the shard hash that say what is in
+    force. Accounts are looked at anew behind it."""
 
     control_id: str
     offset: int
-    field: str
-    value: bytes
+    fields: Mapping[str, bytes]
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +96,13 @@ class DecisionMachine:
         self._renderer: Renderer | None = None
         self._sweep: Sweep | None = None
         self._appetites = Appetites({})
-        self._before: tuple[int, int, Sweep | None] = (0, 0, None)  # sequence, outputs and sweep before the last record
+        self._brakes = Brakes({})  # as the last record left them; the program goes ahead of them while the next one is made
+        self._before: tuple[int, int, Sweep | None, Brakes] = (
+            0,
+            0,
+            None,
+            self._brakes,
+        )  # the last record: sequence, outputs, sweep, brakes
         self._swept: AccountCache | None = None  # rows for a sweep; the accounts of the events keep theirs
         self._bytes_per_record = 1_000.0  # what an input record adds to the journal: rises at once, falls slowly
 
@@ -108,6 +115,11 @@ class DecisionMachine:
     def records_per_batch(self) -> int:
         """How many records a batch may have so that its journal record stays near 6 MB, as far as the last ones tell."""
         return max(1, int(RECORD_BYTES_TARGET / self._bytes_per_record))
+
+    @property
+    def brakes(self) -> Brakes:
+        """What the last record made or restored left counted for the portfolio's brakes."""
+        return self._brakes
 
     @property
     def sequence(self) -> int:
@@ -125,6 +137,7 @@ class DecisionMachine:
         self._outputs = int(fields.get(keys.OUTPUTS, b"0"))
         self._sweep = Sweep.decode(fields[keys.SWEEP]) if keys.SWEEP in fields else None
         self._appetites = Appetites.decode(fields.get(keys.APPETITES, b""))
+        self._brakes = Brakes.decode(fields.get(keys.BRAKES, b""))
         document = fields.get(keys.POLICY)
         if document is None:
             self.policy = self._decoder = self._cache = self._renderer = self._swept = None
@@ -135,6 +148,7 @@ class DecisionMachine:
         elif self._cache is not None:
             self._cache.forget()
             self._appetites.write(self.policy.program)
+            self._set_brakes(self._brakes)
 
     def prepare(self, batch: Batch) -> Prepared:
         """Decode a batch; a control record in it is in force from here on."""
@@ -165,13 +179,13 @@ class DecisionMachine:
         if prepared.control is not None:
             fields |= self._in_force_from(prepared.control)
         if not prepared.decoded:
-            return replace(record, fields=tuple(sorted(fields.items())), dead_letters=dead_letter_refs(prepared))
+            return replace(record, fields=self._with_counts(fields, ()), dead_letters=dead_letter_refs(prepared))
         accounts, outputs, verdicts, open_lines = self._decide(prepared)
         counts = {verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict}
         return replace(
             record,
             accounts=accounts,
-            fields=self._with_outputs(fields, outputs),
+            fields=self._with_counts(fields, outputs),
             outputs=outputs,
             dead_letters=dead_letter_refs(prepared, open_lines),
             counts=tuple(sorted(counts.items())),
@@ -192,14 +206,14 @@ class DecisionMachine:
         return replace(
             record,
             accounts=tuple(sorted(changed)),
-            fields=self._with_outputs(fields, outputs),
+            fields=self._with_counts(fields, outputs),
             outputs=tuple(outputs),
             counts=(("swept", len(accounts)),),
         )
 
     def _record(self, tick_ms: int, batch: Batch | None) -> JournalRecord:
         """The next record as far as its inputs and its tick make it. A day that the tick reaches begins a sweep."""
-        self._before = self._sequence, self._outputs, self._sweep
+        self._before = self._sequence, self._outputs, self._sweep, self._brakes
         fields = {}
         if self._sequence == 0:
             fields[keys.PARTITIONS] = b"%d" % self._partitions
@@ -227,16 +241,22 @@ class DecisionMachine:
 
     def _in_force_from(self, control: InForce) -> dict[str, bytes]:
         """The fields that say what is in force, and that a sweep begins: unless it is the first policy, which finds no accounts."""
-        fields = {control.field: control.value}
+        fields = dict(control.fields)
         if self._sweep is not None:
             self._sweep = self._sweep.begun(self._sweep.day, control.control_id, control.offset)
             fields[keys.SWEEP] = self._sweep.encode()
         return fields
 
-    def _with_outputs(self, fields: dict[str, bytes], outputs: Sequence[Output]) -> tuple[tuple[str, bytes], ...]:
-        """A record's fields with the number of outputs after these."""
+    def _with_counts(self, fields: dict[str, bytes], outputs: Sequence[Output]) -> tuple[tuple[str, bytes], ...]:
+        """A record's fields with the number of outputs after these, and with what was counted for the brakes."""
         self._outputs += len(outputs)
-        return tuple(sorted((fields | {keys.OUTPUTS: b"%d" % self._outputs} if outputs else fields).items()))
+        if outputs:
+            fields[keys.OUTPUTS] = b"%d" % self._outputs
+        brakes = Brakes.read(self.policy.program, self.policy.document) if self.policy is not None else self._brakes
+        if brakes != self._brakes:
+            self._brakes = brakes
+            fields[keys.BRAKES] = brakes.encode()
+        return tuple(sorted(fields.items()))
 
     def fits(self, record: JournalRecord, size: int) -> bool:
         """Learn from a record made, which has ``size`` bytes. False if it is too large to be committed: then ``take_back``, and take fewer."""
@@ -248,8 +268,9 @@ class DecisionMachine:
     def take_back(self) -> None:
         """Be as before the record that was made last. Not for one with a control record."""
         assert self._cache is not None
-        self._sequence, self._outputs, self._sweep = self._before
+        self._sequence, self._outputs, self._sweep, self._brakes = self._before
         self._cache.forget()
+        self._set_brakes(self._brakes)
 
     # Control
 
@@ -257,6 +278,7 @@ class DecisionMachine:
         """Put a policy in force. The cached rows have the old policy's shape, so they go."""
         self.policy = compile_policy(policy, self._key)
         self._appetites.write(self.policy.program)
+        self._set_brakes(self._brakes.under(policy))
         self._decoder = Decoder(self.policy.decode, self._key, self.shard, self._partitions)
         self._cache = AccountCache(self.policy, self._cache_accounts)
         self._swept = AccountCache(self.policy, SWEPT_AT_ONCE)
@@ -272,13 +294,15 @@ class DecisionMachine:
                     case Activate():
                         policy = activated_policy(control)
                         self._enforce(policy)
-                        told = keys.POLICY, canonical_bytes(policy)
+                        told = {keys.POLICY: canonical_bytes(policy)}
                     case Appetite():
                         self._switch(control)
-                        told = keys.APPETITES, self._appetites.encode()
-                    case _:
-                        raise ValueError(f"control records of kind {control.kind} are not supported yet")
-                taken = InForce(control.control_id, chunk.offsets[index], *told)
+                        told = {keys.APPETITES: self._appetites.encode()}
+                    case ReleaseBreaker():
+                        if not self._release(control):
+                            continue
+                        told = {}
+                taken = InForce(control.control_id, chunk.offsets[index], told)
             except (PolicyErrors, ValueError) as error:
                 rejects.append(Reject(index, "invalid", str(error)))
         return taken, sorted(rejects, key=lambda reject: reject.index)
@@ -287,13 +311,30 @@ class DecisionMachine:
         """Put an appetite in force. Raises ValueError if the policy does not know it."""
         if self.policy is None:
             raise ValueError("no policy is in force yet that says what an appetite is: promote one first")
-        policy = self.policy.document
+        program, policy = self.policy.program, self.policy.document
         check_switch(policy, appetite.segment, appetite.mode)
         day = policy_day(policy, appetite.issued_at)
         self._appetites = self._appetites.after(
             Switch(appetite.segment, appetite.mode, day, appetite.control_id, appetite.expected_decreases)
         )
-        self._appetites.write(self.policy.program)
+        self._appetites.write(program)
+        expected = share(appetite.expected_decreases, self.shard, self._partitions)
+        self._set_brakes(Brakes.read(program, policy).expecting(appetite.segment, expected))
+
+    def _release(self, release: ReleaseBreaker) -> bool:
+        """Release the breakers that are tripped; whether there was one. Raises ValueError if the policy has none where it should be."""
+        if self.policy is None:
+            raise ValueError("no policy is in force yet that has a breaker: promote one first")
+        check_breaker(self.policy.document, release.segment)
+        now = Brakes.read(self.policy.program, self.policy.document)
+        released = now.released(release.segment)
+        self._set_brakes(released)
+        return released != now
+
+    def _set_brakes(self, brakes: Brakes) -> None:
+        """Let the kernel count on from here."""
+        assert self.policy is not None
+        brakes.write(self.policy.program, self.policy.document, self.shard, self._partitions)
 
     # Events
 

@@ -332,7 +332,6 @@ REFUSED: Final[dict[str, tuple[bytes, str, str]]] = {  # value, disposition, wor
         "invalid",
         "approved_by",
     ),
-    "release_breaker": (raw(COMMON | {"kind": "release_breaker", "reason": "it was right"}), "invalid", "kind release_breaker are not"),
     "a kind that nobody knows": (raw(COMMON | {"kind": "explode"}), "invalid", "kind"),
     "an unknown field": (activation(MINIMAL, note="x"), "unknown_field", "note"),
     "no JSON": (b"{", "not_json", "EOF"),
