@@ -97,7 +97,7 @@ class Shard(_Section):
     reject_ratio_max: Annotated[float, Field(gt=0, le=1)] = 0.5
     reject_run_max: Annotated[int, Field(ge=1)] = 1_000
     watchdog_s: Seconds = 30.0
-    sweep_per_second: Annotated[float, Field(gt=0)] | None = None  # accounts, at most; None: as fast as the events leave room
+    sweep_per_second: Annotated[float, Field(gt=0)] | None = None  # accounts, of each shard; None: as fast as events leave room
 
 
 class Settings(BaseSettings):

@@ -54,7 +54,7 @@ def set_appetite(
 @app.command()
 @speaks
 def status(redis: RedisUrl = None, application: Application = None, as_json: AsJson = False) -> None:
-    """Show the appetite that each shard decides by, and how far its sweep is (exit code 1: not all by the same)."""
+    """Show the appetite that each shard decides by, and how far the accounts have followed (exit code 1: not all by the same)."""
     import asyncio
 
     from engine.cli.lookup import shards_of
@@ -63,19 +63,20 @@ def status(redis: RedisUrl = None, application: Application = None, as_json: AsJ
 
     settings = settings_from(redis=redis, application=application)
     shards = [status_of(number, fields) for number, fields in enumerate(asyncio.run(shards_of(settings)))]
-    agree = len({_told(shard) for shard in shards}) == 1
+    agree = len({tuple(_told(shard)) for shard in shards}) == 1
     if as_json:
         emit(
             {
                 "application": settings.application,
                 "agree": agree,
-                "shards": [{**s.plain(), "appetites": s.appetites.plain()} for s in shards],
+                "shards": [{**s.plain(), "appetites": s.appetites.plain(), "buckets_followed": s.buckets_followed} for s in shards],
             }
         )
     else:
-        table = Table("shard", "appetite", "sweep")
+        table = Table("shard", "appetite", "since", "followed", "sweep")
         for shard in shards:
-            table.add_row(str(shard.shard), _told(shard), sweep_told(shard))
+            modes, days = zip(*_told(shard), strict=True)
+            table.add_row(str(shard.shard), "\n".join(modes), "\n".join(days), _followed(shard), sweep_told(shard))
         Console(soft_wrap=True).print(table)
     if not agree:
         messages.print("[red]problem[/] not all shards decide by the same appetite")
@@ -85,7 +86,13 @@ def status(redis: RedisUrl = None, application: Application = None, as_json: AsJ
         raise typer.Exit(FINDINGS)
 
 
-def _told(shard: ShardStatus) -> str:
-    """The appetites of a shard, by segment."""
-    told = [f"{switch['segment']} {switch['mode']} since {switch['since']}" for switch in shard.appetites.plain()]
-    return ", ".join(told) or "neutral"
+def _told(shard: ShardStatus) -> list[tuple[str, str]]:
+    """The appetites of a shard, by segment: what, and since which day."""
+    return [(f"{switch['segment']} {switch['mode']}", str(switch["since"])) for switch in shard.appetites.plain()] or [("neutral", "")]
+
+
+def _followed(shard: ShardStatus) -> str:
+    """The share of a shard's accounts that were looked at since its newest control record."""
+    from engine.state.keys import BUCKETS
+
+    return "all" if shard.buckets_followed == BUCKETS else f"{100 * shard.buckets_followed // BUCKETS} %"

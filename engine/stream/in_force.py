@@ -42,6 +42,11 @@ class ShardStatus:
         """How many of the 256 buckets the newest sweep has finished."""
         return 0 if self.sweep is None else keys.BUCKETS - self.sweep.left
 
+    @property
+    def buckets_followed(self) -> int:
+        """How many of the 256 buckets sweeps have finished since the newest control record, whatever caused them."""
+        return 0 if self.sweep is None else keys.BUCKETS - self.sweep.unfollowed
+
     def plain(self) -> dict[str, object]:
         """As JSON tells it."""
         named = dict.fromkeys(("policy", "version", "hash")) if self.version is None else self.version._asdict()

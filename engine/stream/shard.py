@@ -36,6 +36,7 @@ from engine.stream.producer import CommitInDoubtError, FencedError, ShardProduce
 from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
 from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, position_gone, refuse
+from engine.stream.sweep import SLICE_ACCOUNTS_MAX, Pace
 from engine.stream.turn import DecisionMachine, Prepared
 from schemas.topics import INPUTS
 
@@ -46,8 +47,6 @@ HEARTBEAT_S: Final = 1.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 CONNECT_DEADLINE_S: Final = 30.0
 FLOW_AGAIN_SHARE: Final = 0.5
-SLICE_S: Final = 0.25  # that a slice is worth at most where sweeps have a pace
-SLICE_ACCOUNTS_MAX: Final = 2_000
 SLICE_BUCKETS_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of input; all of it may become dead letters
 
@@ -92,7 +91,7 @@ class Shard:
         self._held: set[Topic] = set()
         self._wake = asyncio.Event()
         self._slice_buckets, self._slice_accounts = 1, SLICE_ACCOUNTS_MAX  # of a sweep; the former as many as hold some accounts
-        self._slice_from = 0.0  # monotonic: by the pace of sweeps no slice before
+        self._pace = Pace(settings.shard.sweep_per_second)
         self._is_open = False  # whether deliveries are taken
         self._gone: Delivery | None = None  # a topic does not have the records that come next
         self._where = f"shard {number}"
@@ -207,6 +206,7 @@ class Shard:
         self._is_open = True
         await self._inputs.seek(self.number, offsets)
         self.progress.move()
+        self._pace.begin(time.monotonic())
         self.progress.enter(State.RUNNING)
         self._note_machine()
 
@@ -263,16 +263,15 @@ class Shard:
 
     def _sweeps_in(self, tick_ms: int) -> float | None:
         """In how many seconds the next slice of a sweep is due, None if there is nothing to sweep."""
-        return None if self._machine.sweep_at(tick_ms) is None else max(0.0, self._slice_from - time.monotonic())
+        return None if self._machine.sweep_at(tick_ms) is None else self._pace.due_in(time.monotonic())
 
     async def _sweep(self, tick_ms: int) -> None:
         """One slice of the sweep."""
-        now = self._machine.sweep_at(tick_ms)
+        now, due_at = self._machine.sweep_at(tick_ms), time.monotonic()
         assert now is not None
-        buckets = min(self._slice_buckets, now.left)
-        most, pace = self._slice_accounts, self._settings.shard.sweep_per_second
-        if pace is not None:
-            most = min(most, max(1, int(pace * SLICE_S)))
+        if now.left == keys.BUCKETS and not now.after:
+            self._pace.begin(due_at)
+        buckets, most = min(self._slice_buckets, now.left), min(self._slice_accounts, self._pace.accounts(due_at))
         part = await self._patiently(lambda: self._store.slice(now.bucket, now.after, buckets, most))
         self._check_applied(part.applied)
         try:
@@ -282,10 +281,9 @@ class Shard:
         journal = record.encode()
         if not self._machine.fits(record, len(journal)):
             self._machine.take_back()
-            self._slice_accounts = max(1, self._slice_accounts // 4)
+            self._slice_accounts = max(1, len(part.accounts) // 4)
             return
-        if pace is not None:
-            self._slice_from = max(time.monotonic() - SLICE_S, self._slice_from) + len(part.accounts) / pace
+        self._pace.take(len(part.accounts), due_at)
         is_full = part.after or len(part.accounts) >= most
         self._slice_buckets = max(1, buckets // 2) if is_full else min(SLICE_BUCKETS_MAX, 2 * self._slice_buckets)
         self._slice_accounts = min(SLICE_ACCOUNTS_MAX, 2 * self._slice_accounts)
@@ -399,6 +397,7 @@ class Shard:
                 continue
             if failures:
                 self.progress.move()
+                self._pace.begin(time.monotonic())
                 self.progress.enter(*before)
             return answer
 
