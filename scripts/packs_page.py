@@ -18,8 +18,12 @@ _HEAD: Final = """\
 memory (*recalled*). Have counsel of the jurisdiction read the rules, and their doubts, before you rely on them; a pack is a file that you can
 copy and correct. A rule that is not here is not thereby met.
 
+What a person decides is held to less: `override` and `set_temporary_limit` heed the legal cap, the customer's ceiling, arrears and the days after
+them, but no requirement, no consent and no notice. Whoever may send them must know these rules.
+
 What a pack is, how a policy names one and what each effect does to it is in [policy.md](policy.md) §14. This page is made from the files by
-`python -m scripts.packs_page`; each file also says where a rule was read.
+`python -m scripts.packs_page`; each file also says where a rule was read. What each rule that changes something stops, and what it lets through,
+stands in `tests/scenarios/packs`, where it is tested.
 """
 
 

@@ -1,4 +1,5 @@
-"""What the law forbids, looked for in a policy that is combined with its packs: inputs, outputs, and a price above the highest."""
+"""What the law forbids, looked for in a policy that is combined with its packs: inputs, outputs, a price above the highest, and a limit that
+accounts begin with although a limit is for who asked for one, agreed or met a requirement."""
 
 from __future__ import annotations
 
@@ -7,20 +8,23 @@ from typing import Final
 
 from engine.policy import document as doc
 from engine.policy.cost import example_cost
-from engine.policy.errors import Path, Problem
+from engine.policy.errors import Path, Problem, listed
 from engine.policy.expand import derived_name, measures_read
 from engine.policy.fields import ATTRIBUTE_PREFIX, SINCE_FIELDS
 from engine.policy.pack import Rule
 from engine.policy.verify_segments import tests_with_paths
 
 Reading = tuple[str, Path, frozenset[int]]
+BoundRules = Iterable[tuple[Rule, tuple[int, ...]]]
 
 _EVERY_SEGMENT: Final[frozenset[int]] = frozenset(range(2))
 
 
-def law_problems(policy: doc.Policy, rules: Iterable[tuple[Rule, tuple[int, ...]]]) -> Iterator[Problem]:
+def law_problems(policy: doc.Policy, rules: BoundRules) -> Iterator[Problem]:
     """Where the policy does what one of these rules forbids in the segments (by number) that it holds for."""
+    rules = list(rules)
     readings = list(_readings(policy))
+    yield from _initial_problems(policy, rules)
     for rule, segments in rules:
         if rule.forbidden_inputs is not None:
             yield from _input_problems(rule, rule.forbidden_inputs, segments, readings)
@@ -32,17 +36,58 @@ def law_problems(policy: doc.Policy, rules: Iterable[tuple[Rule, tuple[int, ...]
 
 
 def is_forbidden(name: str, pattern: str) -> bool:
-    """Whether a pattern names a figure, an attribute (with or without its prefix, or by what stands behind its last dot) or a field."""
-    plain = name.removeprefix(ATTRIBUTE_PREFIX).casefold()
-    beginning, wanted = pattern.endswith("*"), pattern.removesuffix("*").removeprefix(ATTRIBUTE_PREFIX).casefold()
-    return any(word.startswith(wanted) if beginning else word == wanted for word in (plain, plain.rpartition(".")[2]))
+    """Whether a pattern names a figure, a field, or an attribute: all of its name, or what stands behind one of its dots."""
+    plain, wanted = _plain(name), _plain(pattern.removesuffix("*"))
+    steps = plain.split(".")
+    words = (".".join(steps[place:]) for place in range(len(steps)))
+    return any(word.startswith(wanted) if pattern.endswith("*") else word == wanted for word in words)
+
+
+def _plain(name: str) -> str:
+    """A name without what tells two spellings of it apart: its prefix, capitals, and a hyphen in place of an underscore."""
+    return name.removeprefix(ATTRIBUTE_PREFIX).casefold().replace("-", "_")
+
+
+def _initial_problems(policy: doc.Policy, rules: BoundRules) -> Iterator[Problem]:
+    for i, segment in enumerate(policy.segments):
+        initial = segment.initial_standing
+        broken = [rule.name for rule, segments in rules if i in segments and _wants_every_limit_asked_for(rule)]
+        if initial is not None and initial.limit_minor > 0 and broken:
+            rules_forbid = f"{listed(broken, 'and')} {'forbids' if len(broken) == 1 else 'forbid'}"
+            message = (
+                f"every account would begin with a limit of {initial.limit_minor}, whatever is asked for or required, which {rules_forbid}"
+            )
+            hint = "write limit_minor: 0, and send a line that stands elsewhere as granted"
+            yield Problem(("segments", i, "initial_standing", "limit_minor"), message, hint)
+
+
+def _wants_every_limit_asked_for(rule: Rule) -> bool:
+    return rule.requirement is not None or rule.consent is not None or rule.unsolicited_offers is not None
 
 
 def _input_problems(rule: Rule, patterns: Iterable[str], segments: tuple[int, ...], readings: Iterable[Reading]) -> Iterator[Problem]:
     for name, path, users in readings:
         if users.intersection(segments) and any(is_forbidden(name, pattern) for pattern in patterns):
             message = f"reads {name}, which {rule.name} forbids: {rule.source}"
-            yield Problem(path, message, "decide without it, and do not send it to the engine")
+            yield Problem(path, message, _instead_of(name, path))
+
+
+def _instead_of(name: str, path: Path) -> str:
+    """What to write in place of a reading."""
+    match path:
+        case ("segments", _, "limits", _):
+            return "leave this cap out"
+        case ("segments", *_):
+            instead = "test what the customer earns, owes or does, such as income_monthly_minor"
+        case ("features", _, "figures", _):
+            instead = "take it off the list"
+        case ("features", *_):
+            instead = "score what the customer earns, owes or does, such as debt_service_monthly_minor per income_monthly_minor"
+        case (*_, "field"):
+            return "leave this condition out"
+        case _:
+            return "leave this measure out, and what is computed from it"
+    return f"{instead}, and do not send {name} to the engine"
 
 
 def _advice(policy: doc.Policy, i: int, rule: Rule) -> Iterator[Problem]:
@@ -100,6 +145,8 @@ def _readings(policy: doc.Policy) -> Iterator[Reading]:
                 yield test.figure, (*path, "figure"), frozenset({i})
             if test.feature is not None:
                 of_feature.setdefault(test.feature, set()).add(i)
+        for figure, cap in _capped_by(segment.limits):
+            yield figure, ("segments", i, "limits", cap), frozenset({i})
         for characteristic in segment.scorecard:
             of_feature.setdefault(characteristic.feature, set()).add(i)
     of_measure = _users_of_measures(policy, of_feature)
@@ -111,10 +158,21 @@ def _readings(policy: doc.Policy) -> Iterator[Reading]:
         users = frozenset(of_measure.get(measure.name, _EVERY_SEGMENT))
         if measure.of is not None:
             yield measure.of, ("measures", j, "of"), users
+        if measure.kind == "round_trips":
+            yield "counterparty_id", ("measures", j), users
         for key in ("where", "minus"):
             for k, condition in enumerate(getattr(measure, key)):
                 if condition.field not in SINCE_FIELDS:
                     yield condition.field, ("measures", j, key, k, "field"), users
+
+
+def _capped_by(limits: doc.Limits) -> Iterator[tuple[str, str]]:
+    """The figures that bound a limit, and by which cap."""
+    if limits.income_cap is not None:
+        yield "income_monthly_minor", "income_cap"
+        yield "external_limits_minor", "income_cap"
+    if limits.related_cap_minor is not None:
+        yield "related_exposure_minor", "related_cap_minor"
 
 
 def _users_of_measures(policy: doc.Policy, of_feature: dict[str, set[int]]) -> dict[str, set[int]]:

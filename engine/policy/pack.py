@@ -61,7 +61,13 @@ def _checked(text: str) -> str:
         raise ValueError("must be the day on which it was read, such as 2026-11-25, or recalled") from None
 
 
-Sentence = Annotated[str, Field(min_length=1, max_length=1000)]
+def _said(text: str) -> str:
+    if not text.strip():
+        raise ValueError("must say something")
+    return text
+
+
+Sentence = Annotated[str, Field(max_length=1000), AfterValidator(_said)]
 Day = Annotated[str, AfterValidator(_day)]
 Checked = Annotated[str, AfterValidator(_checked)]
 Input = Annotated[str, Field(pattern=INPUT_PATTERN)]

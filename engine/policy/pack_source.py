@@ -59,8 +59,11 @@ def parse_pack(raw: bytes, source: str) -> Pack:
 
 
 def _with_hint(problem: Problem) -> Problem:
-    missing = problem.message == "is missing" and problem.path[:1] == ("rules",)
-    return problem._replace(hint=_WRITE.get(str(problem.path[-1]), "")) if missing else problem
+    """What to write where a rule leaves out what it must say, or says nothing there."""
+    says_nothing = problem.message.startswith(("is missing", "must be text", "must say something"))
+    if problem.path[:1] != ("rules",) or problem.hint or not says_nothing:
+        return problem
+    return problem._replace(hint=_WRITE.get(str(problem.path[-1]), ""))
 
 
 def _errors(text: Text, problems: list[Problem]) -> list[PolicyError]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from datetime import UTC, date, datetime
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any, Final
@@ -16,9 +17,9 @@ from engine.core.fingerprint import FingerprintKey
 from engine.policy.combine import Combination, combine, stricter
 from engine.policy.compile import compile_policy
 from engine.policy.document import PackUse, Policy
-from engine.policy.errors import PolicyErrors, Problem
+from engine.policy.errors import PolicyErrors
 from engine.policy.law_checks import is_forbidden
-from engine.policy.pack import EFFECTS, Pack, Rule
+from engine.policy.pack import EFFECTS, Pack
 from engine.policy.pack_source import built_in_packs, load_pack, pack_file, parse_pack
 from engine.policy.promote import canonical_bytes, policy_hash, promote
 from engine.policy.source import from_plain, load_combined, load_policy, parse_policy
@@ -48,6 +49,11 @@ def written(file: Path, value: object) -> Path:
     with file.open("w", encoding="utf-8") as stream:
         YAML(typ="safe", pure=True).dump(value, stream)
     return file
+
+
+@cache
+def default() -> Policy:
+    return load_policy(POLICIES / "default.yaml")
 
 
 def law_of(*rules: dict[str, Any], name: str = "law") -> dict[str, Any]:
@@ -162,11 +168,13 @@ def test_too_many_requirements_are_refused_at_the_policy(tmp_path: Path) -> None
     assert mistake == "4:18: segments[0].eligibility: needs at most 24 items, has 25, once the policy is combined with its packs"
 
 
-def test_a_name_at_the_end_or_the_beginning_is_forbidden() -> None:
+def test_a_name_is_forbidden_however_it_is_spelled() -> None:
     assert is_forbidden("attributes.religion", "religion")
     assert is_forbidden("attributes.religion", "attributes.religion")
     assert is_forbidden("attributes.person.religion", "religion")
     assert is_forbidden("attributes.social_network_x", "social_network_*")
+    assert is_forbidden("attributes.Social-Network.friends", "social_network*")
+    assert is_forbidden("attributes.bureau.social_network.friends", "social_network*")
     assert is_forbidden("merchant_id", "merchant_id")
     assert not is_forbidden("attributes.religions", "religion")
     assert not is_forbidden("attributes.social", "social_network_*")
@@ -201,7 +209,7 @@ def test_a_rule_binds_its_lenders_and_who_does_not_say(tmp_path: Path) -> None:
 
 
 def test_a_rule_binds_its_clientele() -> None:
-    policy = load_policy(POLICIES / "default.yaml")
+    policy = default()
     rules = [{"decrease_notice_days": days, "applies_to": who} for days, who in ((20, "consumer"), (30, "business"), (10, "all"))]
     pack = Pack.from_plain(law_of(*rules))
     days = {
@@ -288,7 +296,7 @@ def combined(policy: Policy, packs: dict[str, Pack], uses: list[PackUse]) -> Pol
 @settings(max_examples=40, deadline=None)
 @given(st.data())
 def test_the_strictest_wins_in_any_order(data: st.DataObject) -> None:
-    policy = load_policy(POLICIES / "default.yaml")
+    policy = default()
     written_packs = [
         law_of(*data.draw(st.lists(STRICT, min_size=1, max_size=4)), name=name)
         for name in data.draw(st.lists(st.sampled_from(["p", "q", "r"]), min_size=1, max_size=3, unique=True))
@@ -333,89 +341,11 @@ def test_stricter_takes_sides() -> None:
 def test_every_pack_is_named_as_its_file_and_by_the_default_policy() -> None:
     assert sorted(PACKS) == ["au", "ca", "cn", "eu", "uk", "us"]
     assert all(pack.pack == name for name, pack in PACKS.items())
-    default = load_policy(POLICIES / "default.yaml")
-    assert [use.pack for use in default.packs or ()] == ["cn"]
-
-
-EFFECTIVE: Final = [(name, rule.name) for name, pack in PACKS.items() for rule in pack.rules if rule.duty is None]
-
-
-def base(pack: Pack, rule: Rule) -> Policy:
-    """A policy that leaves to the law whatever a law can change, and breaks what this rule forbids."""
-    policy = load_policy(POLICIES / "default.yaml")
-    currency = next((r.currency for r in pack.rules if r.currency is not None), policy.currency)
-    changes: dict[str, Any] = {"currency": currency, "evidence_months": 12, "packs": None}
-    segments = []
-    for segment in policy.segments:
-        rates = segment.rates
-        assert rates is not None
-        dear = rule.highest_yearly_cost_bp is not None
-        tier = rates.tiers[0].model_copy(update={"yearly_rate_bp": 5_000 if dear else 500})
-        tiers = (tier, *rates.tiers[1:]) if "rate_rises" in (rule.forbidden_outputs or ()) else (tier,)
-        limits = segment.limits.model_copy(update={"legal_cap_minor": 2_000_000_000})
-        offers = segment.increases.model_copy(
-            update={"consent": "needed" if rule.forbidden_outputs else "not_needed", "unsolicited_offers": rule.unsolicited_offers is False}
-        )
-        notices = segment.notices.model_copy(update={"decrease_days": 0})
-        segments.append(
-            segment.model_copy(
-                update={
-                    "limits": limits,
-                    "increases": offers,
-                    "notices": notices,
-                    "rates": rates.model_copy(update={"tiers": tiers, "rise_notice_days": 0}),
-                }
-            )
-        )
-    features = policy.features
-    if rule.forbidden_outputs is None:
-        features = tuple(feature.model_copy(update={"advice": None}) for feature in features)
-    return policy.model_copy(update=changes | {"segments": tuple(segments), "features": features})
-
-
-def outcome(policy: Policy, pack: Pack, rule: Rule) -> tuple[dict[str, Any] | None, list[Problem]]:
-    """What the pack makes of the policy, but for the record of it."""
-    lender = None if rule.lenders is None else rule.lenders[0]
-    if rule.lenders is None and pack.lenders is not None:
-        lender = pack.lenders[0]
-    use = PackUse.model_validate({"pack": pack.pack, "consumer": ("individual",), "business": ("enterprise",), "lender": lender})
-    combination, problems = combine(policy.model_copy(update={"packs": (use,)}), {pack.pack: pack}, TODAY)
-    plain = None if combination is None else plain_of(combination.policy) | {"law": None}
-    return plain, problems
-
-
-def without(pack: Pack, rule: Rule) -> Pack:
-    """The pack without a rule, which still knows the kinds of lender that it knew."""
-    rules = tuple(other for other in pack.rules if other.name != rule.name)
-    return pack.model_copy(update={"rules": rules, "lenders": tuple(pack.kinds_of_lender) or None})
-
-
-@pytest.mark.parametrize(("name", "rule_name"), EFFECTIVE, ids=[rule for _, rule in EFFECTIVE])
-def test_no_rule_is_dead(name: str, rule_name: str) -> None:
-    pack = PACKS[name]
-    rule = next(rule for rule in pack.rules if rule.name == rule_name)
-    rest = without(pack, rule)
-    if rule.forbidden_inputs is None:
-        policy = base(pack, rule)
-        assert outcome(policy, pack, rule) != outcome(policy, rest, rule)
-        return
-    for pattern in rule.forbidden_inputs:
-        policy = reading(base(pack, rule), pattern.replace("*", "_x"))
-        assert any(rule.name in problem.message for problem in outcome(policy, pack, rule)[1]), pattern
-        assert not any(rule.name in problem.message for problem in outcome(policy, rest, rule)[1])
-
-
-def reading(policy: Policy, name: str) -> Policy:
-    """The policy with a requirement that reads an attribute."""
-    segments = []
-    for segment in policy.segments:
-        test = segment.eligibility[0].model_copy(update={"code": "reads", "figure": f"attributes.{name}", "is_in": None, "at_least": 1})
-        segments.append(segment.model_copy(update={"eligibility": (*segment.eligibility, test)}))
-    return policy.model_copy(update={"segments": tuple(segments)})
+    assert [use.pack for use in default().packs or ()] == ["cn"]
 
 
 def test_a_duty_changes_nothing() -> None:
-    policy = load_policy(POLICIES / "default.yaml")
+    policy = default()
     for pack in PACKS.values():
         duties = pack.model_copy(
             update={"rules": tuple(r for r in pack.rules if r.duty is not None), "lenders": tuple(pack.kinds_of_lender) or None}

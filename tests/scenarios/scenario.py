@@ -53,14 +53,25 @@ POSTINGS: Final = {"purchase": Topic.PURCHASE, "transfer": Topic.TRANSFER, "repa
 
 
 @dataclass(frozen=True)
-class Scenario:
-    """One scenario; ``place`` is its file and line, ``rule`` the rule it belongs to."""
+class Case:
+    """What comes of something; ``place`` is its file and line, ``rule`` the rule it belongs to."""
 
     place: str
     name: str
     rule: str
     is_blocked: bool
     leans_on: tuple[str, ...]
+
+    def breaks_without(self, rule: str) -> bool:
+        """Whether this does not come out any more when a rule is switched off."""
+        return rule in self.leans_on or (self.is_blocked and rule == self.rule)
+
+
+@dataclass(frozen=True)
+class Scenario(Case):
+    """One scenario; ``customer`` is what the profile says before it is told anything."""
+
+    customer: Plain
     given: tuple[tuple[Any, str, Plain], ...]
     until: Any
     expected: tuple[Plain, ...]
@@ -69,10 +80,6 @@ class Scenario:
     def is_the_lenders(self) -> bool:
         """Whether the lender says something to all accounts in it."""
         return any(kind == "appetite" for _, kind, _ in self.given)
-
-    def breaks_without(self, rule: str) -> bool:
-        """Whether this does not come out any more when a rule is switched off."""
-        return rule in self.leans_on or (self.is_blocked and rule == self.rule)
 
 
 @dataclass(frozen=True)
@@ -98,16 +105,18 @@ def read_rules() -> list[Rule]:
 def _rule(file: str, plain: Any) -> Rule:
     known = {"rule", "off", "blocks", "passes"}
     assert plain.keys() <= known, f"{file}:{plain.lc.line + 1}: a rule has {sorted(known)}, this one also {sorted(plain.keys() - known)}"
-    scenarios = [_scenario(file, plain["rule"], is_blocked, each) for is_blocked, each in _both(plain)]
+    scenarios = [scenario_of(file, plain["rule"], is_blocked, each) for is_blocked, each in both_ways(plain)]
     return Rule(plain["rule"], f"{file}:{plain.lc.line + 1}", plain["off"], tuple(scenarios))
 
 
-def _both(rule: Any) -> Iterator[tuple[bool, Any]]:
-    yield from ((True, each) for each in rule["blocks"])
-    yield from ((False, each) for each in rule["passes"])
+def both_ways(rule: Any) -> Iterator[tuple[bool, Any]]:
+    """What a rule blocks (True) and what it passes (False)."""
+    yield from ((True, each) for each in rule.get("blocks", ()))
+    yield from ((False, each) for each in rule.get("passes", ()))
 
 
-def _scenario(file: str, rule: str, is_blocked: bool, plain: Any) -> Scenario:
+def scenario_of(file: str, rule: str, is_blocked: bool, plain: Any, customer: Plain = CUSTOMER) -> Scenario:
+    """A scenario from its text."""
     place, known = f"{file}:{plain.lc.line + 1}", {"scenario", "leans_on", "customer", "given", "until", "expect"}
     assert plain.keys() <= known, f"{place}: a scenario has {sorted(known)}, this one also {sorted(plain.keys() - known)}"
     given = [_line(place, line) for line in plain["given"]]
@@ -121,6 +130,7 @@ def _scenario(file: str, rule: str, is_blocked: bool, plain: Any) -> Scenario:
         rule=rule,
         is_blocked=is_blocked,
         leans_on=tuple(plain.get("leans_on", ())),
+        customer=customer,
         given=tuple(given),
         until=plain.get("until", given[-1][0]),
         expected=tuple({"at": _told(_at(when)), "kind": kind, **fields} for when, kind, fields in expected),
@@ -163,7 +173,7 @@ def _date(day: int) -> str:
 def log_of(account: str, scenario: Scenario, unsaid: str | Plain | None = None) -> list[tuple[datetime, Topic, Plain]]:
     """A scenario's records with their times, but for what goes unsaid."""
     told: list[tuple[datetime, Topic, Plain]] = []
-    customer = dict(CUSTOMER)
+    customer = dict(scenario.customer)
     for number, (when, kind, fields) in enumerate(scenario.given, 1):
         if kind == unsaid:
             continue
@@ -197,6 +207,8 @@ def _profile(when: int | str, figures: Plain) -> Plain:
         match name:
             case "grade" | "age" | "lenders":
                 value["attributes"][name] = figure
+            case "attributes":
+                value["attributes"] |= figure
             case "applied":
                 value["applied_at"] = _instant(f"{figure} 00:00")
             case "consent" | "opted_out" | "device_changed" | "contact_changed":
@@ -368,9 +380,9 @@ def _short(line: Plain) -> str:
 # The policy
 
 
-def lender(off: Plain | None = None) -> Policy:
+def lender(off: Plain | None = None, file: Path = HERE / "policy.yaml") -> Policy:
     """The scenarios' policy, with a rule switched off. Raises AssertionError with its mistakes if there are any."""
-    plain = YAML(typ="safe", pure=True).load((HERE / "policy.yaml").read_text("utf-8"))
+    plain = YAML(typ="safe", pure=True).load(file.read_text("utf-8"))
     policy = Policy.from_plain(_changed(plain, off or {}))
     problems = verify(policy)
     assert not problems, problems
