@@ -185,7 +185,7 @@ def decide_first(
 ) -> tuple[int, int, int]:
     """The first limit of a line, or none. Returns the number of decisions, the guard that withheld it, and the requirement that bit."""
     if target == 0 and ask != Command.ACCEPT_OFFER:
-        return n, Guard.NONE, -1
+        return n, (Guard.NOT_EARNED if has_applied(t, row) else Guard.NONE), -1
     guard, requirement = soundness_guard(t, segment, row, bucket, values, False)
     if ask == Command.ACCEPT_OFFER:
         n, guard = decide_acceptance(t, segment, row, band, target, tier, guard, d, n)

@@ -446,6 +446,7 @@ class Guard(IntEnum):
     WARMING_UP = 18
     BUDGET_SPENT = 19
     BREAKER = 20
+    NOT_EARNED = 21
 
 
 class Bound(IntEnum):

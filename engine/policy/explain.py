@@ -194,7 +194,9 @@ class Explainer:
             case Kind.OVER_BORROWING:
                 return [test_reason(self._warnings[decision[Out.SEGMENT]][decision[Out.CAUSE]])]
             case Kind.INCREASE_WITHHELD:
-                return [self._guard_reason(decision)]
+                return self._denial(decision) if decision[Out.GUARD] == Guard.NOT_EARNED else [self._guard_reason(decision)]
+            case Kind.COMMAND_REFUSED if decision[Out.CAUSE] == Refused.NOT_RAISED:
+                return self._denial(decision) if decision[Out.TARGET_LIMIT] <= decision[before(Col.LIMIT)] else []
             case Kind.COMMAND_REFUSED:
                 return [self._guard_reason(decision)] if decision[Out.CAUSE] > Refused.GUARD else []
             case Kind.COMMAND_ACCEPTED | Kind.STANDING_MISMATCH | Kind.BUDGET_SPENT | Kind.BREAKER_TRIPPED:
@@ -205,6 +207,14 @@ class Explainer:
         by_score, held = decision[CAPS_AT + Bound.BAND], decision[before(Col.LIMIT)]
         if by_score < held if adverse else by_score > held:
             reasons += self._score_reasons(self._features(decision) if features is None else features, adverse=adverse)
+        return reasons[:REASONS_MAX] or [rule_reason("score")]
+
+    def _denial(self, decision: Sequence[int]) -> list[Reason]:
+        """Why there is no more to be had: the rule that bound the target, and the score where its band gives no more than what stands."""
+        bound = BOUND_NAMES[decision[Out.BOUND_BY]]
+        reasons = [] if bound == "band" else [rule_reason(bound)]
+        if decision[CAPS_AT + Bound.BAND] <= decision[before(Col.LIMIT)]:
+            reasons += self._score_reasons(self._features(decision), adverse=True)
         return reasons[:REASONS_MAX] or [rule_reason("score")]
 
     def _signals(self, decision: Sequence[int]) -> list[doc.Signal]:
