@@ -33,6 +33,8 @@ Name = Literal[
     "limits_arrears_total",
     "limits_features_total",
     "limits_withheld_total",
+    "limits_rolls_total",
+    "limits_swept_total",
     "limits_raised_minor",
     "limits_breaker_tripped",
 ]
@@ -43,6 +45,8 @@ LABELS: Final[dict[Name, tuple[str, ...]]] = {  # besides the shard
     "limits_arrears_total": ("segment", "bucket"),
     "limits_features_total": ("segment", "value"),
     "limits_withheld_total": ("guard",),
+    "limits_rolls_total": ("segment", "from", "to"),
+    "limits_swept_total": ("segment", "bucket"),
     "limits_raised_minor": ("segment",),
     "limits_breaker_tripped": ("segment",),
 }
@@ -61,6 +65,8 @@ MEANINGS: Final[dict[Name, str]] = {
     "limits_arrears_total": "Announced limit changes by the arrears bucket (0 is current) at the decision",
     "limits_features_total": "Scorecard features of the announced limit changes, by whether their value was known or missing",
     "limits_withheld_total": "Advisories that an increase is withheld, by the guard",
+    "limits_rolls_total": "Accounts that moved to another arrears bucket (0 is current), by a record or by the passing of time",
+    "limits_swept_total": "Accounts that sweeps have looked at, by the arrears bucket in which they were",
     "limits_raised_minor": "By how much limits were raised on the day of the segment's budget",
     "limits_breaker_tripped": "1 while the segment's breaker stops decreases",
 }
@@ -110,6 +116,10 @@ def _samples(name: Name, shard: Shard, now: float) -> Iterable[Sample]:
             return list(dict(tally.features).items())
         case "limits_withheld_total":
             return [((guard,), count) for guard, count in dict(tally.withheld).items()]
+        case "limits_rolls_total":
+            return list(dict(tally.rolls).items())
+        case "limits_swept_total":
+            return list(dict(tally.swept).items())
         case "limits_raised_minor":
             return [((segment,), counts.raised_minor) for segment, counts in progress.brakes.by_segment.items()]
         case "limits_breaker_tripped":

@@ -167,11 +167,10 @@ def observe_arrears(t: Ints, row: Ints, clock: int) -> int:
     """Note arrears or cure as they stand now; returns the bucket."""
     bucket = bucket_of(t, days_past_due(t, row, clock))
     if bucket > 0:
-        row[Col.IN_ARREARS] = 1
         row[Col.CURED_ON] = MISSING
-    elif row[Col.IN_ARREARS] == 1:
-        row[Col.IN_ARREARS] = 0
+    elif row[Col.BUCKET] > 0:
         row[Col.CURED_ON] = day_of(t, clock)
+    row[Col.BUCKET] = bucket
     return bucket
 
 

@@ -295,7 +295,7 @@ class Col(IntEnum):
     WITHHELD_UNTIL = 34
     MISMATCH = 35  # sequence at which a mismatch was told last
     MISMATCH_UNTIL = 36
-    IN_ARREARS = 37
+    BUCKET = 37  # of arrears, when the account was last looked at
     CURED_ON = 38
     OLDER_SUM = 39  # movements merged: sum
     OLDER_UNTIL = 40  # and the newest of their times

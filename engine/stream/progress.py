@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
-from engine.state.record import Output
+from engine.state.record import JournalRecord
 from engine.stream.brakes import Brakes, Counts
 from engine.stream.in_force import Version
 from engine.stream.tally import Tally
@@ -62,12 +61,12 @@ class Progress:
         """There was nothing to do, or a wait has ended."""
         self.moved_at = time.monotonic()
 
-    def note_commit(self, records: int, outputs: Sequence[Output], dead_letters: int) -> None:
-        """A batch is committed and applied."""
-        self.records += records
-        self.changes += sum(output.topic == CHANGES.name for output in outputs)
-        self.tally.add(outputs)
-        self.dead_letters += dead_letters
+    def note_commit(self, record: JournalRecord) -> None:
+        """A record is committed and applied."""
+        self.records += record.events
+        self.changes += sum(output.topic == CHANGES.name for output in record.outputs)
+        self.tally.add(record.outputs, record.counts)
+        self.dead_letters += len(record.dead_letters)
         self.commits += 1
         self.last_commit_at = self.moved_at = time.monotonic()
 

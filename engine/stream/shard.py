@@ -409,7 +409,7 @@ class Shard:
                 await self._inputs.hold(self.number, topic, held=False)
 
     def _note(self, record: JournalRecord) -> None:
-        self.progress.note_commit(record.events, record.outputs, len(record.dead_letters))
+        self.progress.note_commit(record)
         self._note_machine()
 
     def _note_machine(self) -> None:

@@ -14,6 +14,7 @@ from dataclasses import dataclass, field
 from typing import Any, Final, NamedTuple
 
 from engine.state.record import Output
+from engine.stream import rolls
 
 # Fixed, so that shards, segments and versions of a policy can be added up. The last bucket has no end.
 SCORE_BOUNDS: Final = (*range(0, 1_001, 50),)
@@ -84,9 +85,18 @@ class Tally:
     arrears: Counter[tuple[str, int]] = field(default_factory=Counter)
     features: Counter[tuple[str, str]] = field(default_factory=Counter)
     withheld: Counter[str] = field(default_factory=Counter)
+    rolls: Counter[tuple[str, ...]] = field(default_factory=Counter)
+    swept: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
-    def add(self, outputs: Iterable[Output]) -> None:
-        """Count committed outputs."""
+    def add(self, outputs: Iterable[Output], counts: Iterable[tuple[str, int]] = ()) -> None:
+        """Count the outputs of a committed record, and where its own counts say that accounts stand in arrears or have moved to
+        (``engine.stream.rolls``)."""
+        for name, count in counts:
+            match name.split(":"):
+                case [rolls.ROLLED, *labels]:
+                    self.rolls[tuple(labels)] += count
+                case [rolls.SWEPT, segment, bucket]:
+                    self.swept[segment, bucket] += count
         for output in outputs:
             match output.facts if isinstance(output, Told) else None:
                 case ChangeFacts() as change:

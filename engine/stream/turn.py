@@ -14,6 +14,7 @@ puts the machine back to what the store says; after any doubt that is the only w
 from __future__ import annotations
 
 import json
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -25,7 +26,7 @@ from engine import __version__
 from engine.core.decide import run
 from engine.core.decide import sweep as sweep_rows
 from engine.core.fingerprint import FingerprintKey
-from engine.core.layout import EVENT_COLUMNS, FIGURES, Ev, Out, Topic, Verdict
+from engine.core.layout import EVENT_COLUMNS, FIGURES, Col, Ev, Out, Topic, Verdict
 from engine.core.tables import FACTS, Ints
 from engine.policy.compile import CompiledPolicy, compile_policy
 from engine.policy.document import Policy
@@ -41,6 +42,7 @@ from engine.stream.brakes import Brakes, check_breaker, share
 from engine.stream.decode.decoder import Decoded, Decoder, Reject, decode_control
 from engine.stream.records import Batch, Chunk
 from engine.stream.render import Cause, Renderer, tick_cause
+from engine.stream.rolls import SWEPT, rolls, swept
 from engine.stream.sweep import Sweep, sweep_at
 from schemas.control import Activate, Appetite, ReleaseBreaker
 from schemas.topics import INPUTS, JOURNAL_BYTES_MAX
@@ -180,8 +182,8 @@ class DecisionMachine:
             fields |= self._in_force_from(prepared.control)
         if not prepared.decoded:
             return replace(record, fields=self._with_counts(fields, ()), dead_letters=dead_letter_refs(prepared))
-        accounts, outputs, verdicts, open_lines = self._decide(prepared)
-        counts = {verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict}
+        accounts, outputs, verdicts, open_lines, rolled = self._decide(prepared)
+        counts = {verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict} | rolled
         return replace(
             record,
             accounts=accounts,
@@ -200,15 +202,16 @@ class DecisionMachine:
         self._sweep = now.moved(buckets, after)
         changed: list[tuple[bytes, bytes | None]] = []
         outputs: list[Output] = []
+        counts = Counter({SWEPT: len(accounts)})
         for first in range(0, len(accounts), SWEPT_AT_ONCE):
-            self._let_time_pass(accounts[first : first + SWEPT_AT_ONCE], now, tick_ms, changed, outputs)
+            self._let_time_pass(accounts[first : first + SWEPT_AT_ONCE], now, tick_ms, changed, outputs, counts)
         fields = {**dict(record.fields), keys.SWEEP: self._sweep.encode()}
         return replace(
             record,
             accounts=tuple(sorted(changed)),
             fields=self._with_counts(fields, outputs),
             outputs=tuple(outputs),
-            counts=(("swept", len(accounts)),),
+            counts=tuple(sorted(counts.items())),
         )
 
     def _record(self, tick_ms: int, batch: Batch | None) -> JournalRecord:
@@ -338,13 +341,16 @@ class DecisionMachine:
 
     # Events
 
-    def _decide(self, prepared: Prepared) -> tuple[tuple[tuple[bytes, bytes | None], ...], tuple[Output, ...], Ints, list[int]]:
-        """The touched accounts' new states, the outputs, the verdict on each accepted record, and the places in the profiles' chunk of those
-        that ask to forget an open line."""
+    def _decide(
+        self, prepared: Prepared
+    ) -> tuple[tuple[tuple[bytes, bytes | None], ...], tuple[Output, ...], Ints, list[int], Counter[str]]:
+        """The touched accounts' new states, the outputs, the verdict on each accepted record, the places in the profiles' chunk of those that
+        ask to forget an open line, and how many accounts have rolled."""
         policy, cache = self.policy, self._cache
         assert policy is not None
         assert cache is not None
         slots = cache.slots(prepared.accounts)
+        buckets = cache.rows[slots, Col.BUCKET]
         events, order, origin = self._events(prepared, dict(zip(prepared.accounts, slots.tolist(), strict=True)))
         profiles = prepared.decoded[Topic.PROFILE].profiles if Topic.PROFILE in prepared.decoded else np.zeros((0, FIGURES), np.int64)
         decisions = np.zeros((DECISIONS_AT_ONCE, policy.decision_columns), np.int64)
@@ -365,7 +371,7 @@ class DecisionMachine:
         values = cache.encoded(slots[touched])
         accounts = tuple((prepared.accounts[i], value) for i, value in zip(touched.tolist(), values, strict=True))
         open_lines = [origin(place)[1] for place in np.flatnonzero(verdicts == Verdict.LINE_OPEN).tolist()]
-        return accounts, tuple(outputs), verdicts, open_lines
+        return accounts, tuple(outputs), verdicts, open_lines, rolls(policy.program, cache.rows, slots, buckets)
 
     def _let_time_pass(
         self,
@@ -374,8 +380,10 @@ class DecisionMachine:
         tick_ms: int,
         changed: list[tuple[bytes, bytes | None]],
         outputs: list[Output],
+        counts: Counter[str],
     ) -> None:
-        """Judge accounts at a tick; those that something is said about are added to ``changed``, what is said to ``outputs``."""
+        """Judge accounts at a tick; those that something is said about, or that have rolled to another arrears bucket, are added to ``changed``,
+        what is said to ``outputs``, where they stand to ``counts``."""
         policy, cache, rows = self.policy, self._cache, self._swept
         assert policy is not None
         assert cache is not None
@@ -386,6 +394,7 @@ class DecisionMachine:
         rows.forget()
         rows.admit(rows.missing(ids), [value for _, value in accounts])
         slots = rows.slots(ids)
+        buckets = rows.rows[slots, Col.BUCKET]
         decisions = np.zeros((DECISIONS_AT_ONCE, policy.decision_columns), np.int64)
         facts = np.zeros(FACTS, np.int64)
         told: set[int] = set()
@@ -395,7 +404,9 @@ class DecisionMachine:
             for decision in decisions[:count].tolist():
                 told.add(decision[Out.EVENT])
                 outputs.append(self._renderer.render(decision, ids[decision[Out.EVENT]], cause, self._outputs + len(outputs) + 1))
-        places = sorted(told)
+        counts.update(rolls(policy.program, rows.rows, slots, buckets))
+        counts.update(swept(policy.program, rows.rows, slots))
+        places = sorted(told.union(np.flatnonzero(rows.rows[slots, Col.BUCKET] != buckets).tolist()))
         changed += zip([ids[i] for i in places], rows.encoded(slots[places]), strict=True)
         cache.drop([ids[i] for i in places])
 

@@ -362,7 +362,7 @@ class Kernel:
             "closed_on": known(row[Col.CLOSED_DAY]),
             "days_past_due": past_due,
             "bucket": int(bucket_of(t, past_due)),
-            "in_arrears": bool(row[Col.IN_ARREARS]),
+            "in_arrears": row[Col.BUCKET] > 0,
             "cured_on": known(row[Col.CURED_ON]),
             "exposure": known(exposure_of(row)),
             "movements": sorted((int(at), int(amount)) for at, amount in movements),

@@ -91,12 +91,18 @@ def test_the_buckets_of_the_score(score: int, place: int) -> None:
     assert not tally.band_changes
 
 
+def record_of(outputs: list[Output]) -> JournalRecord:
+    """A committed record with these outputs."""
+    rolled = (("accepted", 3), ("rolled:individual:0:1", 2), ("swept", 9), ("swept:individual:0", 9))
+    return JournalRecord("limits", 0, 1, "", "", 0, len(outputs), (), (), (), tuple(outputs), (), rolled)
+
+
 def scraped(*shards: list[Output]) -> dict[str, list[Any]]:
     """What Prometheus would read of a worker whose shards have committed these outputs: samples by family."""
     held: dict[int, Any] = {}
     for number, mine in enumerate(shards):
         progress = Progress(structlog.get_logger())
-        progress.note_commit(records=len(mine), outputs=mine, dead_letters=0)
+        progress.note_commit(record_of(mine))
         held[number] = SimpleNamespace(progress=progress, lag=lambda: 0)
     registry = CollectorRegistry()
     worker: Any = SimpleNamespace(shards=held)
@@ -127,6 +133,9 @@ def test_what_prometheus_reads(outputs: list[Output]) -> None:
     assert sum(every.values()) == sum(map(sum, tally.scores.values()))
     assert {sample.name for sample in families[HISTOGRAM]} == {f"{HISTOGRAM}_bucket"}
     assert {shard for shard, _ in every} == {"0", "1"}
+    rolls = [(s.labels["segment"], s.labels["from"], s.labels["to"], s.value) for s in families["limits_rolls"]]
+    assert rolls == [("individual", "0", "1", 2)] * 2
+    assert [(s.labels["segment"], s.labels["bucket"], s.value) for s in families["limits_swept"]] == [("individual", "0", 9)] * 2
     moved = {(s.labels["segment"], s.labels["from"], s.labels["to"]) for s in families["limits_band_changes"]}
     assert moved == tally.band_changes.keys()
     assert sum(sample.value for sample in families["limits_changes"]) == len(parsed(outputs, CHANGES.name))
