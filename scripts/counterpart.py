@@ -1,8 +1,9 @@
 """Who answers the engine: customers, a risk desk and a core banking system that read what it announces.
 
-The lives of ``scripts/personas.py`` know nothing of limits. What depends on them comes from here: customers take or decline offers, or ask for
-more when an increase is withheld; the desk calls whose account may be in other hands, and unfreezes it; core banking applies changes and tells
-in each profile which one it applied last, sometimes a wrong one, until it is told (``standing_mismatch``).
+The lives of ``scripts/personas.py`` know nothing of limits. What depends on them comes from here: customers take or decline offers, or want only
+half of it, or ask for more when an increase is withheld; the desk looks into some of whom more was offered to, and calls whose account may be
+in other hands, and unfreezes it; core banking applies changes and tells in each profile which one it applied last, sometimes a wrong one, until
+it is told (``standing_mismatch``). Where there is a committee (``scripts/committee.py``), it hears what all hear and decides among them.
 
 What is answered, and when, follows from the seed and the output alone, so that the same outputs get the same answers. A command carries the
 time at which it is due; it is published when the stream of records has come to that time, or at once if the output was read later.
@@ -23,14 +24,18 @@ from typing import Any, Final
 from kafka import KafkaConsumer
 
 from schemas.topics import ADVISORIES, CHANGES, COMMANDS, PROFILES
+from scripts.committee import Committee
 from scripts.personas import DAY_MS, HOUR_MS, instant
 from scripts.spoil import Arrival, encode
 
 ACCEPT_SHARE: Final = 0.5
-DECLINE_SHARE: Final = 0.25  # the others let the offer expire
+DECLINE_SHARE: Final = 0.25
+HALF_SHARE: Final = 0.15  # the others let the offer expire
+REVIEW_SHARE: Final = 0.25  # of the offers, whatever the customer answers
 THINK_DAYS: Final = 16  # at most: two days longer than the default policy's offers live
 ASK_SHARE: Final = 0.05
 ASKED_MINOR: Final = 5_000_000
+REVIEW_DAYS: Final = 15
 CALL_WITHIN_H: Final = 72
 LOST_SHARE: Final = 0.04  # of the changes, on their way to core banking
 BEHIND_MS: Final = DAY_MS  # who has read less far does not know what it has applied
@@ -103,8 +108,9 @@ class CoreBanking:
 class Counterpart:
     """The people and the core banking system; ``since_ms`` is when they begin to answer."""
 
-    def __init__(self, seed: int, since_ms: int) -> None:
+    def __init__(self, seed: int, since_ms: int, committee: Committee | None = None) -> None:
         self.core = CoreBanking(seed)
+        self._committee = committee
         self._seed = seed
         self._since_ms = since_ms
         self._pending: list[tuple[int, str, dict[str, Any]]] = []
@@ -112,11 +118,15 @@ class Counterpart:
     def hear(self, output: dict[str, Any], shard: int = 0) -> None:
         """Take notice of a limit change or an advisory from a shard."""
         self.core.hear(output, shard)
+        if self._committee is not None:
+            self._committee.hear(output)
         at_ms = ms_of(output["occurred_at"])
         rng = Random(f"{self._seed}/{output['event_id']}")
         match output["kind"]:
             case "offer":
                 self._answer_offer(output, at_ms + int(rng.uniform(0.1, THINK_DAYS) * DAY_MS), rng.random())
+                if rng.random() < REVIEW_SHARE:
+                    self._review(output, at_ms + int(rng.uniform(0.5, 2) * HOUR_MS))
             case "increase_withheld" if rng.random() < ASK_SHARE:
                 due_ms = at_ms + int(rng.uniform(1, 48) * HOUR_MS)
                 self._command(output, due_ms, "app", "asked for in the app", "request_increase", requested_limit_minor=ASKED_MINOR)
@@ -130,16 +140,33 @@ class Counterpart:
             self._command(output, due_ms, "app", "accepted in the app", "accept_offer", offer_id=offer_id)
         elif chance < ACCEPT_SHARE + DECLINE_SHARE:
             self._command(output, due_ms, "app", "declined in the app", "decline_offer", offer_id=offer_id)
+        elif chance < ACCEPT_SHARE + DECLINE_SHARE + HALF_SHARE:
+            self._take_half(output, due_ms)
+
+    def _take_half(self, output: dict[str, Any], due_ms: int) -> None:
+        """Set a ceiling half-way, take the offer, which is then above what could be had, and ask for what the ceiling allows."""
+        offer, limit_minor = output["standing"]["offer"], output["standing"]["limit_minor"]
+        half_minor = (limit_minor + offer["limit_minor"]) // 2
+        self._command(output, due_ms, "app", "no more than this", "set_ceiling", ceiling_minor=half_minor)
+        self._command(output, due_ms + HOUR_MS, "app", "accepted in the app", "accept_offer", offer_id=offer["offer_id"])
+        self._command(output, due_ms + DAY_MS, "app", "asked for in the app", "request_increase", requested_limit_minor=half_minor)
+
+    def _review(self, output: dict[str, Any], due_ms: int) -> None:
+        """Keep the limit as it is by hand until the account was looked into."""
+        limit_minor, until = output["standing"]["limit_minor"], instant(due_ms + REVIEW_DAYS * DAY_MS)
+        self._command(output, due_ms, "desk-3", "to be looked into before more is lent", "override", limit_minor=limit_minor, until=until)
 
     def _command(self, output: dict[str, Any], due_ms: int, by: str, reason: str, kind: str, **wish: Any) -> None:
         """Decide to send a command that answers an output."""
         if due_ms > self._since_ms:
-            who = {"command_id": f"re-{output['event_id']}", "account_id": output["account_id"], "issued_at": instant(due_ms)}
+            who = {"command_id": f"re-{output['event_id']}-{kind}", "account_id": output["account_id"], "issued_at": instant(due_ms)}
             value = {**who, "issued_by": by, "reason": reason, "kind": kind, **wish}
             heapq.heappush(self._pending, (due_ms, value["command_id"], value))
 
     def due(self, now_ms: int) -> Iterator[Arrival]:
-        """The commands that are due by now, each once; they arrive now."""
+        """The commands and decisions that are due by now, each once; they arrive now."""
+        if self._committee is not None:
+            yield from self._committee.due(now_ms)
         while self._pending and self._pending[0][0] <= now_ms:
             _, _, value = heapq.heappop(self._pending)
             yield Arrival(now_ms, 0, COMMANDS.name, value["account_id"].encode(), encode(value))

@@ -2,8 +2,8 @@
 
 The demo of docker-compose.yml. A worker that starts when the past lies in the topics decides it day by day, like what piled up in an outage, and
 goes by the wall clock from then on; nothing is to be set for it. For a worker that was there before, the past would only be late: then it is not
-told. Started again, the program goes on where the topics end. From now on the engine is also answered (``scripts/counterpart.py``); in the past
-nobody could hear it.
+told. Started again, the program goes on where the topics end. From now on the engine is also answered (``scripts/counterpart.py``), and the risk
+committee meets (``scripts/committee.py``); in the past nobody could hear it, and no policy was in force.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from kafka.admin import OffsetSpec
 
 from engine.stream import topics
 from schemas.topics import CONTROL, INPUTS, JOURNAL, PROFILES, TopicSpec
+from scripts.committee import Committee
 from scripts.counterpart import Counterpart, Listener
 from scripts.personas import midnight_before, population
 from scripts.spoil import Arrival, Shares, spoil
@@ -141,7 +142,8 @@ def main() -> None:
     print(f"{count} records of the past are published; from now on each when its time comes", flush=True)
     if options.ready:
         options.ready.touch()
-    counterpart = Counterpart(options.seed, int(now.timestamp() * 1000))
+    now_ms = int(now.timestamp() * 1000)
+    counterpart = Counterpart(options.seed, now_ms, Committee(start_ms, now_ms))
     publish_in_time(publisher, to_come, counterpart, listening(Listener(options.kafka, counterpart), counterpart))
 
 

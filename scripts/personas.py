@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Callable, Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import UTC, datetime, timedelta, timezone
 from random import Random
 from typing import Any, Final
@@ -304,18 +304,24 @@ def theft_of(c: Customer) -> Theft:
     return Theft(day, hour, gap_h, shares, c.rng.choice((0, 0, 0, 1, 3)), changed_h, c.rng.random() < 0.4, quiet_days)
 
 
+def changed_by(c: Customer, theft: Theft) -> tuple[int, dict[str, Any]]:
+    """When the thief changed device or contact details, and what profiles tell of it from then on."""
+    begins_ms = c.start_ms + theft.day * DAY_MS + int(theft.hour * HOUR_MS)
+    changed_ms = max(c.start_ms + 60_000, begins_ms - int((theft.device_changed_h or 0) * HOUR_MS))
+    changes: dict[str, Any] = {}
+    if theft.device_changed_h is not None:
+        changes["device_changed_at"] = date_of(changed_ms)
+    if theft.contact_changed:
+        changes["contact_changed_at"] = date_of(changed_ms)
+    return changed_ms, changes
+
+
 def hijacked(c: Customer) -> None:
     """A good customer, perhaps a quiet one, whose account is emptied within hours in the third quarter of the story; nobody repays what was
     stolen."""
     income = 1_200_000
     theft = theft_of(c)
-    begins_ms = c.start_ms + theft.day * DAY_MS + int(theft.hour * HOUR_MS)
-    changed_ms = max(c.start_ms + 60_000, begins_ms - int((theft.device_changed_h or 0) * HOUR_MS))
-    changes: dict[str, Any] = {}
-    if theft.device_changed_h is not None:
-        changes = {"device_changed_at": date_of(changed_ms)}
-    if theft.contact_changed:
-        changes |= {"contact_changed_at": date_of(changed_ms)}
+    changed_ms, changes = changed_by(c, theft)
     proven = person(income, income={"monthly_minor": income, "proof": "documented", "as_of": instant(c.start_ms)})
 
     for day in range(c.days):
@@ -352,6 +358,18 @@ def steal(c: Customer, theft: Theft) -> None:
         c.transfer(sent_ms, share - share % 1_000, "out", f"{c.account_id}-mule{mule}", "person")
 
 
+def hijacked_shop(c: Customer) -> None:
+    """A growing shop whose account is emptied, by five times what a person's holds."""
+    growing_shop(c)
+    theft = theft_of(c)
+    changed_ms, changes = changed_by(c, theft)
+    if changes:
+        newest = max(item for item in c.items if item.topic == "account-profiles" and item.at_ms < changed_ms).value
+        told = ("business", "external_debt_minor", "credit_record", "related", "attributes")
+        c.profile(0, (changed_ms - c.start_ms) / HOUR_MS, **{name: newest[name] for name in told}, **changes)
+    steal(c, replace(theft, shares=tuple(5 * share for share in theft.shares)))
+
+
 def student(c: Customer) -> None:
     """No income and no job: may use the account, is granted nothing."""
     for day in range(c.days):
@@ -359,6 +377,26 @@ def student(c: Customer) -> None:
             c.profile(day, employment="student", credit_record={"months": 2, "completeness_percent": 20})
             c.transfer(c.at(day, 10), 200_000, "in", "parents", "person")
         c.shop(day, 0.8, 800, 6_000, merchants=8, categories=("groceries", "dining", "education", "telecom"))
+
+
+def graduate(c: Customer) -> None:
+    """A student with a job in a café, who may be lent nothing all the same; takes the degree, is without work for two months, and is granted a
+    limit with the first salary."""
+    side, income, degree, hired = 250_000, 900_000, 150, 210
+    for day in range(c.days):
+        if day % 30 == 0:
+            employment = "student" if day < degree else "unemployed" if day < hired else "job"
+            earns: dict[str, Any] = {}
+            if not degree <= day < hired:
+                monthly = side if day < degree else income
+                earns = {"income": {"monthly_minor": monthly, "proof": "documented", "as_of": instant(c.at(day))}}
+            c.profile(day, employment=employment, credit_record={"months": 2 + day // 30, "completeness_percent": 20}, **earns)
+        if day % 30 == 8 and not degree <= day < hired:
+            paid_by = "cafe" if day < degree else "employer"
+            c.transfer(c.at(day, 10), side if day < degree else income, "in", paid_by, "salary")
+        if day % 90 == 65 and day > hired:
+            c.borrow(day, 60_000, 2, promptly)
+        c.shop(day, 0.9, 800, 8_000, merchants=10, categories=("groceries", "dining", "education", "telecom", "transport"))
 
 
 def dormant(c: Customer) -> None:
@@ -413,6 +451,48 @@ def mover(c: Customer) -> None:
             for bill in c.rng.sample(bills, c.rng.randrange(1, 4)):
                 c.transfer(c.at(day, c.rng.uniform(8, 22)), c.rng.randrange(20_000, 150_000), "out", bill, "other")
         c.shop(day, 1.2, 1_500, 25_000)
+
+
+def hidden_debts(c: Customer) -> None:
+    """A clerk of whom nothing is known but good until the bureau's report of the seventh week: debts with other lenders, and behind with some.
+    Pays here on time."""
+    income, reported = 800_000, 45
+    for day in range(c.days):
+        if day % 30 == 0 or day == reported:
+            figures: dict[str, Any] = {}
+            if day >= reported:
+                figures = {
+                    "debt_service_monthly_minor": income * 52 // 100,
+                    "external_debt_minor": income * 9,
+                    "external_limits_minor": income * 4,
+                    "credit_record": {"months": 60, "completeness_percent": 90, "delinquencies_24m": 6, "persistent_debt_months": 12},
+                    "attributes": {"bureau_score": 480, "network_risk_percent": 30},
+                }
+            proven = {"monthly_minor": income, "proof": "documented", "as_of": instant(c.at(day))}
+            c.profile(day, **person(income, income=proven, **figures))
+        if day % 30 == 9:
+            c.transfer(c.at(day, 8), income, "in", "employer", "salary")
+        if day == 35:
+            c.borrow(day, 100_000, 6, promptly)
+        c.shop(day, 1.2, 1_500, 25_000)
+
+
+def latecomer(c: Customer) -> None:
+    """A manager who has an account for most of a year before applying for a limit, and is judged by all of it at once."""
+    income, applies = c.rng.randrange(3_600_000, 6_000_000), 300
+    for day in range(c.days):
+        if day % 30 == 0:
+            proven = {"monthly_minor": income, "proof": "documented", "as_of": instant(c.at(day))}
+            applied = {"applied_at": None} if day < applies else {"applied_at": instant(c.at(applies - 1))}
+            c.profile(day, **person(income, income=proven, **applied))
+        if day % 30 == 9:
+            c.transfer(c.at(day, 9), income, "in", "employer", "salary")
+            c.transfer(c.at(day, 20), income // 3, "out", "fund", "wealth")
+        if day % 30 == 12:
+            c.transfer(c.at(day, 9), income // 5, "out", "landlord", "rent")
+        if day == applies + 20:
+            c.borrow(day, 2_000_000, 12, promptly)
+        c.shop(day, 1.6, 3_000, 60_000)
 
 
 def own_master(c: Customer) -> None:
@@ -555,7 +635,8 @@ def careless(c: Customer) -> None:
 
 def tangled_shop(c: Customer) -> None:
     """A shop that grows and has trouble with its papers and its family: a licence that lapses, a consent withdrawn, an owner and a relative
-    who do not qualify, debts elsewhere, a group that uses the common limit; in the end it disputes half an instalment, and never pays it."""
+    who do not qualify, a register that calls it dormant and later moved abroad, debts elsewhere, a group that uses the common limit; in the end
+    it disputes half an instalment, and never pays it."""
     c.segment = "enterprise"
 
     def half(_rng: Random, _due_day: int) -> list[tuple[float, float]]:
@@ -563,7 +644,7 @@ def tangled_shop(c: Customer) -> None:
 
     for day in range(c.days):
         takings = 3 + day / 20
-        if day % 30 == 0:
+        if day % 30 == 0 or day in (35, 105, 195):
             revenue = int(takings * 60_000 * 365)
             owner = {"party_id": f"{c.account_id}-owner", "role": "principal", "eligible": day != 90, "days_past_due": 0}
             group = {"party_id": f"{c.account_id}-group", "role": "group", "days_past_due": 45 if day == 120 else 0}
@@ -576,13 +657,18 @@ def tangled_shop(c: Customer) -> None:
                 "requested_limit_minor": 800_000,
                 "external_debt_minor": revenue * {150: 85, 180: 70}.get(day, 5) // 100,
                 "credit_record": {"months": 48, "completeness_percent": 95, "delinquencies_24m": 0},
-                "related": [owner, group | {"exposure_minor": 140_000_000 if day == 210 else 1_000_000}],
+                "related": [owner, group | {"exposure_minor": {30: 130_000_000, 210: 140_000_000}.get(day, 1_000_000)}],
                 "attributes": {"tax_grade": 4},
             }
             if day < 60:
                 figures["identity_verified_until"] = date_of(c.start_ms + 40 * DAY_MS)
-            if day == 60:
-                figures["consent_at"] = None
+            match day:
+                case 60:
+                    figures["consent_at"] = None
+                case 105:
+                    figures["status"] = "dormant"
+                case 195:
+                    figures["jurisdiction"] = "HK"
             c.profile(day, **figures)
         for _ in range(int(takings) + (c.rng.random() < takings % 1)):
             c.transfer(c.at(day, c.rng.uniform(9, 21)), c.rng.randrange(20_000, 120_000), "in", f"b{c.rng.randrange(60)}", "other")
@@ -602,7 +688,9 @@ PERSONAS: Final[dict[str, Callable[[Customer], None]]] = {
     "over_borrower": over_borrower,
     "late_payer": late_payer,
     "hijacked": hijacked,
+    "hijacked_shop": hijacked_shop,
     "student": student,
+    "graduate": graduate,
     "dormant": dormant,
     "mover": mover,
     "own_master": own_master,
@@ -610,18 +698,24 @@ PERSONAS: Final[dict[str, Callable[[Customer], None]]] = {
     "came_along": came_along,
     "careless": careless,
     "tangled_shop": tangled_shop,
+    "latecomer": latecomer,
+    "hidden_debts": hidden_debts,
 }
 SHARES: Final = {  # of a hundred: a new persona takes from the one before it, so that the others stay who they are
-    "steady_payer": 30,
+    "steady_payer": 25,
+    "latecomer": 2,
+    "hidden_debts": 3,
     "by_hand": 3,
     "came_along": 2,
     "careless": 3,
     "tangled_shop": 2,
-    "growing_shop": 16,
+    "growing_shop": 14,
+    "hijacked_shop": 2,
     "over_borrower": 12,
     "late_payer": 12,
     "hijacked": 4,
-    "student": 8,
+    "student": 6,
+    "graduate": 2,
     "dormant": 3,
     "mover": 3,
     "own_master": 2,

@@ -1,8 +1,8 @@
 """Let synthetic customers live: publish a population's records to the input topics, at a set rate or as fast as it goes.
 
 Months pass in minutes: the records carry the times of the simulated months, so the worker must run with LIMITS_CLOCK=records. With --answer
-customers, risk desk and core banking read what the engine announces and answer it (``scripts/counterpart.py``); without it nothing is read, and
-the records are the seed's alone.
+customers, risk desk, core banking and risk committee read what the engine announces and answer it (``scripts/counterpart.py``); without it
+nothing is read, and the records are the seed's alone.
 """
 
 from __future__ import annotations
@@ -19,6 +19,9 @@ from itertools import islice
 
 from confluent_kafka import KafkaException, Message, Producer
 
+from engine.stream import control
+from schemas.topics import CONTROL
+from scripts.committee import Committee
 from scripts.counterpart import Counterpart, Listener
 from scripts.personas import midnight_before, population
 from scripts.spoil import Arrival, Shares, spoil
@@ -27,10 +30,11 @@ STEP_S = 0.02
 
 
 class Publisher:
-    """Publishes arrivals; Kafka's own partitioner, their own record times."""
+    """Publishes arrivals; Kafka's own partitioner, their own record times. What is meant for every shard goes to every partition."""
 
     def __init__(self, bootstrap: str) -> None:
         self.failed: list[str] = []
+        self._bootstrap = bootstrap
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -43,7 +47,12 @@ class Publisher:
         )
 
     def publish(self, arrival: Arrival) -> None:
-        """Hand one record over; waits while the producer's queue is full."""
+        """Hand one record over; waits while the producer's queue is full. A control record is written when all before it is, and before this
+        returns: no shard may get ahead of it."""
+        if arrival.topic == CONTROL.name:
+            self.settle()
+            control.publish(self._bootstrap, json.loads(arrival.value), arrival.at_ms)
+            return
         while True:
             try:
                 self._producer.produce(arrival.topic, arrival.value, arrival.key, timestamp=arrival.at_ms, on_delivery=self._delivered)
@@ -100,7 +109,7 @@ def main() -> None:
     publisher, sent = Publisher(options.kafka), 0
     listener = None
     if options.answer:
-        counterpart = Counterpart(options.seed, start_ms)
+        counterpart = Counterpart(options.seed, start_ms, Committee(start_ms, start_ms))
         listener = Listener(options.kafka, counterpart)
         arrivals = counterpart.among(arrivals)
     try:

@@ -2,17 +2,19 @@
 
 from __future__ import annotations
 
+import json
+import time
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
 import pytest
-from kafka import KafkaProducer
+from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
 from engine.local.kafka import KafkaBroker
 from engine.stream import topics
-from schemas.topics import COMMANDS, JOURNAL, PROFILES
+from schemas.topics import COMMANDS, CONTROL, JOURNAL, PROFILES
 from scripts import live
 from scripts.counterpart import Counterpart
 from scripts.live import Standing, publish_in_time, publish_past, standing, untold
@@ -79,6 +81,25 @@ def test_topics_in_use_are_told_no_past(kafka: KafkaBroker, topic: str, monkeypa
     with pytest.raises(SystemExit, match="in use"):
         live.main()
     assert not (tmp_path / "ready").exists()
+
+
+@pytest.mark.real
+def test_what_is_for_every_shard_goes_to_every_partition(kafka: KafkaBroker) -> None:
+    start_over(kafka)
+    publisher = Publisher(kafka.address)
+    at_ms = midnight_before(datetime.now(UTC), DAYS)
+    record = b'{"kind": "appetite"}'
+    publisher.publish(Arrival(at_ms, 0, CONTROL.name, b"", record))
+    partitions = [TopicPartition(CONTROL.name, partition) for partition in range(3)]
+    consumer = KafkaConsumer(bootstrap_servers=kafka.address, isolation_level="read_committed", auto_offset_reset="earliest")
+    consumer.assign(partitions)
+    found: dict[TopicPartition, list[tuple[int, Any]]] = {}
+    deadline = time.monotonic() + 20
+    while len(found) < len(partitions) and time.monotonic() < deadline:
+        for partition, records in consumer.poll(timeout_ms=500).items():
+            found.setdefault(partition, []).extend((told.timestamp, json.loads(told.value)) for told in records)
+    consumer.close()
+    assert found == {partition: [(at_ms, json.loads(record))] for partition in partitions}
 
 
 class Clock:

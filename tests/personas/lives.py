@@ -18,6 +18,7 @@ from engine.stream import offline
 from engine.stream.offline import LogRecord
 from engine.stream.records import TOPICS
 from schemas.topics import CHANGES
+from scripts.committee import Committee
 from scripts.counterpart import Counterpart
 from scripts.personas import DAY_MS, Item, midnight_before
 from scripts.spoil import Arrival, encode
@@ -48,7 +49,7 @@ def decided(log: Iterable[LogRecord]) -> Outcome:
 def answered(arrivals: Iterable[Arrival], seed: int) -> Outcome:
     """Decide arrivals under the default policy, with the answers to what is announced among them. They come up to a day late: a day is decided as
     a whole."""
-    counterpart = Counterpart(seed, START_MS)
+    counterpart = Counterpart(seed, START_MS, Committee(START_MS, START_MS))
     log = chain([offline.activation(POLICY)], _numbered(counterpart.among(arrivals)))
     return _outcome(offline.decide_as_they_come(log, KEY, "limits"), counterpart.hear)
 

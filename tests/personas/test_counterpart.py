@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, Final
 
 import pytest
 from pydantic import TypeAdapter
 
 from schemas.commands import Command
-from scripts.counterpart import ASK_SHARE, THINK_DAYS, CoreBanking, Counterpart, ms_of
+from scripts.counterpart import ASK_SHARE, REVIEW_DAYS, REVIEW_SHARE, THINK_DAYS, CoreBanking, Counterpart, ms_of
 from scripts.personas import DAY_MS, HOUR_MS, instant
 from scripts.spoil import Arrival, encode
 
@@ -26,8 +27,8 @@ def change(sequence: int, limit_minor: int, at_ms: int = NOON_MS, account: str =
 
 
 def offer(n: int, at_ms: int = NOON_MS) -> dict[str, Any]:
-    """An offer to the n-th account."""
-    return change(2, 0, at_ms, f"a{n}", offer={"offer_id": "offer-2"}) | {"kind": "offer"}
+    """An offer of 7,000 yuan to the n-th account, which has 2,000."""
+    return change(2, 200_000, at_ms, f"a{n}", offer={"offer_id": "offer-2", "limit_minor": 700_000}) | {"kind": "offer"}
 
 
 def profile(at_ms: int, account: str = "a", **figures: Any) -> Arrival:
@@ -91,24 +92,47 @@ def test_other_records_pass_as_they_are(core: CoreBanking) -> None:
     assert core.snapshot(purchase) is purchase
 
 
-def test_offers_are_answered_once_within_the_days_that_people_think() -> None:
+def answers(days: int) -> dict[str, list[tuple[int, dict[str, Any]]]]:
+    """What so many offers are answered with day by day: of each account when, and the command."""
     counterpart = Counterpart(SEED, NOON_MS)
     for n in range(OFFERS):
         counterpart.hear(offer(n))
-    found: dict[str, dict[str, Any]] = {}
-    for day in range(THINK_DAYS + 2):
-        now_ms = NOON_MS + day * DAY_MS
-        for arrival in counterpart.due(now_ms):
+    found: dict[str, list[tuple[int, dict[str, Any]]]] = {f"a{n}": [] for n in range(OFFERS)}
+    for day in range(days):
+        for arrival in counterpart.due(NOON_MS + day * DAY_MS):
             value = json.loads(arrival.value)
             TypeAdapter(Command).validate_json(arrival.value)
-            assert (arrival.topic, arrival.at_ms, arrival.key) == ("limit-commands", now_ms, value["account_id"].encode())
-            assert now_ms - DAY_MS < ms_of(value["issued_at"]) <= now_ms
-            assert value["account_id"] not in found
-            found[value["account_id"]] = value
-    kinds = [value["kind"] for value in found.values()]
-    assert kinds.count("accept_offer") > kinds.count("decline_offer") > OFFERS // 10
-    assert len(found) < OFFERS
+            assert (arrival.topic, arrival.key) == ("limit-commands", value["account_id"].encode())
+            assert arrival.at_ms - DAY_MS < ms_of(value["issued_at"]) <= arrival.at_ms
+            found[value["account_id"]].append((day, value))
     assert not list(counterpart.due(NOON_MS + 100 * DAY_MS))
+    return found
+
+
+def test_offers_are_answered_once_within_the_days_that_people_think() -> None:
+    kinds: Counter[str] = Counter()
+    for told in answers(THINK_DAYS + 3).values():
+        mine = [value["kind"] for _, value in told if value["issued_by"] == "app"]
+        kinds[" ".join(mine)] += 1
+        assert all(day <= THINK_DAYS + 1 for day, value in told if value["kind"] in ("accept_offer", "decline_offer"))
+    assert kinds.keys() == {"", "accept_offer", "decline_offer", "set_ceiling accept_offer request_increase"}
+    assert kinds["accept_offer"] > kinds["decline_offer"] > kinds["set_ceiling accept_offer request_increase"] > OFFERS // 10
+    assert kinds[""] > OFFERS // 20
+
+
+def test_half_of_an_offer_is_what_lies_between() -> None:
+    half = [value for told in answers(THINK_DAYS + 3).values() for _, value in told if value["kind"] in ("set_ceiling", "request_increase")]
+    assert {value.get("ceiling_minor", value.get("requested_limit_minor")) for value in half} == {450_000}
+
+
+def test_the_desk_looks_into_some_before_they_can_answer() -> None:
+    """It keeps the limit as it is until the offer is gone."""
+    reviewed = [told for told in answers(THINK_DAYS + 3).values() if told and told[0][1]["kind"] == "override"]
+    assert 0.5 * REVIEW_SHARE < len(reviewed) / OFFERS < 1.5 * REVIEW_SHARE
+    for (_, override), *others in reviewed:
+        assert override["limit_minor"] == 200_000
+        assert ms_of(override["until"]) - ms_of(override["issued_at"]) == REVIEW_DAYS * DAY_MS
+        assert all(ms_of(override["issued_at"]) < ms_of(value["issued_at"]) for _, value in others)
 
 
 def test_the_answer_is_the_outputs() -> None:
@@ -124,7 +148,7 @@ def test_the_answer_is_the_outputs() -> None:
 def test_what_was_due_before_is_not_answered() -> None:
     counterpart = Counterpart(SEED, NOON_MS)
     for n in range(OFFERS):
-        counterpart.hear(offer(n, NOON_MS - THINK_DAYS * DAY_MS))
+        counterpart.hear(offer(n, NOON_MS - (THINK_DAYS + 1) * DAY_MS))
     assert not list(counterpart.due(NOON_MS + 30 * DAY_MS))
 
 
