@@ -22,6 +22,7 @@ from tests.core.bridge import Kernel, comparable, comparable_emission, oracle_st
 from tests.generate import cases, seeded_log, seeded_policy
 from tests.oracle.account import OracleAccount, Step
 from tests.oracle.decide import Emission
+from tests.oracle.portfolio import Portfolio
 from tests.oracle.records import Record
 
 SEEDS = range(100)
@@ -32,10 +33,10 @@ RECORDS = 150
 def oracle_steps(policy: Policy, log: Sequence[Record]) -> tuple[list[Step], dict[str, OracleAccount]]:
     """What the oracle says of each record, and the accounts in the end."""
     accounts: dict[str, OracleAccount] = {}
-    steps = []
+    steps, portfolio = [], Portfolio()
     for record in log:
         if record.account_id not in accounts:
-            accounts[record.account_id] = OracleAccount(policy, word_bit)
+            accounts[record.account_id] = OracleAccount(policy, word_bit, portfolio=portfolio)
         steps.append(accounts[record.account_id].apply(record))
     return steps, accounts
 
@@ -84,13 +85,13 @@ def test_time_goes_by_without_records(seed: int) -> None:
     """A sweep between any two records, and for a third of a year behind the last one."""
     policy = seeded_policy(seed)
     log = seeded_log(policy, seed, RECORDS)
-    random, kernel = Random(seed), Kernel(policy, log)
+    random, kernel, portfolio = Random(seed), Kernel(policy, log), Portfolio()
     accounts: dict[str, OracleAccount] = {}
     days = (*range(40), *range(40, 120, 8))
     clocks = [record.clock if random.random() < 0.1 else None for record in log] + [log[-1].clock + day * DAY_MS for day in days]
     for i, clock in enumerate(clocks):
         if i < len(log):
-            account = accounts.setdefault(log[i].account_id, OracleAccount(policy, word_bit))
+            account = accounts.setdefault(log[i].account_id, OracleAccount(policy, word_bit, portfolio=portfolio))
             expected = account.apply(log[i]).emissions
             assert [comparable_emission(kernel.emission(d), policy) for d in kernel.take(i, i + 1)] == [
                 comparable_emission(e, policy) for e in expected
@@ -107,11 +108,11 @@ def test_the_appetite_changes_between_records(seed: int) -> None:
     """For one segment or another, with a sweep behind each change and at the days on which it goes further."""
     policy = seeded_policy(seed)
     log = seeded_log(policy, seed, RECORDS)
-    random, kernel = Random(seed), Kernel(policy, log)
+    random, kernel, portfolio = Random(seed), Kernel(policy, log), Portfolio()
     appetites: dict[str, tuple[str, int]] = {}
     accounts: dict[str, OracleAccount] = {}
     for i, record in enumerate(log):
-        account = accounts.setdefault(record.account_id, OracleAccount(policy, word_bit, appetites))
+        account = accounts.setdefault(record.account_id, OracleAccount(policy, word_bit, appetites, portfolio))
         expected = [comparable_emission(e, policy) for e in account.apply(record).emissions]
         assert [comparable_emission(kernel.emission(d), policy) for d in kernel.take(i, i + 1)] == expected
         if random.random() < 0.1:

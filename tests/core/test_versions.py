@@ -23,6 +23,7 @@ from engine.state.codec import RowCodec
 from tests.core.bridge import Kernel, comparable_emission, oracle_state, word_bit
 from tests.generate import seeded_log, seeded_policy
 from tests.oracle.account import OracleAccount
+from tests.oracle.portfolio import Portfolio
 from tests.oracle.records import Profile, Purchase, Record
 
 RECORDS: Final = 150
@@ -92,14 +93,15 @@ def assert_goes_on(first: Policy, second: Policy, log: Sequence[Record], middle:
     """Record by record, with sweeps between them; the second version is in force from record ``middle`` on. The accounts in the end."""
     before, after = Kernel(first, log, [second]), Kernel(second, log, [first])
     accounts: dict[str, OracleAccount] = {}
-    policy, kernel = first, before
+    policy, kernel, portfolio = first, before, Portfolio()
     for i, record in enumerate(log):
         if i == middle:
             policy, kernel = second, after
             carry_over(before, after)
+            portfolio.follow(second)
             for account in accounts.values():
                 account.follow(second)
-        step = accounts.setdefault(record.account_id, OracleAccount(policy, word_bit)).apply(record)
+        step = accounts.setdefault(record.account_id, OracleAccount(policy, word_bit, portfolio=portfolio)).apply(record)
         told = [comparable_emission(kernel.emission(decision), policy) for decision in kernel.take(i, i + 1)]
         assert kernel.verdict(i) == step.verdict, record
         assert told == [comparable_emission(emission, policy) for emission in step.emissions], record

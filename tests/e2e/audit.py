@@ -32,6 +32,7 @@ from schemas.common import parse_day, parse_instant
 from tests.core.bridge import KEY, Kernel, oracle_state, word_bit
 from tests.oracle.account import OracleAccount, Step
 from tests.oracle.line import Change, Emission
+from tests.oracle.portfolio import Portfolio
 from tests.oracle.records import Applied, Command, Forget, Granted, Profile, Purchase, Record, Repayment, Transfer
 from tests.oracle.time_rules import DAY_MS, MINUTE_MS, day_of
 
@@ -186,6 +187,7 @@ class Fold:
     the hash of the version that decided, ``tombstones`` what was said to each by its offset."""
 
     policy: Policy
+    portfolio: Portfolio
     before: list[Policy] = field(default_factory=list)
     accounts: dict[str, OracleAccount] = field(default_factory=dict)
     emitted: defaultdict[str, list[tuple[Emission, str]]] = field(default_factory=lambda: defaultdict(list))
@@ -202,12 +204,22 @@ class Fold:
         self.before.append(self.policy)
         self.policy, self._hash = policy, policy_hash(policy)
         self.bands[self._hash] = bands_of(policy)
+        self.portfolio.follow(policy)
         for account in self.accounts.values():
             account.follow(policy)
 
+    def hear(self, control: dict[str, Any]) -> None:
+        """What else a control record says."""
+        if control["kind"] == "appetite":
+            self.appetites[control["segment"]] = control["mode"], day_of(self.policy, milliseconds(control["issued_at"]))
+            self.portfolio.expect(control["segment"], control["expected_decreases"])
+        else:
+            assert control["kind"] == "release_breaker"
+            self.portfolio.release(control.get("segment"))
+
     def account(self, account_id: str) -> OracleAccount:
         """The oracle's account, a new one where there is none."""
-        return self.accounts.setdefault(account_id, OracleAccount(self.policy, word_bit, self.appetites))
+        return self.accounts.setdefault(account_id, OracleAccount(self.policy, word_bit, self.appetites, self.portfolio))
 
     def band_told(self, band: str | None, version: str) -> str | None:
         """What a version calls a standing's band: one that it does not have by its code."""
@@ -223,7 +235,8 @@ class Fold:
         verdict = "misplaced"
         if key is not None and 0 < len(key.decode()) <= 64:
             wish = Forget(account_id=key.decode(), event_id="", occurred_at=at, record_time=at, clock=clock)
-            verdict = self.accounts.get(wish.account_id, OracleAccount(self.policy, word_bit, self.appetites)).apply(wish).verdict
+            held = self.accounts.get(wish.account_id, OracleAccount(self.policy, word_bit, self.appetites, self.portfolio))
+            verdict = held.apply(wish).verdict
             self.forgotten |= {wish.account_id} if verdict == "forgotten" else set()
         self.tombstones[chunk.offsets[place]] = verdict
 
@@ -263,23 +276,23 @@ def fold(records: list[JournalRecord], inputs: Shard, instead: Mapping[str, Poli
             for account_id in swept(found.accounts, sweep, what):
                 account = found.accounts[account_id]
                 if account.now is not None:  # not forgotten
-                    # Whom a sweep says nothing about it leaves as it was. That is seen only by a version to come: without one the clock may move.
+                    # Whom a sweep says nothing about it leaves as it was. That is seen by a version to come (without one the clock may move),
+                    # and by the portfolio's count, for which the account remembers where its clock was left.
                     found.note(account_id, account.tick(clock) if i < switches[-1] else account.pass_time(clock))
             sweep = what
             continue
         chunk = inputs[what]
         value = chunk.values[place]
-        if what is Topic.CONTROL and kind_of(value) == "appetite":
+        if what is Topic.CONTROL and kind_of(value) != "activate":
             assert found is not None
             assert value is not None
-            plain = json.loads(value)
-            found.appetites[plain["segment"]] = plain["mode"], day_of(found.policy, milliseconds(plain["issued_at"]))
+            found.hear(json.loads(value))
             continue
         if what is Topic.CONTROL:
             policy = activated(value)
             policy = (instead or {}).get(policy_hash(policy), policy)
             if found is None:
-                found = Fold(policy)
+                found = Fold(policy, portfolio_of(records))
             else:
                 found.follow(policy)
             continue
@@ -292,6 +305,11 @@ def fold(records: list[JournalRecord], inputs: Shard, instead: Mapping[str, Poli
             found.note(record.account_id, found.account(record.account_id).apply(record))
     assert found is not None, "no policy was ever in force"
     return found
+
+
+def portfolio_of(records: list[JournalRecord]) -> Portfolio:
+    """The portfolio of a shard, of which nothing is known yet."""
+    return Portfolio(records[0].shard, int(dict(records[0].fields)[keys.PARTITIONS]))
 
 
 def rejects_of(records: list[JournalRecord]) -> dict[tuple[Topic, int], str]:

@@ -14,6 +14,7 @@ from engine.policy.document import Policy
 from tests.generate.words import AMOUNTS, DATES, FIGURE_WORDS, NUMBERS, START, WORDS
 from tests.oracle.account import OracleAccount
 from tests.oracle.line import Line
+from tests.oracle.portfolio import Portfolio
 from tests.oracle.records import Applied, Command, Forget, Granted, Posting, Profile, Purchase, Record, Repayment, Transfer
 from tests.oracle.time_rules import DAY_MS, HOUR_MS, day_of, dead_letter, horizon_ms, midnight
 
@@ -95,9 +96,13 @@ class _Writer:
         raise AssertionError
 
     def log(self, n: int) -> list[Record]:
-        moods = tuple(MOODS)
+        moods, portfolio = tuple(MOODS), Portfolio()
         customers = [
-            _Customer(f"account-{i}", self.random.choice(moods), OracleAccount(self.policy, lambda word: crc32(word.encode()) % 64))
+            _Customer(
+                f"account-{i}",
+                self.random.choice(moods),
+                OracleAccount(self.policy, lambda word: crc32(word.encode()) % 64, portfolio=portfolio),
+            )
             for i in range(self.random.randint(1, 3))
         ]
         log: list[Record] = []

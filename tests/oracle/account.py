@@ -14,6 +14,7 @@ from tests.oracle.exposure import Exposure
 from tests.oracle.features import ROLES, View, feature_value
 from tests.oracle.instalments import Instalments
 from tests.oracle.measures import Meter, WordBit
+from tests.oracle.portfolio import Portfolio
 from tests.oracle.records import Command, Forget, Granted, Posting, Profile, Record, Repayment
 from tests.oracle.round_trips import RoundTrips
 from tests.oracle.time_rules import HOUR_MS, day_of, tiles_back
@@ -36,11 +37,19 @@ class OracleAccount:
     ``word_bit`` gives the low 6 bits of a word's fingerprint (for open distinct measures).
     """
 
-    def __init__(self, policy: doc.Policy, word_bit: WordBit, appetites: Mapping[str, tuple[str, int]] | None = None) -> None:
-        """``appetites``: by segment the mode in force and the policy day since which it is; others may change it from outside."""
+    def __init__(
+        self,
+        policy: doc.Policy,
+        word_bit: WordBit,
+        appetites: Mapping[str, tuple[str, int]] | None = None,
+        portfolio: Portfolio | None = None,
+    ) -> None:
+        """``appetites``: by segment the mode in force and the policy day since which it is; others may change it from outside. ``portfolio``:
+        that of the shard, whose accounts share it; without one the account is the only one of the only shard."""
         self.policy = policy
         self.word_bit = word_bit
         self.appetites = {} if appetites is None else appetites
+        self.portfolio = Portfolio() if portfolio is None else portfolio
         self._begin(0)
 
     def _begin(self, sequence: int) -> None:
@@ -49,6 +58,7 @@ class OracleAccount:
         self.accepted: list[tuple[str, str | None, str]] = []
         self.first_at: int | None = None
         self.now: int | None = None
+        self.kept_at: int | None = None  # the clock as a sweep leaves it that says nothing
         self.instalments = Instalments(self.policy)
         self.exposure = Exposure()
         self.line = Line(0, None, frozenset(), "none")
@@ -78,7 +88,7 @@ class OracleAccount:
         self.trips = {name: RoundTrips(meter) for name, meter in self.meters.items() if meter.measure.kind == "round_trips"}
 
     def follow(self, policy: doc.Policy) -> None:
-        """Be judged by another promoted version from here on (docs/policy.md §13)."""
+        """Be judged by another promoted version from here on (docs/policy.md §13). The portfolio is told by itself."""
         before, self.policy = self.policy, policy
         if self.now is None:  # nothing is known
             self._begin(self.sequence)
@@ -169,11 +179,15 @@ class OracleAccount:
         self.accepted.append(identity)
         if self.first_at is None:
             self.first_at = record.occurred_at
+        stood_at = self.kept_at
         self._move_clock(record.occurred_at, record.clock)
+        self.kept_at = self.now
         self._work(record)
         if self.profile is None and self.policy.needs_profile:
             return Step("no_profile", [refuse(self, "no_profile")] if isinstance(record, Command) else [], None)
-        emissions, trace = evaluate(self, record)
+        day = day_of(self.policy, record.clock)
+        is_counted = stood_at is None or day_of(self.policy, stood_at) < day
+        emissions, trace = evaluate(self, record, day, is_counted=is_counted)
         return Step("accepted", emissions, trace)
 
     def _forget(self) -> Step:
@@ -189,7 +203,7 @@ class OracleAccount:
         """Let time go by to the shard's clock, as a sweep does; if that emits nothing the account stays as it was."""
         if self.now is None:  # forgotten
             return Step("nothing_held", [], None)
-        shared = (self.policy, self.appetites, *(meter.measure for meter in self.meters.values()))
+        shared = (self.policy, self.appetites, self.portfolio, *(meter.measure for meter in self.meters.values()))
         later = deepcopy(self, {id(document): document for document in shared})
         step = later.pass_time(clock)
         if step.emissions:
@@ -202,7 +216,9 @@ class OracleAccount:
         self._take_first_standing(None)
         if self.profile is None and self.policy.needs_profile:
             return Step("no_profile", [], None)
-        emissions, trace = evaluate(self, None)
+        emissions, trace = evaluate(self, None, day_of(self.policy, clock), is_counted=True)
+        if emissions:
+            self.kept_at = self.now
         return Step("accepted", emissions, trace)
 
     def _move_clock(self, *times: int) -> None:

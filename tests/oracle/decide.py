@@ -31,20 +31,24 @@ def refuse(account: OracleAccount, reason: str) -> Emission:
     return Emission("command_refused", account.sequence, account.now, reason, account.line, account.line, None)
 
 
-def evaluate(account: OracleAccount, record: Record | None) -> tuple[list[Emission], Trace]:
-    """Evaluate the account once, after a record's work is done, or after time went by (None)."""
-    return _Evaluation(account, record).run()
+def evaluate(account: OracleAccount, record: Record | None, shard_day: int, *, is_counted: bool) -> tuple[list[Emission], Trace]:
+    """Evaluate the account once, after a record's work is done, or after time went by (None). ``shard_day`` is the policy day of the shard's
+    clock, ``is_counted`` whether the portfolio counts this evaluation."""
+    return _Evaluation(account, record, shard_day, is_counted=is_counted).run()
 
 
 class _Evaluation:
     """One evaluation; ``asked`` is the command that step 8 decides."""
 
-    def __init__(self, account: OracleAccount, record: Record | None) -> None:
+    def __init__(self, account: OracleAccount, record: Record | None, shard_day: int, *, is_counted: bool) -> None:
         assert account.now is not None
         self.account = account
         self.now = account.now
         self.today = account.today
         self.record = record
+        self.shard_day = shard_day
+        self.is_counted = is_counted
+        self.has_tripped = False
         self.asked: Command | None = None
         self.emissions: list[Emission] = []
 
@@ -63,8 +67,11 @@ class _Evaluation:
             self.block("past_due", trace.bucket >= self.account.policy.arrears.block_drawing_from_bucket)
             self.end_a_temporary_limit_that_is_too_high(trace)
             self.look_for_a_takeover(trace)
+            self.account.portfolio.begin(self.account.segment, self.shard_day, is_counted=self.is_counted)
             trace = self.decide(trace)
+            trace = replace(trace, brakes=self.account.portfolio.brakes(self.account.segment))
             self.block("over_cap", self.account.line.limit > self.account.segment.limits.legal_cap_minor)
+            self.advise_on_the_brakes(trace)
             self.advise_on_debt(trace)
             self.advise_on_an_increase_withheld(trace)
         self.advise_on_a_mismatch()
@@ -216,7 +223,9 @@ class _Evaluation:
         return trace
 
     def raise_to(self, kind: Change, limit: int, trace: Trace) -> None:
-        """Grant, increase or offer_accepted; a grant brings the target tier with it."""
+        """Grant, increase or offer_accepted, which the budget counts unless a person has set it; a grant brings the target tier with it."""
+        if self.account.override_limit is None:
+            self.account.portfolio.raise_by(self.account.segment, limit - self.account.line.limit)
         changes: dict[str, Any] = {"limit": limit, "band": trace.target_band, "standing": "open", "pending": None, "offer": None}
         if self.account.line.standing != "open":
             changes["rate_tier"] = target_tier(self.account, trace)
@@ -236,8 +245,10 @@ class _Evaluation:
         if withheld is not None:
             return withheld
         if guards.has_applied(account):
-            self.raise_to("grant", trace.target, trace)
-            return None
+            withheld = guards.first([guards.budget_spent(account, trace.target)])
+            if withheld is None:
+                self.raise_to("grant", trace.target, trace)
+            return withheld
         if account.closed_on is None and account.segment.increases.unsolicited_offers:
             return guards.first(guards.of_the_engines_own_wish(account)) or self.offer(trace)
         return Entry("consent_missing", True)
@@ -247,7 +258,8 @@ class _Evaluation:
         if self.withdraw():
             return None
         corrects = isinstance(self.record, Profile) and self.record.corrects
-        withheld = guards.first(guards.of_an_increase(self.account, trace, asked=False, corrects=corrects))
+        entries = guards.of_an_increase(self.account, trace, asked=False, corrects=corrects)
+        withheld = guards.first([*entries, guards.budget_spent(self.account, trace.target)])
         if withheld is not None and withheld.name == "consent_missing":
             return self.offer(trace)
         if withheld is None:
@@ -263,11 +275,15 @@ class _Evaluation:
         return True
 
     def offer(self, trace: Trace) -> Entry | None:
-        """Offer the target, unless an offer is live or the last one ended too short a time ago."""
+        """Offer the target, unless an offer is live, the last one ended too short a time ago, or the budget is spent."""
+        assert trace.target is not None
         account, increases = self.account, self.account.segment.increases
         rests = account.offer_ended is not None and self.today - account.offer_ended < increases.offer_rest_days
         if account.line.offer is not None or rests:
             return Entry("consent_missing", True)
+        spent = guards.budget_spent(account, trace.target)
+        if spent.bites:
+            return spent
         until = midnight(account.policy, self.today + increases.offer_days)
         self.change("offer", offer=(account.sequence + 1, trace.target, until))
         return None
@@ -281,6 +297,8 @@ class _Evaluation:
         notice_days = account.segment.notices.decrease_days
         if account.override_limit is not None or trace.forced or own:
             self.lower_to(trace.target, trace)
+        elif not self.passes_the_breaker(trace):
+            return Entry("breaker", True)
         elif pending is not None:
             self.lower_to(max(trace.target, pending[0]), trace)
         elif notice_days == 0:
@@ -288,6 +306,18 @@ class _Evaluation:
         else:
             self.change("announce", "limit", pending=(trace.target, midnight(account.policy, self.today + notice_days)))
         return None
+
+    def passes_the_breaker(self, trace: Trace) -> bool:
+        """Whether a decrease that nobody commands may be done: what was announced unless the breaker has tripped, any other as it counts."""
+        account, portfolio, caps = self.account, self.account.portfolio, trace.caps or {}
+        was_tripped = portfolio.is_tripped(account.segment)
+        if account.line.pending is not None:
+            return not was_tripped
+        standing = account.line.limit
+        is_the_appetites = caps["band"] >= standing and "appetite" in caps and caps["appetite"] < standing
+        passes = portfolio.lets_lower(account.segment, is_the_appetites=is_the_appetites)
+        self.has_tripped = not was_tripped and portfolio.is_tripped(account.segment)
+        return passes
 
     def decide_request(self, command: Command, trace: Trace) -> tuple[Trace, Entry | None]:
         """A customer's wish for more; the trace of an accepted one is bound by it."""
@@ -299,7 +329,8 @@ class _Evaluation:
         if limit <= self.account.line.limit:
             self.refuse("not_raised")
             return trace, None
-        withheld = guards.first(guards.of_an_increase(self.account, trace, asked=True, corrects=False))
+        entries = guards.of_an_increase(self.account, trace, asked=True, corrects=False)
+        withheld = guards.first([*entries, guards.budget_spent(self.account, limit)])
         if withheld is not None:
             self.refuse(withheld.name)
             return trace, withheld
@@ -317,11 +348,13 @@ class _Evaluation:
         is_open = line.standing == "open"
         entries = guards.of_an_increase(account, trace, asked=True, corrects=False) if is_open else guards.of_a_grant(account, trace)
         withheld = guards.first([overridden, *entries])
-        if withheld is not None:
-            self.refuse(withheld.name)
-        elif trace.target < offered:
+        if withheld is None and trace.target < offered:
             self.refuse("offer_stale")
             self.change("offer_expired", offer=None)
+            return None
+        withheld = withheld or guards.first([guards.budget_spent(account, offered)])
+        if withheld is not None:
+            self.refuse(withheld.name)
         else:
             self.raise_to("offer_accepted", offered, trace)
             self.accept()
@@ -358,6 +391,13 @@ class _Evaluation:
     def next_advice(self) -> int:
         """Until when an advisory that is told now is not told again."""
         return midnight(self.account.policy, self.today + self.account.segment.notices.advisory_days)
+
+    def advise_on_the_brakes(self, trace: Trace) -> None:
+        account = self.account
+        if trace.guard == "budget_spent" and account.portfolio.tell_spent(account.segment):
+            self.advise("budget_spent")
+        if self.has_tripped:
+            self.advise("breaker_tripped")
 
     def advise_on_debt(self, trace: Trace) -> None:
         account, codes = self.account, guards.warnings(self.account, trace)

@@ -116,6 +116,12 @@ def of_an_increase(account: OracleAccount, trace: Trace, *, asked: bool, correct
     ]
 
 
+def budget_spent(account: OracleAccount, limit: int) -> Entry:
+    """Whether the day's budget has no room for a limit; an override is not asked for it."""
+    is_spent = account.portfolio.is_spent(account.segment, limit - account.line.limit)
+    return Entry("budget_spent", account.override_limit is None and is_spent)
+
+
 def of_a_decrease(account: OracleAccount, trace: Trace, *, own: bool) -> list[Entry]:
     """Open, target below the standing."""
     assert account.now is not None

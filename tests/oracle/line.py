@@ -23,7 +23,7 @@ Change = Literal[
     "rate_change",
 ]
 Answer = Literal["command_accepted", "command_refused"]
-Advisory = Literal["over_borrowing", "increase_withheld", "suspected_takeover", "standing_mismatch"]
+Advisory = Literal["over_borrowing", "increase_withheld", "suspected_takeover", "standing_mismatch", "budget_spent", "breaker_tripped"]
 Kind = Literal[Change, Answer, Advisory]
 Guard = Literal[
     "closed",
@@ -44,6 +44,8 @@ Guard = Literal[
     "notice_running",
     "warming_up",
     "consent_missing",
+    "budget_spent",
+    "breaker",
 ]
 
 
@@ -72,7 +74,8 @@ class Line:
 class Trace:
     """How one evaluation came out.
 
-    While the profile's status closes the account nothing is judged from ``caps`` on: all None, and guard ``closed``.
+    While the profile's status closes the account nothing is judged from ``caps`` on: all None, and guard ``closed``. ``brakes`` are the day of
+    the account's segment and what was raised, evaluated and lowered there when the limit was decided: 0 then too, and without brakes.
     """
 
     segment: str
@@ -92,6 +95,7 @@ class Trace:
     forced: bool | None = None
     guard: str | None = None  # a Guard: what withheld a change of the limit
     requirement: str | None = None  # code of the requirement or warning behind a guard that stands for one
+    brakes: tuple[int, int, int, int] = (0, 0, 0, 0)
 
 
 @dataclass(frozen=True)

@@ -6,11 +6,13 @@ bands start at 10 and 20 points. Day 20000 is day 0 of a story, and everything h
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import Any
 
 from engine.policy.document import Policy
 from tests.oracle.account import OracleAccount, Step
 from tests.oracle.decide import Emission, Trace
+from tests.oracle.portfolio import Portfolio
 from tests.oracle.records import Command, Profile, Purchase, Repayment, Transfer
 from tests.oracle.time_rules import DAY_MS, HOUR_MS
 
@@ -65,9 +67,9 @@ def policy(
 class Story:
     """One account to which things happen; the shard's clock is the largest time told so far."""
 
-    def __init__(self, **changes: Any) -> None:
+    def __init__(self, appetites: Mapping[str, tuple[str, int]] | None = None, portfolio: Portfolio | None = None, **changes: Any) -> None:
         self.policy = policy(**changes)
-        self.account = OracleAccount(self.policy, word_bit=lambda word: int(word) % 64)
+        self.account = OracleAccount(self.policy, lambda word: int(word) % 64, appetites, portfolio)
         self.clock = 0
         self.told = 0
 
