@@ -200,13 +200,14 @@ class OracleAccount:
         return Step("forgotten", [], None)
 
     def tick(self, clock: int) -> Step:
-        """Let time go by to the shard's clock, as a sweep does; if that emits nothing the account stays as it was."""
+        """Let time go by to the shard's clock, as a sweep does; if that emits nothing and the arrears bucket is the same the account stays as it
+        was."""
         if self.now is None:  # forgotten
             return Step("nothing_held", [], None)
         shared = (self.policy, self.appetites, self.portfolio, *(meter.measure for meter in self.meters.values()))
         later = deepcopy(self, {id(document): document for document in shared})
         step = later.pass_time(clock)
-        if step.emissions:
+        if step.emissions or later.instalments.bucket(later.today) != self.instalments.bucket(self.today):
             vars(self).update(vars(later))
         return step
 

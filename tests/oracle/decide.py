@@ -240,7 +240,7 @@ class _Evaluation:
         account = self.account
         assert trace.target is not None
         if trace.target == 0:
-            return None
+            return guards.first([Entry("not_earned", guards.has_applied(account))])
         withheld = guards.first(guards.of_a_grant(account, trace))
         if withheld is not None:
             return withheld

@@ -46,6 +46,7 @@ Guard = Literal[
     "consent_missing",
     "budget_spent",
     "breaker",
+    "not_earned",
 ]
 
 

@@ -311,7 +311,7 @@ def _shown(value: Plain) -> Plain:
     reasons = [reason["code"] for reason in value.get("reasons", ())]
     trace = value.get("trace") or {}
     if value["kind"] == "command_result":
-        return shown | {value["result"]: value["reason"], "sequence": value["sequence"]}
+        return shown | {value["result"]: value["reason"], "sequence": value["sequence"], "reasons": reasons}
     if "standing" not in value:
         plain = ("sequence", "guard", "applied_sequence")
         shown |= {name: value[name] for name in plain if name in value}
