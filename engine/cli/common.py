@@ -8,11 +8,12 @@ from __future__ import annotations
 import json
 import os
 import sys
-from collections.abc import Callable
-from datetime import UTC, date, datetime
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from datetime import UTC, date, datetime, time, timedelta
 from functools import wraps
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, NoReturn, ParamSpec
+from typing import TYPE_CHECKING, Annotated, Any, BinaryIO, Final, NoReturn, ParamSpec
 
 import typer
 from pydantic import BaseModel, ValidationError
@@ -21,6 +22,7 @@ from rich.console import Console
 from engine.errors import EngineError
 from engine.policy.errors import did_you_mean
 from engine.settings import PREFIX, Settings, config_file, load_settings
+from schemas.common import parse_day
 
 if TYPE_CHECKING:
     from engine.policy.combine import Combination
@@ -30,6 +32,8 @@ P = ParamSpec("P")
 
 FINDINGS = 1
 FAILURE = 2
+EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+INSTANT_FORM: Final = "a date such as 2026-10-01 (its midnight in UTC), or an RFC 3339 time with offset such as 2026-10-01T00:00:00+08:00"
 LOOK = "is it there, and is the address right? `limit-engine doctor` looks"
 
 messages = Console(stderr=True, highlight=False, soft_wrap=True)
@@ -115,6 +119,34 @@ def opened(file: Path | None) -> BinaryIO:
     if sys.stdin.isatty():
         messages.print("reading records from the terminal, one a line; Ctrl-D ends them")
     return sys.stdin.buffer
+
+
+def now_ms() -> int:
+    """The wall clock, in milliseconds since 1970."""
+    return (datetime.now(UTC) - EPOCH) // timedelta(milliseconds=1)
+
+
+def instant_ms(option: str, word: str) -> int:
+    """What an option says of a moment, in milliseconds since 1970; a mistake in it ends the program."""
+    try:
+        found = parse_day(word)
+    except ValueError:
+        fail(EngineError(f"{option}: {word!r} is no instant", cure=f"give {INSTANT_FORM}"))
+    moment = found if isinstance(found, datetime) else datetime.combine(found, time(), UTC)
+    at_ms = (moment - EPOCH) // timedelta(milliseconds=1)
+    if at_ms < 0:
+        fail(f"{option}: {word!r} lies before 1970")
+    return at_ms
+
+
+@contextmanager
+def progress(what: str) -> Iterator[Callable[[int, int], None]]:
+    """A bar on stderr while something is done; nothing where that is no terminal."""
+    from rich.progress import Progress
+
+    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as bar:
+        task = bar.add_task(what, total=None)
+        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def emit(value: Any) -> None:

@@ -2,29 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
-from datetime import UTC, datetime, time, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Final
 
 import typer
 from rich.console import Console
-from rich.progress import Progress
 from rich.table import Table
 
-from engine.cli.common import FINDINGS, AsJson, Bootstrap, emit, fail, messages, settings_from, speaks
+from engine.cli.common import FINDINGS, AsJson, Bootstrap, emit, fail, instant_ms, messages, now_ms, progress, settings_from, speaks
 from engine.errors import EngineError
 from engine.monitor.fairness import GROUP_MIN, HEADER, GroupRates, Groups, GroupsError, parse_groups, reference_of
 from engine.monitor.report import Collected, Period, PeriodName, Report, fairness_of, reported
 from engine.monitor.stability import CHANGES_MIN, LIMIT
-from schemas.common import parse_day
 
 if TYPE_CHECKING:
     from schemas.topics import TopicSpec
 
-EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-FORM: Final = "a date such as 2026-10-01 (its midnight in UTC), or an RFC 3339 time with offset such as 2026-10-01T00:00:00+08:00"
 LINES_TOLD_MAX: Final = 10
 MISTAKES_TOLD_MAX: Final = 20
 WORDS: Final = {"stable": "stable", "moved": "moved", "above_limit": "ABOVE LIMIT", "not_judged": "not judged"}
@@ -49,7 +42,7 @@ def monitor(
 ) -> None:
     """Compare the score, the features and the outcomes by group of two periods (exit code 1: an index above the limit, a ratio marked, or nothing
     to judge by). docs/monitoring.md says what the numbers mean."""
-    periods = _periods(since, until, against, (datetime.now(UTC) - EPOCH) // timedelta(milliseconds=1))
+    periods = _periods(since, until, against, now_ms())
     if reference is not None and groups is None:
         fail("--reference names a group of --groups FILE, which is not given")
     held = None if groups is None else _groups(groups)
@@ -70,32 +63,19 @@ def monitor(
         raise typer.Exit(FINDINGS)
 
 
-def _periods(since: str, until: str | None, against: str, now_ms: int) -> dict[PeriodName, Period]:
+def _periods(since: str, until: str | None, against: str, now: int) -> dict[PeriodName, Period]:
     """The two periods; a mistake in them ends the program."""
     begins, is_range, ends = against.partition("..")
     if not is_range:
         fail(EngineError(f"--against {against!r} is no period", cure="give it as FROM..TO, such as 2026-07-01..2026-10-01"))
-    reference = Period(_instant("--against", begins), _instant("--against", ends))
-    actual = Period(_instant("--since", since), now_ms if until is None else _instant("--until", until))
+    reference = Period(instant_ms("--against", begins), instant_ms("--against", ends))
+    actual = Period(instant_ms("--since", since), now if until is None else instant_ms("--until", until))
     for option, period in (("--against", reference), ("--since" if until is None else "--until", actual)):
         if period.from_ms >= period.to_ms:
             fail(f"{option}: the period {period} ends before it has begun")
     if reference.overlaps(actual):
         fail(f"the periods overlap: {reference} (--against) and {actual} (--since)")
     return {"reference": reference, "actual": actual}
-
-
-def _instant(option: str, word: str) -> int:
-    """Milliseconds since 1970."""
-    try:
-        found = parse_day(word)
-    except ValueError:
-        fail(EngineError(f"{option}: {word!r} is no instant", cure=f"give {FORM}"))
-    moment = found if isinstance(found, datetime) else datetime.combine(found, time(), UTC)
-    at_ms = (moment - EPOCH) // timedelta(milliseconds=1)
-    if at_ms < 0:
-        fail(f"{option}: {word!r} lies before 1970")
-    return at_ms
 
 
 def _groups(file: Path) -> Groups:
@@ -137,7 +117,7 @@ def _read(bootstrap: str, topic: TopicSpec, periods: dict[PeriodName, Period], c
     from schemas.topics import CHANGES
 
     count = 0
-    with _progress(topic.name) as moved:
+    with progress(topic.name) as moved:
         for at_ms, place, value in read_windows(bootstrap, topic.name, [*periods.values()], moved):
             try:
                 record = announced(from_json(value))
@@ -147,14 +127,6 @@ def _read(bootstrap: str, topic: TopicSpec, periods: dict[PeriodName, Period], c
             (collected[name].add_change if topic is CHANGES else collected[name].add_advisory)(record)
             count += 1
     messages.print(f"{topic.name}: {count} records read")
-
-
-@contextmanager
-def _progress(what: str) -> Iterator[Callable[[int, int], None]]:
-    """A bar on stderr while something is read; nothing where that is no terminal."""
-    with Progress(console=messages, transient=True, disable=not messages.is_terminal) as bar:
-        task = bar.add_task(what, total=None)
-        yield lambda done, total: bar.update(task, completed=done, total=total)
 
 
 def _print(report: Report) -> None:

@@ -10,6 +10,7 @@ import typer
 
 from engine.cli.common import AsJson, Bootstrap, fail, messages, opened, settings_from, speaks
 from engine.errors import EngineError
+from schemas import dead_letters as names
 
 INPUTS = ("repayments", "purchases", "transfers", "account-profiles", "limit-commands")
 OUTPUTS = ("limit-changes", "limit-advisories", "dead-letters")
@@ -125,8 +126,10 @@ def _line(record: Any) -> str:
     place = f"{record.topic}-{record.partition}@{record.offset}"
     if record.topic == "dead-letters":
         headers = {name: value.decode(errors="replace") for name, value in record.headers}
-        origin = f"{headers['__streams.errors.topic']}@{headers['__streams.errors.offset']}"
-        return f"{place}  {headers['disposition']}  {origin}: {headers['__streams.errors.message']}"
+        if names.EXCEPTION not in headers:  # a note of a replay
+            return f"{place}  {'  '.join(f'{name} {value}' for name, value in headers.items())}"
+        origin = f"{headers[names.TOPIC]}@{headers[names.OFFSET]}"
+        return f"{place}  {headers[names.DISPOSITION]}  {origin}: {headers[names.MESSAGE]}"
     value = json.loads(record.value)
     if record.topic != "limit-changes":
         codes = ", ".join(reason["code"] for reason in value.get("reasons", ()))

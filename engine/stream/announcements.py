@@ -1,9 +1,11 @@
-"""Reading what was announced in periods of time: committed records of an output topic, by their Kafka timestamp (when they were decided)."""
+"""Reading topics up to where they end now: committed records, all from a place on, or those of periods of time by their Kafka timestamp (of what
+was announced: when it was decided)."""
 
 from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
@@ -40,6 +42,36 @@ def read_windows(
 
     ``progress`` is told how many offsets are behind, of how many. Raises EngineError if the topic is not there or falls silent.
     """
+    with _opened(bootstrap, topic) as (consumer, places):
+        ranges = [_offsets(consumer, places, window) for window in merged(windows)]
+        all_offsets, behind = sum(end - begin for part in ranges for begin, end in part.values()), 0
+        for part in ranges:
+            for record in _read(consumer, part, lambda here, before=behind: progress(before + here, all_offsets)):  # type: ignore[misc]
+                if record.value is not None and any(begin <= record.timestamp < end for begin, end in windows):
+                    yield record.timestamp, f"{topic}-{record.partition}@{record.offset}", record.value
+            behind += sum(end - begin for begin, end in part.values())
+
+
+@contextmanager
+def reading(
+    bootstrap: str, topic: str, progress: Callable[[int, int], None], first: Mapping[int, int] | None = None
+) -> Iterator[tuple[dict[int, int], Iterator[Any]]]:
+    """The offsets at which a topic's partitions end now, and every committed record before them, of each partition in order: from the offsets
+    ``first`` by partition on, by default from the beginning.
+
+    ``progress`` is told how many offsets are behind, of how many. Raises EngineError if the topic is not there or falls silent.
+    """
+    with _opened(bootstrap, topic) as (consumer, places):
+        ends = consumer.end_offsets(places)
+        begins = consumer.beginning_offsets(places) if first is None else {place: first[place.partition] for place in places}
+        part = {place: (begins[place], ends[place]) for place in places if begins[place] < ends[place]}
+        all_offsets = sum(end - begin for begin, end in part.values())
+        yield {place.partition: end for place, end in ends.items()}, _read(consumer, part, lambda here: progress(here, all_offsets))
+
+
+@contextmanager
+def _opened(bootstrap: str, topic: str) -> Iterator[tuple[KafkaConsumer, list[TopicPartition]]]:
+    """A consumer of committed records, and the partitions of a topic. Raises EngineError if it is not there."""
     consumer = KafkaConsumer(
         bootstrap_servers=bootstrap,
         isolation_level="read_committed",
@@ -52,14 +84,7 @@ def read_windows(
         partitions = consumer.partitions_for_topic(topic)
         if not partitions:
             raise EngineError(f"{topic}: not there", where="topics", cure=CREATE)
-        places = [TopicPartition(topic, partition) for partition in sorted(partitions)]
-        ranges = [_offsets(consumer, places, window) for window in merged(windows)]
-        all_offsets, behind = sum(end - begin for part in ranges for begin, end in part.values()), 0
-        for part in ranges:
-            for record in _read(consumer, part, lambda here, before=behind: progress(before + here, all_offsets)):  # type: ignore[misc]
-                if record.value is not None and any(begin <= record.timestamp < end for begin, end in windows):
-                    yield record.timestamp, f"{topic}-{record.partition}@{record.offset}", record.value
-            behind += sum(end - begin for begin, end in part.values())
+        yield consumer, [TopicPartition(topic, partition) for partition in sorted(partitions)]
     finally:
         consumer.close()
 

@@ -30,7 +30,8 @@ def test_the_commands_are_those_that_are_promised() -> None:
     names = {" ".join(path) for path in ALL}
     assert names >= {
         "", "demo", "run", "doctor", "topics create", "topics describe", "send", "tail", "account show", "account history", "account forget",
-        "policy check", "policy promote", "policy status", "policy monitor", "decide", "local up", "local down", "local status",
+        "policy check", "policy promote", "policy status", "policy monitor", "dlq list", "dlq show", "dlq replay",
+        "decide", "local up", "local down", "local status",
     }  # fmt: skip
 
 
@@ -45,7 +46,7 @@ def test_help(path: tuple[str, ...]) -> None:
 
 
 def test_a_group_without_a_command_shows_its_help() -> None:
-    for path in ((), ("policy",), ("topics",), ("account",), ("local",)):
+    for path in ((), ("policy",), ("topics",), ("account",), ("dlq",), ("local",)):
         result = say(*path)
         assert result.exit_code == 2
         assert "Usage:" in result.output

@@ -26,10 +26,14 @@ COMMANDS: Final = {
     "account show": ("account", "show", "a-1"),
     "account history": ("account", "history", "a-1"),
     "account forget": ("account", "forget", "a-1", "--yes"),
+    "dlq list": ("dlq", "list"),
+    "dlq replay": ("dlq", "replay", "--all"),
     "send": ("send", "purchases", RECORD),
     "tail": ("tail", "-n", "1"),
 }
-OF_KAFKA: Final = ("topics describe", "topics create", "policy promote", "policy monitor", "account history", "send", "tail")
+OF_KAFKA: Final = (
+    "topics describe", "topics create", "policy promote", "policy monitor", "account history", "dlq list", "dlq replay", "send", "tail",
+)  # fmt: skip
 
 
 class Ended:
@@ -138,6 +142,15 @@ SENT = {
     "no record": (["send", "purchases"], "there is no record: give some as arguments, by --file, or as lines on stdin"),
     "no file": (["send", "purchases", "--file", "nothing.ndjson"], "nothing.ndjson: No such file or directory"),
     "both": (["send", "purchases", RECORD, "--file", "nothing.ndjson"], "records are given as arguments or by --file, not both"),
+    "a dead letter without a place": (["dlq", "show", "purchases"], "'purchases' is no place: it is PARTITION@OFFSET, such as 2@17"),
+    "a place elsewhere": (["dlq", "replay", "purchases-2@17"], "'purchases-2@17' is in purchases; a dead letter is named by its place in"),
+    "an unknown disposition": (["dlq", "list", "--disposition", "mis"], "--disposition: there is no 'mis'; there are not_json, invalid"),
+    "a filter without --all": (["dlq", "replay", "--topic", "purchases"], "filters narrow --all, which is not given"),
+    "places and a filter": (["dlq", "replay", "2@17", "--all"], "dead letters are chosen by PLACE, or by --all and filters, not by both"),
+    "all of them again": (["dlq", "replay", "--all", "--again"], "--again is for dead letters that are named by PLACE"),
+    "nothing to replay": (["dlq", "replay"], "nothing is chosen"),
+    "no corrected values": (["dlq", "replay", "--corrected", "nothing.ndjson"], "nothing.ndjson: No such file or directory"),
+    "since when": (["dlq", "list", "--since", "yesterday"], "--since: 'yesterday' is no instant"),
     "tail of an unknown topic": (["tail", "limit-change"], "'limit-change' is not a topic of the engine; there are limit-changes"),
 }
 
