@@ -106,7 +106,7 @@ def inspected(held: Held, settings: Settings) -> dict[str, Any]:
     assert held.value is not None
     policy = compile_policy(Policy.from_plain(json.loads(held.fields[keys.POLICY])), settings.key)
     Appetites.decode(held.fields.get(keys.APPETITES, b"")).write(policy.program)
-    brakes = Brakes.decode(held.fields.get(keys.BRAKES, b"")).under(policy.document)
+    brakes = Brakes.decode(held.fields.get(keys.BRAKES, b""))
     brakes.write(policy.program, policy.document, held.shard, int(held.fields[keys.PARTITIONS]))
     named = {"policy": {"name": policy.document.policy, "version": policy.document.version, "hash": policy.hash}, "shard": held.shard}
     try:

@@ -20,9 +20,15 @@ TRIPPED_AND_TOLD: Final = 2
 
 
 @compiled
+def has_brakes(t: Ints, segment: int) -> bool:
+    """Whether anything is counted of the segment."""
+    return t[segment + Se.BUDGET] != MISSING or t[segment + Se.BREAKER_PERCENT] > 0
+
+
+@compiled
 def count_evaluation(t: Ints, segment: int, shard_clock: int, is_new: bool) -> None:
     """An evaluation of the segment has come; ``is_new``: it counts as one of the day's."""
-    if t[segment + Se.BUDGET] == MISSING and t[segment + Se.BREAKER_PERCENT] == 0:
+    if not has_brakes(t, segment):
         return
     today = day_of(t, shard_clock)
     if today != t[segment + Se.BRAKE_DAY]:
@@ -44,7 +50,8 @@ def budget_guard(t: Ints, segment: int, rise: int) -> int:
 @compiled
 def raise_limit(t: Ints, segment: int, d: Ints, n: int, row: Ints, kind: int, band: int, limit: int, tier: int) -> int:
     """``change_limit`` upwards, out of the budget. Returns the number of decisions."""
-    t[segment + Se.RAISED] += limit - row[Col.LIMIT]
+    if has_brakes(t, segment):
+        t[segment + Se.RAISED] += limit - row[Col.LIMIT]
     return change_limit(t, d, n, row, kind, band, limit, tier)
 
 

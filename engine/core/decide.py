@@ -159,13 +159,14 @@ def start_standing(t: Ints, row: Ints) -> None:
 def decide_acceptance(t: Ints, segment: int, row: Ints, band: int, target: int, tier: int, guard: int, d: Ints, n: int) -> tuple[int, int]:
     """Answer ``accept_offer``, decided with the target as it is now; ``guard`` is what withholds the limit but for the budget. Returns the number
     of decisions and the guard that withheld it."""
-    if guard == Guard.NONE:
-        guard = budget_guard(t, segment, row[Col.OFFER_LIMIT] - row[Col.LIMIT])
     if guard != Guard.NONE:
         return answer(d, n, row, Refused.GUARD + guard), guard
     if target < row[Col.OFFER_LIMIT] or target == 0:
         n = answer(d, n, row, Refused.OFFER_STALE)
         return end_offer(t, d, n, row, Kind.OFFER_EXPIRED), Guard.NONE
+    guard = budget_guard(t, segment, row[Col.OFFER_LIMIT] - row[Col.LIMIT])
+    if guard != Guard.NONE:
+        return answer(d, n, row, Refused.GUARD + guard), guard
     n = raise_limit(t, segment, d, n, row, Kind.OFFER_ACCEPTED, band, row[Col.OFFER_LIMIT], tier)
     return answer(d, n, row, Refused.NONE), Guard.NONE
 
@@ -479,8 +480,8 @@ def take_event(t: Ints, row: Ints, events: Ints, i: int, profiles: Ints, facts: 
     bucket = observe_arrears(t, row, row[Col.CLOCK])
     if evaluated:
         is_correction = topic == Topic.PROFILE and profiles[profile_row, Fig.CORRECTS] == 1
-        asked, clock, is_new = events[Ev.COMMAND_LIMIT, i], events[Ev.CLOCK, i], day_of(t, row[Col.CLOCK]) > day_before
-        n = evaluate(t, row, d, first, n, bucket, ask, asked, is_correction, clock, is_new)
+        asked, clock = events[Ev.COMMAND_LIMIT, i], events[Ev.CLOCK, i]
+        n = evaluate(t, row, d, first, n, bucket, ask, asked, is_correction, clock, day_before < day_of(t, clock))
     d[first, Out.EVALUATED] = evaluated
     share_trace(d, first, n)
     return (Verdict.ACCEPTED if evaluated else Verdict.NO_PROFILE), n

@@ -57,13 +57,13 @@ class Brakes:
         return cls(found)
 
     def write(self, program: Ints, policy: Policy, shard: int, partitions: int) -> None:
-        """Let the kernel go on from these counts (``under`` this policy), with the shard's share of what the policy allows."""
+        """Let the kernel go on from these counts, with the shard's share of what the policy allows."""
         for segment in policy.segments:
             at = place_of(program, segment.name)
             brakes = segment.brakes
             if brakes is None:
                 continue
-            counts = self.by_segment[segment.name]
+            counts = self.by_segment.get(segment.name, Counts())
             if brakes.budget_minor is not None:
                 program[at + Se.BUDGET] = share(brakes.budget_minor, shard, partitions)
             if brakes.breaker is not None:
@@ -73,12 +73,16 @@ class Brakes:
             program[at + Se.BRAKE_DAY : at + Se.EXPECTED + 1] = told
 
     def under(self, policy: Policy) -> Brakes:
-        """As a version of the policy goes on from them: what it has no brake for is forgotten."""
+        """As a newly activated version of the policy goes on from them: what it has no brake for is forgotten."""
         kept: dict[str, Counts] = {}
         for segment in policy.segments:
             if segment.brakes is not None:
                 counts = self.by_segment.get(segment.name, Counts())
-                kept[segment.name] = counts if segment.brakes.breaker is not None else replace(counts, is_tripped=False)
+                if segment.brakes.budget_minor is None:
+                    counts = replace(counts, raised_minor=0, is_told=False)
+                if segment.brakes.breaker is None:
+                    counts = replace(counts, evaluated=0, lowered=0, is_tripped=False, expected_decreases=0)
+                kept[segment.name] = counts
         return Brakes(kept)
 
     def released(self, segment: str | None) -> Brakes:

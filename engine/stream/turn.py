@@ -146,7 +146,7 @@ class DecisionMachine:
             return
         policy = Policy.from_plain(json.loads(document))
         if self.policy is None or self.policy.hash != policy_hash(policy):
-            self._enforce(policy)
+            self._enforce(policy, self._brakes)
         elif self._cache is not None:
             self._cache.forget()
             self._appetites.write(self.policy.program)
@@ -277,11 +277,11 @@ class DecisionMachine:
 
     # Control
 
-    def _enforce(self, policy: Policy) -> None:
-        """Put a policy in force. The cached rows have the old policy's shape, so they go."""
+    def _enforce(self, policy: Policy, brakes: Brakes) -> None:
+        """Put a policy in force, with what was counted for its brakes. The cached rows have the old policy's shape, so they go."""
         self.policy = compile_policy(policy, self._key)
         self._appetites.write(self.policy.program)
-        self._set_brakes(self._brakes.under(policy))
+        self._set_brakes(brakes)
         self._decoder = Decoder(self.policy.decode, self._key, self.shard, self._partitions)
         self._cache = AccountCache(self.policy, self._cache_accounts)
         self._swept = AccountCache(self.policy, SWEPT_AT_ONCE)
@@ -296,7 +296,7 @@ class DecisionMachine:
                 match control:
                     case Activate():
                         policy = activated_policy(control)
-                        self._enforce(policy)
+                        self._enforce(policy, self._brakes.under(policy))
                         told = {keys.POLICY: canonical_bytes(policy)}
                     case Appetite():
                         self._switch(control)
