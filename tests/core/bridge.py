@@ -59,7 +59,9 @@ from engine.stream.decode.fields import AMOUNTS, ENUMS, WORDS
 from engine.stream.render import refusal_name
 from tests.oracle.account import OracleAccount
 from tests.oracle.decide import Emission, Line, Trace
+from tests.oracle.portfolio import Kept, Portfolio, has_brakes, share
 from tests.oracle.records import Command, Forget, Profile, Purchase, Record, Repayment, Transfer
+from tests.oracle.shard import OracleShard, in_sweep_order
 
 KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
 TOPICS: Final = {
@@ -69,6 +71,13 @@ TOPICS: Final = {
     Repayment: Topic.REPAYMENT,
     Transfer: Topic.TRANSFER,
     Purchase: Topic.PURCHASE,
+}
+COUNTS: Final = {  # of what is kept of a segment
+    "day": Se.BRAKE_DAY,
+    "raised": Se.RAISED,
+    "evaluated": Se.EVALUATED,
+    "lowered": Se.LOWERED,
+    "expected": Se.EXPECTED,
 }
 OLD_BAND: Final = "band_of_old"  # of a standing granted elsewhere
 
@@ -96,6 +105,7 @@ class Kernel:
         self.decisions = np.zeros((EMISSIONS_MAX, self.policy.decision_columns), np.int64)
         self.verdicts = np.full(len(log), -1, np.int64)
         self._facts = np.zeros(FACTS, np.int64)
+        self._shard, self._partitions = 0, 1
         segments = [segment for each in (policy, *before) for segment in each.segments]
         self._band_names = {band_code(name): name for name in (OLD_BAND, *(b.name for s in segments for b in s.bands))}
         codes = [test.code for segment in segments for test in tests_of(segment)]
@@ -106,8 +116,63 @@ class Kernel:
 
     def set_appetite(self, segment: str, mode: str, day: int) -> None:
         """The lender's appetite for a segment from here on, in force since a policy day."""
-        place = self.policy.program[Ru.SEGMENTS] + Segment[segment.upper()] * SEGMENT
-        self.policy.program[place + Se.APPETITE], self.policy.program[place + Se.APPETITE_DAY] = Appetite[mode.upper()], day
+        self._set(segment, Se.APPETITE, Appetite[mode.upper()])
+        self._set(segment, Se.APPETITE_DAY, day)
+
+    # Brakes
+
+    def set_brakes(self, shard: int, partitions: int) -> None:
+        """Brake by the share of one of so many shards."""
+        self._shard, self._partitions = shard, partitions
+        for segment in self.policy.document.segments:
+            brakes = segment.brakes or doc.Brakes()
+            if brakes.budget_minor is not None:
+                self._set(segment.name, Se.BUDGET, share(brakes.budget_minor, shard, partitions))
+            if brakes.breaker is not None:
+                self._set(segment.name, Se.MIN_EVALUATIONS, share(brakes.breaker.min_evaluations, shard, partitions))
+
+    def expect(self, segment: str, decreases: int) -> None:
+        """So many decreases are expected of an appetite on all shards."""
+        self._set(segment, Se.EXPECTED, share(decreases, self._shard, self._partitions))
+
+    def release(self, segment: str | None = None) -> None:
+        """Let a tripped breaker go, of one segment or of all."""
+        for name in [each.name for each in self.policy.document.segments if each.name == (segment or each.name)]:
+            if self._get(name, Se.TRIPPED):
+                for register in (Se.TRIPPED, Se.LOWERED, Se.EVALUATED):
+                    self._set(name, register, 0)
+
+    def kept(self) -> dict[str, Kept]:
+        """What is kept of each segment that has brakes."""
+        return {segment.name: self._kept(segment.name) for segment in self.policy.document.segments if has_brakes(segment)}
+
+    def _kept(self, segment: str) -> Kept:
+        tripped = self._get(segment, Se.TRIPPED)
+        assert tripped in (0, 2), "a trip is told where it happens"
+        kept = Kept(is_tripped=tripped == 2, is_spent_told=self._get(segment, Se.BUDGET_TOLD) == 1)
+        for name, register in COUNTS.items():
+            setattr(kept, name, self._get(segment, register))
+        return kept
+
+    def keep(self, portfolio: Portfolio) -> None:
+        """Go on from what a shard has kept, as its machine does under another version."""
+        for segment in filter(has_brakes, self.policy.document.segments):
+            kept = portfolio.kept[segment.name]
+            for name, register in COUNTS.items():
+                self._set(segment.name, register, getattr(kept, name))
+            self._set(segment.name, Se.TRIPPED, 2 if kept.is_tripped else 0)
+            self._set(segment.name, Se.BUDGET_TOLD, int(kept.is_spent_told))
+
+    def _place(self, segment: str) -> int:
+        return int(self.policy.program[Ru.SEGMENTS]) + Segment[segment.upper()] * SEGMENT
+
+    def _get(self, segment: str, register: Se) -> int:
+        return int(self.policy.program[self._place(segment) + register])
+
+    def _set(self, segment: str, register: Se, value: int) -> None:
+        self.policy.program[self._place(segment) + register] = value
+
+    # Records, and time without them
 
     def take(self, first: int, end: int, room: int = EMISSIONS_MAX) -> list[Ints]:
         """Take records ``first`` .. ``end`` in one batch; the decisions, each a copy of its row. ``room`` is the decision matrix's length."""
@@ -130,15 +195,18 @@ class Kernel:
         return self.take(0, 1)
 
     def sweep(self, clock: int) -> list[Ints]:
-        """Let time go by for every account; the decisions, each a copy of its row. An account that nothing is said about stays as it was."""
-        slots = np.flatnonzero(self.rows[:, Col.FIRST_AT] != MISSING)
+        """Let time go by for every account, in the order of a sweep; the decisions, each a copy of its row. An account that nothing is said
+        about, in the arrears bucket in which it was, stays as it was."""
+        known = [self.accounts.index(account_id) for account_id in in_sweep_order(self.accounts)]
+        slots = np.array([slot for slot in known if self.rows[slot, Col.FIRST_AT] != MISSING], np.int64)
         before = self.rows.copy()
         taken: list[Ints] = []
         place = 0
         while place < len(slots):
             place, count = sweep(self.policy.program, self.rows, slots, place, clock, self._facts, self.decisions)
             taken += [decision.copy() for decision in self.decisions[:count]]
-        silent = np.setdiff1d(np.arange(len(self.rows)), [decision[Out.SLOT] for decision in taken])
+        rolled = np.flatnonzero(self.rows[:, Col.BUCKET] != before[:, Col.BUCKET])
+        silent = np.setdiff1d(np.arange(len(self.rows)), [*rolled, *(decision[Out.SLOT] for decision in taken)])
         self.rows[silent] = before[silent]
         return taken
 
@@ -284,6 +352,7 @@ class Kernel:
             forced=None if is_over else bool(decision[Out.FORCED]),
             guard=None if guard is Guard.NONE else guard.name.lower(),
             requirement=self._requirement(segment, int(decision[Out.REQUIREMENT])),
+            brakes=tuple(int(n) for n in decision[Out.BRAKE_DAY : Out.BRAKE_LOWERED + 1]),  # type: ignore[arg-type]
         )
 
     @staticmethod
@@ -408,6 +477,14 @@ def oracle_state(account: OracleAccount) -> dict[str, Any]:
     unwindowed = {*state["balances"], *state["last_seen"], *state["tops"], *state["trips"]}
     tiles = {name: cells for name, cells in state["tiles"].items() if name not in unwindowed}
     return state | {"open_instalments": sorted(loans), "tiles": tiles}
+
+
+def assert_same_state(kernel: Kernel, shard: OracleShard) -> None:
+    """Both hold the same of every account, and of every segment that has brakes."""
+    for account_id, account in shard.accounts.items():
+        assert kernel.state(account_id) == oracle_state(account)
+    kept = kernel.kept()
+    assert kept == {segment: shard.portfolio.kept[segment] for segment in kept}
 
 
 def comparable(trace: Trace | None, policy: Policy) -> Any:

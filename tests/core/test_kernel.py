@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from datetime import date
 from pathlib import Path
 from random import Random
+from typing import Any
 
 import numpy as np
 import pytest
@@ -18,32 +19,28 @@ from engine.core.tables import Ints
 from engine.core.windows import rebuild
 from engine.policy.document import Policy
 from engine.policy.source import load_policy
-from tests.core.bridge import Kernel, comparable, comparable_emission, oracle_state, word_bit
-from tests.generate import cases, seeded_log, seeded_policy
-from tests.oracle.account import OracleAccount, Step
-from tests.oracle.decide import Emission
-from tests.oracle.portfolio import Portfolio
+from tests.core.bridge import Kernel, assert_same_state, comparable, comparable_emission, word_bit
+from tests.generate import braked_policy, cases, seeded_log, seeded_policy, seeded_shard
+from tests.oracle.account import Step
 from tests.oracle.records import Record
+from tests.oracle.shard import Happening, OracleShard, Release, Sweep, Switch
+from tests.oracle.time_rules import day_of
 
 SEEDS = range(100)
 POLICIES = Path(__file__).parents[2] / "policies"
 RECORDS = 150
+Told = tuple[str, dict[str, Any]]
 
 
-def oracle_steps(policy: Policy, log: Sequence[Record]) -> tuple[list[Step], dict[str, OracleAccount]]:
-    """What the oracle says of each record, and the accounts in the end."""
-    accounts: dict[str, OracleAccount] = {}
-    steps, portfolio = [], Portfolio()
-    for record in log:
-        if record.account_id not in accounts:
-            accounts[record.account_id] = OracleAccount(policy, word_bit, portfolio=portfolio)
-        steps.append(accounts[record.account_id].apply(record))
-    return steps, accounts
+def oracle_steps(policy: Policy, log: Sequence[Record]) -> tuple[list[Step], OracleShard]:
+    """What the oracle says of each record, and the shard in the end."""
+    shard = OracleShard(policy, word_bit)
+    return [step for record in log for _, step in shard.take(record)], shard
 
 
 def assert_same(policy: Policy, log: Sequence[Record]) -> None:
     """Record by record: verdict, emissions, trace; the states in the end."""
-    steps, accounts = oracle_steps(policy, log)
+    steps, shard = oracle_steps(policy, log)
     kernel = Kernel(policy, log)
     for i, step in enumerate(steps):
         emissions = [kernel.emission(decision) for decision in kernel.take(i, i + 1)]
@@ -52,8 +49,7 @@ def assert_same(policy: Policy, log: Sequence[Record]) -> None:
         assert told == expected, log[i]
         if step.trace is not None:
             assert comparable(kernel.trace(kernel.decisions[0]), policy) == comparable(step.trace, policy), log[i]
-    for account_id, account in accounts.items():
-        assert kernel.state(account_id) == oracle_state(account)
+    assert_same_state(kernel, shard)
 
 
 @settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -75,9 +71,29 @@ def test_the_policies_that_come_with_the_engine(name: str) -> None:
         assert_same(policy, seeded_log(policy, seed, RECORDS))
 
 
-def swept_steps(accounts: Mapping[str, OracleAccount], clock: int) -> list[tuple[str, Emission]]:
-    """What the oracle says of each account as time goes by, in the order of their ids."""
-    return [(account_id, e) for account_id in sorted(accounts) for e in accounts[account_id].tick(clock).emissions]
+def told_by_kernel(kernel: Kernel, decisions: Sequence[Ints], policy: Policy) -> list[Told]:
+    """Decisions for comparison, with the accounts that they are about."""
+    return [(kernel.accounts[d[Out.SLOT]], comparable_emission(kernel.emission(d), policy)) for d in decisions]
+
+
+def told_by_oracle(shard: OracleShard, happening: Happening) -> list[Told]:
+    """What the oracle says of what happens, likewise."""
+    return [(name, comparable_emission(e, shard.policy)) for name, step in shard.take(happening) for e in step.emissions]
+
+
+def do(kernel: Kernel, happening: Happening, place: int) -> list[Ints]:
+    """Let the kernel go through what happens: a record is the one at a place of its log."""
+    match happening:
+        case Sweep(clock):
+            return kernel.sweep(clock)
+        case Switch(segment, mode, day, expected_decreases):
+            kernel.set_appetite(segment, mode, day)
+            kernel.expect(segment, expected_decreases)
+            return []
+        case Release(segment):
+            kernel.release(segment)
+            return []
+    return kernel.take(place, place + 1)
 
 
 @pytest.mark.parametrize("seed", range(0, 100, 5))
@@ -85,22 +101,15 @@ def test_time_goes_by_without_records(seed: int) -> None:
     """A sweep between any two records, and for a third of a year behind the last one."""
     policy = seeded_policy(seed)
     log = seeded_log(policy, seed, RECORDS)
-    random, kernel, portfolio = Random(seed), Kernel(policy, log), Portfolio()
-    accounts: dict[str, OracleAccount] = {}
+    random, kernel, shard = Random(seed), Kernel(policy, log), OracleShard(policy, word_bit)
     days = (*range(40), *range(40, 120, 8))
     clocks = [record.clock if random.random() < 0.1 else None for record in log] + [log[-1].clock + day * DAY_MS for day in days]
     for i, clock in enumerate(clocks):
         if i < len(log):
-            account = accounts.setdefault(log[i].account_id, OracleAccount(policy, word_bit, portfolio=portfolio))
-            expected = account.apply(log[i]).emissions
-            assert [comparable_emission(kernel.emission(d), policy) for d in kernel.take(i, i + 1)] == [
-                comparable_emission(e, policy) for e in expected
-            ]
+            assert told_by_kernel(kernel, kernel.take(i, i + 1), policy) == told_by_oracle(shard, log[i])
         if clock is not None:
-            told = [(kernel.accounts[d[Out.SLOT]], comparable_emission(kernel.emission(d), policy)) for d in kernel.sweep(clock)]
-            assert told == [(account_id, comparable_emission(e, policy)) for account_id, e in swept_steps(accounts, clock)]
-    for account_id, account in accounts.items():
-        assert kernel.state(account_id) == oracle_state(account)
+            assert told_by_kernel(kernel, kernel.sweep(clock), policy) == told_by_oracle(shard, Sweep(clock))
+    assert_same_state(kernel, shard)
 
 
 @pytest.mark.parametrize("seed", range(40))
@@ -108,27 +117,34 @@ def test_the_appetite_changes_between_records(seed: int) -> None:
     """For one segment or another, with a sweep behind each change and at the days on which it goes further."""
     policy = seeded_policy(seed)
     log = seeded_log(policy, seed, RECORDS)
-    random, kernel, portfolio = Random(seed), Kernel(policy, log), Portfolio()
-    appetites: dict[str, tuple[str, int]] = {}
-    accounts: dict[str, OracleAccount] = {}
+    random, kernel, shard = Random(seed), Kernel(policy, log), OracleShard(policy, word_bit)
     for i, record in enumerate(log):
-        account = accounts.setdefault(record.account_id, OracleAccount(policy, word_bit, appetites, portfolio))
-        expected = [comparable_emission(e, policy) for e in account.apply(record).emissions]
-        assert [comparable_emission(kernel.emission(d), policy) for d in kernel.take(i, i + 1)] == expected
+        assert told_by_kernel(kernel, kernel.take(i, i + 1), policy) == told_by_oracle(shard, record)
         if random.random() < 0.1:
             segment, mode = random.choice(policy.segments).name, random.choice(("contraction", "contraction", "expansion", "neutral"))
-            appetites[segment] = mode, day_of(policy, record.clock)
-            kernel.set_appetite(segment, *appetites[segment])
+            switch = Switch(segment, mode, day_of(policy, record.clock), expected_decreases=0)
+            assert do(kernel, switch, i) == told_by_oracle(shard, switch) == []
             for days in (0, 3, 20) if i == len(log) - 1 else (0,):
                 clock = record.clock + days * DAY_MS
-                told = [(kernel.accounts[d[Out.SLOT]], comparable_emission(kernel.emission(d), policy)) for d in kernel.sweep(clock)]
-                assert told == [(account_id, comparable_emission(e, policy)) for account_id, e in swept_steps(accounts, clock)]
-    for account_id, account in accounts.items():
-        assert kernel.state(account_id) == oracle_state(account)
+                assert told_by_kernel(kernel, kernel.sweep(clock), policy) == told_by_oracle(shard, Sweep(clock))
+    assert_same_state(kernel, shard)
 
 
-def day_of(policy: Policy, clock: int) -> int:
-    return (clock + policy.utc_offset_minutes * 60_000) // DAY_MS
+@pytest.mark.parametrize("seed", range(60, 150))
+def test_the_portfolios_brakes(seed: int) -> None:
+    """With days without records, other appetites and releases between the records, on the only shard, or on one of two or three."""
+    policy = braked_policy(seed)
+    happenings = seeded_shard(policy, seed, 130)
+    partitions = 1 + seed % 3
+    number = seed // 3 % partitions
+    kernel = Kernel(policy, [each for each in happenings if not isinstance(each, Sweep | Switch | Release)])
+    kernel.set_brakes(number, partitions)
+    shard, place = OracleShard(policy, word_bit, number, partitions), 0
+    for happening in happenings:
+        assert told_by_kernel(kernel, do(kernel, happening, place), policy) == told_by_oracle(shard, happening), happening
+        assert kernel.kept() == {segment.name: shard.portfolio.kept[segment.name] for segment in policy.segments}
+        place += not isinstance(happening, Sweep | Switch | Release)
+    assert_same_state(kernel, shard)
 
 
 @pytest.mark.parametrize("seed", SEEDS)
@@ -163,6 +179,7 @@ def test_cuts_change_nothing(seed: int, lengths: list[int], room: int) -> None:
         place = end
     assert [cut.emission(decision) for decision in taken] == [whole.emission(decision) for decision in expected]
     assert np.array_equal(cut.rows, whole.rows)
+    assert cut.kept() == whole.kept()
     assert np.array_equal(cut.verdicts, whole.verdicts)
 
 
@@ -184,9 +201,9 @@ def test_windows_equal_what_their_tiles_say(seed: int) -> None:
 
 
 def test_accounts_do_not_touch_each_other() -> None:
-    """Each account alone gives what it gives among the others."""
+    """Each account alone gives what it gives among the others, where they have no brakes in common."""
     for seed in range(20):
-        policy = seeded_policy(seed)
+        policy = without_brakes(seeded_policy(seed))
         log = seeded_log(policy, seed, RECORDS)
         together = Kernel(policy, log)
         decisions = together.take(0, len(log), room=1024)
@@ -196,3 +213,8 @@ def test_accounts_do_not_touch_each_other() -> None:
             expected = [together.emission(d) for d in decisions if together.accounts[d[Out.SLOT]] == account_id]
             assert [alone.emission(d) for d in alone.take(0, len(own), room=1024)] == expected
             assert alone.state(account_id) == together.state(account_id)
+
+
+def without_brakes(policy: Policy) -> Policy:
+    """A policy with no brakes in any segment."""
+    return policy.model_copy(update={"segments": tuple(segment.model_copy(update={"brakes": None}) for segment in policy.segments)})

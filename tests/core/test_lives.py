@@ -194,6 +194,11 @@ class Life(RuleBasedStateMachine):
         recent = self.told[-16:]
         self.take(recent[which % len(recent)])
 
+    @rule()
+    def the_breaker_is_released(self) -> None:
+        self.account.portfolio.release()
+        self.kernel.release()
+
     @rule(really=st.sampled_from([False, False, True]))
     def the_account_is_to_be_forgotten(self, really: bool) -> None:
         if really:
@@ -325,6 +330,8 @@ class Life(RuleBasedStateMachine):
         if step.trace is not None and (decisions or step.verdict == "accepted"):
             assert comparable(self.kernel.trace(self.kernel.decisions[0]), self.policy) == comparable(step.trace, self.policy)
         assert self.kernel.state("a") == oracle_state(self.account)
+        kept = self.kernel.kept()
+        assert kept == {segment: self.account.portfolio.kept[segment] for segment in kept}
         return emissions
 
     def standing_at_the_command(self) -> str:
@@ -425,7 +432,7 @@ class Life(RuleBasedStateMachine):
         if line.pending is not None:
             assert line.pending[0] < line.limit
             decided_alone = command is not None and command.kind in DECIDED_LATER
-            assert line.pending[1] > now or held or overridden or decided_alone
+            assert line.pending[1] > now or held or overridden or decided_alone or step.trace.guard == "breaker"
         if line.pending_rate is not None:
             assert line.rate_tier is not None
             assert line.pending_rate[1] > now or held or segment.rates is None

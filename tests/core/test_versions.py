@@ -20,11 +20,12 @@ from engine.policy.document import Policy
 from engine.policy.promote import promote
 from engine.policy.source import load_policy
 from engine.state.codec import RowCodec
-from tests.core.bridge import Kernel, comparable_emission, oracle_state, word_bit
+from tests.core.bridge import Kernel, assert_same_state, comparable_emission, word_bit
 from tests.generate import seeded_log, seeded_policy
+from tests.generate.policies import random_brakes
 from tests.oracle.account import OracleAccount
-from tests.oracle.portfolio import Portfolio
 from tests.oracle.records import Profile, Purchase, Record
+from tests.oracle.shard import OracleShard, Sweep
 
 RECORDS: Final = 150
 POLICIES: Final = Path(__file__).parents[2] / "policies"
@@ -62,6 +63,7 @@ def next_version(policy: Policy, seed: int) -> Policy:
         rows = [*segment["scorecard"], *other["segments"][0]["scorecard"]]
         segment["scorecard"] = random.sample(rows, random.randint(1, len(rows)))
         change_bands(segment, random)
+        change_brakes(segment, Random(f"brakes of version {seed}"))
         segment["eligibility"] = other["segments"][0].get("eligibility", [])
     return Policy.from_plain(plain)
 
@@ -78,6 +80,13 @@ def change_bands(segment: Plain, random: Random) -> None:
     initial["band"] = named[initial["band"]]
 
 
+def change_brakes(segment: Plain, random: Random) -> None:
+    """Some of the brakes that there are, and some others."""
+    brakes = {**segment.pop("brakes", {}), **random_brakes(random, [band["limit_minor"] for band in segment["bands"]])}
+    if chosen := random.choice(([], ["budget_minor"], ["breaker"], list(brakes))):
+        segment["brakes"] = {name: brakes[name] for name in chosen}
+
+
 def carry_over(kernel: Kernel, to: Kernel) -> None:
     """Write the rows of a kernel and read them into another one of the same log, as the store and its cache do."""
     layout = to.policy.layout
@@ -92,26 +101,23 @@ def carry_over(kernel: Kernel, to: Kernel) -> None:
 def assert_goes_on(first: Policy, second: Policy, log: Sequence[Record], middle: int, random: Random) -> dict[str, OracleAccount]:
     """Record by record, with sweeps between them; the second version is in force from record ``middle`` on. The accounts in the end."""
     before, after = Kernel(first, log, [second]), Kernel(second, log, [first])
-    accounts: dict[str, OracleAccount] = {}
-    policy, kernel, portfolio = first, before, Portfolio()
+    policy, kernel, shard = first, before, OracleShard(first, word_bit)
     for i, record in enumerate(log):
         if i == middle:
             policy, kernel = second, after
             carry_over(before, after)
-            portfolio.follow(second)
-            for account in accounts.values():
-                account.follow(second)
-        step = accounts.setdefault(record.account_id, OracleAccount(policy, word_bit, portfolio=portfolio)).apply(record)
+            shard.follow(second)
+            kernel.keep(shard.portfolio)
+        ((_, step),) = shard.take(record)
         told = [comparable_emission(kernel.emission(decision), policy) for decision in kernel.take(i, i + 1)]
         assert kernel.verdict(i) == step.verdict, record
         assert told == [comparable_emission(emission, policy) for emission in step.emissions], record
         if random.random() < 0.2:
             swept = [(kernel.accounts[d[Out.SLOT]], comparable_emission(kernel.emission(d), policy)) for d in kernel.sweep(record.clock)]
-            expected = [(name, e) for name in sorted(accounts) for e in accounts[name].tick(record.clock).emissions]
+            expected = [(name, emission) for name, step in shard.take(Sweep(record.clock)) for emission in step.emissions]
             assert swept == [(name, comparable_emission(emission, policy)) for name, emission in expected]
-    for account_id, account in accounts.items():
-        assert kernel.state(account_id) == oracle_state(account)
-    return accounts
+    assert_same_state(kernel, shard)
+    return shard.accounts
 
 
 @pytest.mark.parametrize("seed", range(60))

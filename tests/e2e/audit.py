@@ -36,6 +36,7 @@ from tests.oracle.portfolio import Portfolio
 from tests.oracle.records import Applied, Command, Forget, Granted, Profile, Purchase, Record, Repayment, Transfer
 from tests.oracle.time_rules import DAY_MS, MINUTE_MS, day_of
 
+BRAKED: Final = ("budget_spent", "breaker_tripped")
 RECORDS: Final = {Topic.REPAYMENT: Repayment, Topic.PURCHASE: Purchase, Topic.TRANSFER: Transfer}
 Shard = dict[Topic, Chunk]
 
@@ -184,13 +185,15 @@ def swept(accounts: Mapping[str, OracleAccount], before: Sweep | None, after: Sw
 @dataclass
 class Fold:
     """The oracle's accounts of a shard. ``policy`` is in force; ``before`` were, the first one first. ``emitted`` has each account's changes with
-    the hash of the version that decided, ``tombstones`` what was said to each by its offset."""
+    the hash of the version that decided, ``braked`` at whom a brake of the portfolio's was told, ``tombstones`` what was said to each by its
+    offset."""
 
     policy: Policy
     portfolio: Portfolio
     before: list[Policy] = field(default_factory=list)
     accounts: dict[str, OracleAccount] = field(default_factory=dict)
     emitted: defaultdict[str, list[tuple[Emission, str]]] = field(default_factory=lambda: defaultdict(list))
+    braked: list[tuple[str, str]] = field(default_factory=list)
     tombstones: dict[int, str] = field(default_factory=dict)
     forgotten: set[str] = field(default_factory=set)
     appetites: dict[str, tuple[str, int]] = field(default_factory=dict)
@@ -226,7 +229,8 @@ class Fold:
         return band if band is None or band in self.bands[version] else f"unknown-{band_code(band):x}"
 
     def note(self, account_id: str, step: Step) -> None:
-        """Remember the changes of a step."""
+        """Remember the changes of a step, and what it tells of the brakes."""
+        self.braked += [(account_id, emission.kind) for emission in step.emissions if emission.kind in BRAKED]
         self.emitted[account_id] += [(emission, self._hash) for emission in changes_of(step)]
 
     def forget(self, chunk: Chunk, place: int, clock: int) -> None:
@@ -361,6 +365,18 @@ def audit_shard(
     assert policy_hash(folded.policy) == policy_hash(policy)
     for offset, verdict in folded.tombstones.items():
         assert (verdict == "line_open") == (rejected.get((Topic.PROFILE, offset)) == "invalid")
+    assert_told(folded, told)
+    for account_id, mine in told.items():  # after it was forgotten an account begins anew
+        if account_id not in folded.forgotten:
+            assert all(a["standing"]["limit_minor"] == b["previous"]["limit_minor"] for a, b in pairwise(mine))
+    check_states(folded, redis)
+    # The journal again from its inputs
+    assert asyncio.run(_differing(records, journal, inputs, shard, partitions)) == []
+    return {"records": sum(r.events for r in records), "accounts": len(redis), "changes": len(changes), "dead_letters": len(rejected)}
+
+
+def assert_told(folded: Fold, told: Mapping[str, list[dict[str, Any]]]) -> None:
+    """That each account's changes are those of the fold."""
     assert told.keys() <= folded.emitted.keys()
     for account_id, expected in folded.emitted.items():
         got = [
@@ -373,13 +389,6 @@ def audit_shard(
         ]
         differs = next((i for i, pair in enumerate(zip_longest(got, folds)) if pair[0] != pair[1]), None)
         assert differs is None, f"{account_id}, change {differs}: told {got[differs:][:2]}, the fold has {expected[differs:][:2]}"
-    for account_id, mine in told.items():  # after it was forgotten an account begins anew
-        if account_id not in folded.forgotten:
-            assert all(a["standing"]["limit_minor"] == b["previous"]["limit_minor"] for a, b in pairwise(mine))
-    check_states(folded, redis)
-    # The journal again from its inputs
-    assert asyncio.run(_differing(records, journal, inputs, shard, partitions)) == []
-    return {"records": sum(r.events for r in records), "accounts": len(redis), "changes": len(changes), "dead_letters": len(rejected)}
 
 
 def check_states(folded: Fold, redis: Mapping[bytes, bytes]) -> None:

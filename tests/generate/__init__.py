@@ -13,10 +13,12 @@ from hypothesis import strategies as st
 
 from engine.policy.document import Policy
 from tests.generate.logs import random_log
-from tests.generate.policies import random_policy
+from tests.generate.policies import braked, random_policy
+from tests.generate.shards import random_shard
 from tests.oracle.records import Record
+from tests.oracle.shard import Happening
 
-__all__ = ["cases", "logs", "policies", "seeded_log", "seeded_policy"]
+__all__ = ["braked_policy", "cases", "logs", "policies", "seeded_log", "seeded_policy", "seeded_shard"]
 
 SMALL_FEATURES = 4
 SMALL_RECORDS = 25
@@ -45,7 +47,18 @@ def seeded_policy(seed: int) -> Policy:
     return random_policy(random, random.randint(6, 24))
 
 
+def braked_policy(seed: int) -> Policy:
+    """The large policy of a seed, with brakes in every segment."""
+    return braked(seeded_policy(seed))
+
+
 def seeded_log(policy: Policy, seed: int, n: int) -> list[Record]:
     """A log of ``n`` records, the same for the same policy and seed."""
     print(f"seeded_log(policy, {seed}, {n})")
     return random_log(policy, Random(f"log {seed}"), n)
+
+
+def seeded_shard(policy: Policy, seed: int, n: int) -> list[Happening]:
+    """A seeded log of ``n`` records and what its shard goes through besides."""
+    print(f"seeded_shard(policy, {seed}, {n})")
+    return list(random_shard(policy, Random(f"shard {seed}"), seeded_log(policy, seed, n)))

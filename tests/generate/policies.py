@@ -37,6 +37,22 @@ def random_policy(random: Random, features: int) -> Policy:
     return Policy.from_plain(_Writer(random).policy(features))
 
 
+def braked(policy: Policy) -> Policy:
+    """A policy with both brakes in every segment."""
+    plain = policy.model_dump(mode="json", by_alias=True, exclude_unset=True, exclude_none=True)
+    for segment in plain["segments"]:
+        limits = [band["limit_minor"] for band in segment["bands"]]
+        segment["brakes"] = random_brakes(Random(f"both brakes {limits}"), limits)
+    return Policy.from_plain(plain)
+
+
+def random_brakes(random: Random, limits: list[int]) -> Plain:
+    """A budget of less than a rise, of one or of two, and a breaker that trips soon, by the limits of bands."""
+    low, high = limits[1], limits[-1]
+    budget = random.choice((low // 2, low, high, high + low, 2 * high)) + random.choice((-1, 0, 0))
+    return {"budget_minor": budget, "breaker": {"percent": random.randint(1, 60), "min_evaluations": random.randint(1, 20)}}
+
+
 class _Writer:
     """Writes one policy; ``measures`` grows with what the features need."""
 
@@ -297,6 +313,7 @@ class _Writer:
             "protection": self.protection(),
         }
         segment["appetite"] = self.appetite(bands)
+        segment |= self.brakes(bands)
         if self.chance(50):
             segment["rates"] = self.rates(segment["base_points"])
         for band in bands[1:]:
@@ -361,6 +378,14 @@ class _Writer:
         raised, days = sorted(random.choices((100, 110, 133, 200), k=up)), sorted(random.choices((0, 0, 3, 20), k=up), reverse=True)
         expansion = [{"band": b, "percent": p, "after_days": d} for b, p, d in zip(names[len(names) - up :], raised, days, strict=False)]
         return {"contraction": random.sample(contraction, len(contraction)), "expansion": expansion}
+
+    @staticmethod
+    def brakes(bands: list[Plain]) -> Plain:
+        """A budget, a breaker, both or, most often, none. Chance is that of the bands alone."""
+        random = Random(f"brakes {bands}")
+        brakes = random_brakes(random, [band["limit_minor"] for band in bands])
+        has = random.choice((set(), set(), {"budget_minor"}, {"breaker"}, {"budget_minor", "breaker"}))
+        return {"brakes": {name: brake for name, brake in brakes.items() if name in has}} if has else {}
 
     def increases(self) -> Plain:
         increases: Plain = {

@@ -213,8 +213,11 @@ class OracleAccount:
 
     def pass_time(self, clock: int) -> Step:
         """As ``tick``, but the account's clock stays moved also where nothing is emitted: what its next record would do as well."""
+        bucket = self.instalments.bucket(self.today)
         self._move_clock(clock)
         self._take_first_standing(None)
+        if self.instalments.bucket(self.today) != bucket:
+            self.kept_at = self.now
         if self.profile is None and self.policy.needs_profile:
             return Step("no_profile", [], None)
         emissions, trace = evaluate(self, None, day_of(self.policy, clock), is_counted=True)

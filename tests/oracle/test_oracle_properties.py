@@ -12,8 +12,8 @@ from engine.policy.document import Policy
 from tests.generate import cases, seeded_log, seeded_policy
 from tests.oracle.account import OracleAccount, Step
 from tests.oracle.line import Emission, Line
-from tests.oracle.portfolio import Portfolio
 from tests.oracle.records import Command, Record, Repayment
+from tests.oracle.shard import OracleShard
 from tests.oracle.time_rules import DAY_MS
 
 RAISES = ("grant", "increase", "offer_accepted")
@@ -24,10 +24,9 @@ MOVES = {*RAISES, "decrease", "temporary_end", "announce_withdrawn", "rate_chang
 
 def told(policy: Policy, log: Sequence[Record]) -> Iterator[tuple[OracleAccount, Record, Step]]:
     """Each record with what came of it, and the account behind it."""
-    accounts: dict[str, OracleAccount] = {}
-    portfolio = Portfolio()
+    shard = OracleShard(policy, lambda word: crc32(word.encode()) % 64)
     for record in log:
-        account = accounts.setdefault(record.account_id, OracleAccount(policy, lambda word: crc32(word.encode()) % 64, portfolio=portfolio))
+        account = shard.account(record.account_id)
         yield account, record, account.apply(record)
 
 

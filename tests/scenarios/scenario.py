@@ -19,7 +19,9 @@ the scenario would come out otherwise too.
 ``off`` is either a change of the policy, by name (``{segments: {individual: {cool_down: {up_days: 0}}}}``, null takes a field away), or, of a
 rule that no policy can switch off, ``{unsaid: ...}``: what would have to go unsaid. A word is a kind of record, a mapping a figure of a profile.
 
-A line ``[3, appetite, {mode: contraction}]`` is the lender's, not the customer's: such a scenario is run by itself.
+A line ``[3, appetite, {mode: contraction}]`` or ``[3, release_breaker]`` is the lender's, not the customer's, and one with a name behind it,
+``[3, profile, {grade: 30}, other]``, is another customer's, of whom nothing is expected: such a scenario is run by itself. All others are run
+together, each as if it were alone with the lender: without the brakes that they would share.
 """
 
 from __future__ import annotations
@@ -49,6 +51,7 @@ KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
 DAY_0: Final = datetime(2026, 1, 1, tzinfo=UTC)
 CUSTOMER: Final[Plain] = {"grade": 10, "applied": 0, "consent": 0, "identity_until": 1000, "income": 10_000}
 BAND_LIMITS: Final = {10: 1000, 20: 2000, 30: 3000, 40: 3000, 45: 6000, 50: 6000}
+CONTROLS: Final = ("appetite", "release_breaker")
 POSTINGS: Final = {"purchase": Topic.PURCHASE, "transfer": Topic.TRANSFER, "repayment": Topic.REPAYMENT}
 
 
@@ -72,14 +75,14 @@ class Scenario(Case):
     """One scenario; ``customer`` is what the profile says before it is told anything."""
 
     customer: Plain
-    given: tuple[tuple[Any, str, Plain], ...]
+    given: tuple[tuple[Any, str, Plain, str | None], ...]
     until: Any
     expected: tuple[Plain, ...]
 
     @property
-    def is_the_lenders(self) -> bool:
-        """Whether the lender says something to all accounts in it."""
-        return any(kind == "appetite" for _, kind, _ in self.given)
+    def is_the_portfolios(self) -> bool:
+        """Whether the lender says something to all accounts in it, or others are in it."""
+        return any(kind in CONTROLS or other is not None for _, kind, _, other in self.given)
 
 
 @dataclass(frozen=True)
@@ -120,9 +123,9 @@ def scenario_of(file: str, rule: str, is_blocked: bool, plain: Any, customer: Pl
     place, known = f"{file}:{plain.lc.line + 1}", {"scenario", "leans_on", "customer", "given", "until", "expect"}
     assert plain.keys() <= known, f"{place}: a scenario has {sorted(known)}, this one also {sorted(plain.keys() - known)}"
     given = [_line(place, line) for line in plain["given"]]
-    expected = [_line(place, line) for line in plain["expect"]]
+    expected = [_line(place, line)[:3] for line in plain["expect"]]
     if "customer" in plain:
-        given.insert(0, (0, "profile", {"grade": plain["customer"]}))
+        given.insert(0, (0, "profile", {"grade": plain["customer"]}, None))
         expected.insert(0, (0, "grant", {"limit": BAND_LIMITS[plain["customer"]]}))
     return Scenario(
         place=place,
@@ -137,10 +140,10 @@ def scenario_of(file: str, rule: str, is_blocked: bool, plain: Any, customer: Pl
     )
 
 
-def _line(place: str, line: Sequence[Any]) -> tuple[Any, str, Plain]:
-    """``[when, kind]`` or ``[when, kind, {fields}]``."""
-    assert 2 <= len(line) <= 3, f"{place}: {line} is not [when, kind, {{fields}}]"
-    return line[0], line[1], dict(line[2]) if len(line) == 3 else {}
+def _line(place: str, line: Sequence[Any]) -> tuple[Any, str, Plain, str | None]:
+    """``[when, kind]``, ``[when, kind, {fields}]`` or ``[when, kind, {fields}, other]``."""
+    assert 2 <= len(line) <= 4, f"{place}: {line} is not [when, kind, {{fields}}, other]"
+    return line[0], line[1], dict(line[2]) if len(line) > 2 else {}, line[3] if len(line) == 4 else None
 
 
 # Times
@@ -173,11 +176,12 @@ def _date(day: int) -> str:
 def log_of(account: str, scenario: Scenario, unsaid: str | Plain | None = None) -> list[tuple[datetime, Topic, Plain]]:
     """A scenario's records with their times, but for what goes unsaid."""
     told: list[tuple[datetime, Topic, Plain]] = []
-    customer = dict(scenario.customer)
-    for number, (when, kind, fields) in enumerate(scenario.given, 1):
+    customers: defaultdict[str | None, Plain] = defaultdict(lambda: dict(scenario.customer))
+    for number, (when, kind, fields, other) in enumerate(scenario.given, 1):
         if kind == unsaid:
             continue
         if kind == "profile":
+            customer = customers[other]
             customer |= fields
             silent = unsaid.items() if isinstance(unsaid, Mapping) else ()
             figures = {name: value for name, value in customer.items() if value is not None and (name, value) not in silent}
@@ -185,11 +189,11 @@ def log_of(account: str, scenario: Scenario, unsaid: str | Plain | None = None) 
             customer.pop("corrects", None)
         elif kind in POSTINGS:
             topic, value = POSTINGS[kind], _posting(kind, dict(fields))
-        elif kind == "appetite":
-            topic, value = Topic.CONTROL, _appetite(dict(fields))
+        elif kind in CONTROLS:
+            topic, value = Topic.CONTROL, _control(kind, fields)
         else:
             topic, value = Topic.COMMAND, _command(kind, dict(fields))
-        common = {"account_id": account} if topic is not Topic.CONTROL else {}
+        common = {"account_id": other or account} if topic is not Topic.CONTROL else {}
         if topic is Topic.CONTROL:
             common = {"control_id": f"x{number}", "issued_at": _instant(when)}
         elif topic is Topic.COMMAND:
@@ -248,9 +252,9 @@ def _posting(kind: str, fields: Plain) -> Plain:
     return {**amount, "direction": "in", "counterparty_id": "c", "purpose": "draw", **fields}
 
 
-def _appetite(fields: Plain) -> Plain:
-    people = {"issued_by": "risk committee", "approved_by": "board"}
-    return {"kind": "appetite", **people, "segment": "individual", "expected_decreases": 1, "reason": "as told", **fields}
+def _control(kind: str, fields: Plain) -> Plain:
+    said = {"kind": kind, "issued_by": "risk committee", "approved_by": "board", "reason": "as told"}
+    return said | ({"segment": "individual", "expected_decreases": 1} if kind == "appetite" else {}) | fields
 
 
 def _command(kind: str, fields: Plain) -> Plain:
@@ -276,11 +280,18 @@ def _command(kind: str, fields: Plain) -> Plain:
 
 
 def come_of(policy: Policy, scenarios: Sequence[Scenario], unsaid: str | Plain | None = None) -> list[list[Plain]]:
-    """What the engine says of each scenario, all of them in one run, an account each; but one in which the lender speaks in a run of its own."""
-    together = [scenario for scenario in scenarios if not scenario.is_the_lenders]
-    if len(together) < len(scenarios) > 1:
-        came = iter(come_of(policy, together, unsaid) if together else [])
-        return [come_of(policy, [s], unsaid)[0] if s.is_the_lenders else next(came) for s in scenarios]
+    """What the engine says of each scenario, all of them in one run, an account each; but one of the portfolio's in a run of its own."""
+    together = [scenario for scenario in scenarios if not scenario.is_the_portfolios]
+    came = iter(_said(_without_brakes(policy), together, unsaid) if together else [])
+    return [_said(policy, [s], unsaid)[0] if s.is_the_portfolios else next(came) for s in scenarios]
+
+
+def _without_brakes(policy: Policy) -> Policy:
+    return policy.model_copy(update={"segments": tuple(segment.model_copy(update={"brakes": None}) for segment in policy.segments)})
+
+
+def _said(policy: Policy, scenarios: Sequence[Scenario], unsaid: str | Plain | None) -> list[list[Plain]]:
+    """What the engine says of scenarios in one run, an account each."""
     lives = {f"a{number}": scenario for number, scenario in enumerate(scenarios)}
     told = [each for account, scenario in lives.items() for each in log_of(account, scenario, unsaid)]
     log = [

@@ -28,7 +28,7 @@ from tests.scenarios.scenario import come_of, difference, lender, read_rules
 
 RECORDS: Final = 150
 SEEDS: Final = range(15)
-TOLD_AGAIN: Final = {"offer", "offer_expired", "over_borrowing", "increase_withheld", "standing_mismatch"}
+TOLD_AGAIN: Final = {"offer", "offer_expired", "over_borrowing", "increase_withheld", "standing_mismatch", "budget_spent"}
 ANY_ORDER: Final = ("measures", "features", "segments", "scorecard", "eligibility", "signals", "over_borrowing")
 
 
