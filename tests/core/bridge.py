@@ -284,8 +284,6 @@ class Kernel:
             return value
         if name == "jurisdiction":
             return jurisdiction_code(value)
-        if value == "else":  # a word of the contract's that no generated policy names
-            return Employment.OTHER if name == "employment" else IncomeProof.ESTIMATED
         codes: Any = {"status": Status, "employment": Employment, "income_proof": IncomeProof}[name]
         return int(codes[value.upper()])
 

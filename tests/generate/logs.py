@@ -19,6 +19,7 @@ from tests.oracle.records import Applied, Command, Forget, Granted, Posting, Pro
 from tests.oracle.time_rules import DAY_MS, HOUR_MS, day_of, dead_letter, horizon_ms, midnight
 
 HUGE: Final = 2**53 - 1
+ELSE: Final = {"jurisdiction": "XX", "employment": "other", "income_proof": "estimated"}  # words that no generated policy names
 CAUSES: Final = ("customer", "takeover", "risk_desk", "arrears", "legal")
 COMMANDS: Final = {
     "freeze": 10,
@@ -295,7 +296,7 @@ class _Writer:
         figures: dict[str, int | str] = {"status": customer.status} if self.chance(95) else {}
         for name in ("employment", "income_proof", "jurisdiction"):
             if self.chance(70):
-                figures[name] = self.random.choice((*FIGURE_WORDS[name], "else"))
+                figures[name] = self.random.choice((*FIGURE_WORDS[name], ELSE[name]))
         for name in DATES:
             if self.chance(15 if name == "opted_out_at" or (name == "consent_at" and customer.is_calm) else 60):
                 figures[name] = today + self.random.choice((-400, -60, -30, -3, -1, 0, 0, 1, 90))
