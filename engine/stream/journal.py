@@ -29,23 +29,14 @@ class JournalMismatchError(Exception):
 
 
 async def read_journal(
-    bootstrap: str, application: str, shard: int, first: int, sequence: int, deadline_s: float
+    consumer: AIOKafkaConsumer, application: str, shard: int, first: int, sequence: int, deadline_s: float
 ) -> AsyncIterator[JournalEntry]:
     """The committed records from offset ``first`` to the end that the journal has now; the first one must have this sequence, and all must be
-    of this application.
+    of this application. ``consumer`` was not started yet, and is stopped in the end.
 
     Raises JournalMismatchError, KafkaError, TimeoutError.
     """
     partition = TopicPartition(JOURNAL.name, shard)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        request_timeout_ms=int(deadline_s * 1000),
-        max_partition_fetch_bytes=JOURNAL.bytes_max,
-        fetch_max_wait_ms=50,
-    )
     async with asyncio.timeout(deadline_s):
         await consumer.start()
     try:

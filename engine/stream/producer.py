@@ -29,7 +29,6 @@ from engine.state.record import Output
 from schemas import cloudevents as ce
 from schemas.topics import DEAD_LETTERS, JOURNAL
 
-REQUEST_BYTES_MAX: Final = JOURNAL.bytes_max
 BATCH_BYTES: Final = 512 * 1024  # of outputs; a larger record travels alone. Brokers judge a batch by the bound of its topic's messages
 
 
@@ -96,19 +95,11 @@ def see_failures(manager: TransactionManager) -> None:
 class ShardProducer:
     """The producer of one shard's owner, from ``start`` until ``drop``."""
 
-    def __init__(self, bootstrap: str, transactional_id: str, shard: int, timeout_s: float, deadline_s: float) -> None:
+    def __init__(self, producer: AIOKafkaProducer, shard: int, deadline_s: float) -> None:
+        """``producer`` is transactional and was not started yet."""
         self._shard = shard
         self._deadline_s = deadline_s
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap,
-            client_id=transactional_id,
-            transactional_id=transactional_id,
-            transaction_timeout_ms=int(timeout_s * 1000),
-            request_timeout_ms=int(deadline_s * 1000),
-            max_request_size=REQUEST_BYTES_MAX,
-            max_batch_size=REQUEST_BYTES_MAX,
-            compression_type="zstd",
-        )
+        self._producer = producer
         see_failures(self._producer._txn_manager)
         sender = self._producer._sender
         self._producer._sender = _OnceSender(
