@@ -16,19 +16,10 @@ from schemas import dead_letters as names
 from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS, INPUTS, JOURNAL
 from tests.e2e.audit import audit_shard
 from tests.simulation.broker import Broker, Entry, Transaction
+from tests.simulation.promises import Violation, demand
 from tests.simulation.traffic import policies
 
 ADDED: Final = "ce_time"  # the header that the producer adds when it sends
-
-
-class Violation(AssertionError):
-    """A promise was broken."""
-
-
-def demand(is_kept: bool, what: str) -> None:
-    """Raise Violation unless a promise is kept."""
-    if not is_kept:
-        raise Violation(what)
 
 
 class Auditor:

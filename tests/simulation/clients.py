@@ -11,7 +11,18 @@ from unittest import mock
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient, ConnectionGroup
 from aiokafka.cluster import ClusterMetadata
-from aiokafka.errors import BrokerResponseError, KafkaConnectionError, OffsetOutOfRangeError, RequestTimedOutError
+from aiokafka.errors import (
+    BrokerResponseError,
+    ConcurrentTransactions,
+    CoordinatorLoadInProgressError,
+    CoordinatorNotAvailableError,
+    InvalidProducerEpoch,
+    KafkaConnectionError,
+    NotCoordinatorError,
+    NotLeaderForPartitionError,
+    OffsetOutOfRangeError,
+    RequestTimedOutError,
+)
 from aiokafka.producer import producer as producer_module
 from aiokafka.protocol.metadata import MetadataResponse_v1
 from aiokafka.record.memory_records import MemoryRecords
@@ -21,7 +32,9 @@ from engine.stream.clients import CONNECT_DEADLINE_S, KafkaClients
 from engine.stream.records import Headers
 from schemas.topics import JOURNAL, TOPICS
 from tests.simulation.broker import Broker, Entry
+from tests.simulation.clock import PROCESS, Loop, Process
 from tests.simulation.network import Network
+from tests.simulation.promises import demand
 
 PRODUCE, INIT_PRODUCER, ADD_PARTITIONS, END_TXN = 0, 22, 24, 26
 NAMES: Final = {PRODUCE: "Produce", INIT_PRODUCER: "InitProducerId", ADD_PARTITIONS: "AddPartitionsToTxn", END_TXN: "EndTxn"}
@@ -30,6 +43,23 @@ PRODUCER_STATE: Final = struct.Struct(">qhi")  # of a batch: producer id, epoch,
 PRODUCER_STATE_AT: Final = 43
 NODE: Final = 0
 METADATA_S: Final = 0.01
+LOADING, NOT_THERE, ELSEWHERE = (
+    error.errno for error in (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError)
+)
+REFUSALS: Final = {
+    PRODUCE: (NotLeaderForPartitionError.errno,),
+    INIT_PRODUCER: (LOADING, ELSEWHERE, ConcurrentTransactions.errno),
+    ADD_PARTITIONS: (LOADING, ELSEWHERE, ConcurrentTransactions.errno),
+    END_TXN: (LOADING, NOT_THERE, ELSEWHERE),
+}
+
+
+class Owner(Process):
+    """A process with producers. ``was_fenced``: it was told that another one has fenced it, and not yet by the group that it is the owner."""
+
+    def __init__(self, loop: Loop) -> None:
+        super().__init__(loop)
+        self.was_fenced = False
 
 
 def cluster_of_one() -> ClusterMetadata:
@@ -71,8 +101,14 @@ class Sockets(AIOKafkaClient):  # type: ignore[misc]
 
     async def send(self, node_id: int, request: Any, *, group: ConnectionGroup = ConnectionGroup.DEFAULT) -> Any:
         """See AIOKafkaClient."""
-        asked = request.prepare(VERSIONS)
-        return await self._call(NAMES[asked.API_KEY], lambda: answer(self._broker, asked))
+        asked, what, member = request.prepare(VERSIONS), NAMES[request.API_KEY], PROCESS.get()
+        assert isinstance(member, Owner)
+        if asked.API_KEY == INIT_PRODUCER:
+            demand(not member.was_fenced, "an owner that was fenced fences its successor, without having asked the group")
+        refusal = self._network.choose(REFUSALS[asked.API_KEY]) if self._network.refuses(what) else 0
+        response = await self._call(what, lambda: answer(self._broker, asked, refusal))
+        member.was_fenced |= InvalidProducerEpoch.errno in codes(response)
+        return response
 
     async def _call(self, what: str, serve: Callable[[], Any]) -> Any:
         try:
@@ -83,40 +119,51 @@ class Sockets(AIOKafkaClient):  # type: ignore[misc]
             raise RequestTimedOutError from error
 
 
-def answer(broker: Broker, asked: Any) -> Any:
-    """The broker's response to a request."""
+def answer(broker: Broker, asked: Any, refusal: int) -> Any:
+    """The broker's response to a request; ``refusal`` is the error that it answers with, whatever it can do."""
+    if refusal == CoordinatorNotAvailableError.errno:  # it is done for all that
+        answer(broker, asked, 0)
     match asked.API_KEY:
         case 0:
-            topics = [
-                (topic, [_produced(broker, asked.transactional_id, topic, bytes(sent)) for _, sent in parts])
-                for topic, parts in asked.topics
-            ]
+            name = asked.transactional_id
+            topics = [(topic, [_produced(broker, name, topic, bytes(sent), refusal) for _, sent in parts]) for topic, parts in asked.topics]
             return asked.RESPONSE_TYPE(topics, 0)
         case 22:
-            code, begun = _tried(lambda: broker.begin_producer(asked.transactional_id, asked.transaction_timeout_ms / 1000))
+            code, begun = _tried(refusal, lambda: broker.begin_producer(asked.transactional_id, asked.transaction_timeout_ms / 1000))
             return asked.RESPONSE_TYPE(0, code, *(begun or (-1, -1)))
         case 24:
             names = sorted(topic for topic, _ in asked.topics)
-            code, _ = _tried(lambda: broker.add_partitions(asked.transactional_id, asked.producer_epoch, names))
+            code, _ = _tried(refusal, lambda: broker.add_partitions(asked.transactional_id, asked.producer_epoch, names))
             return asked.RESPONSE_TYPE(0, [(topic, [(0, code)]) for topic in names])
         case _:
             is_commit = bool(asked.transaction_result)
-            code, _ = _tried(lambda: broker.end(asked.transactional_id, asked.producer_epoch, is_commit=is_commit))
+            code, _ = _tried(refusal, lambda: broker.end(asked.transactional_id, asked.producer_epoch, is_commit=is_commit))
             return asked.RESPONSE_TYPE(0, code)
 
 
-def _tried(work: Callable[[], Any]) -> tuple[int, Any]:
+def codes(response: Any) -> set[int]:
+    """The error codes of a response."""
+    if response.API_KEY == PRODUCE:
+        return {part[1] for _, parts in response.topics for part in parts}
+    if response.API_KEY == ADD_PARTITIONS:
+        return {code for _, parts in response.errors for _, code in parts}
+    return {response.error_code}
+
+
+def _tried(refusal: int, work: Callable[[], Any]) -> tuple[int, Any]:
+    if refusal:
+        return refusal, None
     try:
         return 0, work()
     except BrokerResponseError as error:
         return int(error.errno), None
 
 
-def _produced(broker: Broker, name: str, topic: str, sent: bytes) -> tuple[int, int, int, int, int]:
+def _produced(broker: Broker, name: str, topic: str, sent: bytes, refusal: int) -> tuple[int, int, int, int, int]:
     _, epoch, sequence = PRODUCER_STATE.unpack_from(sent, PRODUCER_STATE_AT)
     batch = MemoryRecords(sent).next_batch()
     records: list[tuple[int, bytes | None, bytes | None, Headers]] = [(r.timestamp, r.key, r.value, tuple(r.headers)) for r in batch]
-    code, offset = _tried(lambda: broker.produce(name, epoch, topic, sequence, records))
+    code, offset = _tried(refusal, lambda: broker.produce(name, epoch, topic, sequence, records))
     return 0, code, -1 if offset is None else offset, -1, 0
 
 

@@ -18,12 +18,13 @@ from engine.stream.records import TOPICS, Chunk, Delivery
 from engine.stream.worker import Worker
 from schemas.topics import INPUTS
 from tests.simulation.broker import Broker
-from tests.simulation.clock import Loop, Process
+from tests.simulation.clients import Owner
+from tests.simulation.clock import Loop
 from tests.simulation.network import Network
 
 PARTITIONS: Final = {TP(spec.name, 0) for spec in INPUTS}
 IDS: Final = {spec.name: f"id-of-{spec.name}" for spec in INPUTS}
-FETCH_WAIT_S: Final = 0.5
+FETCH_WAIT_S: Final = 2.0
 HEARTBEAT_S: Final = 1.0
 
 
@@ -122,7 +123,7 @@ class Consumer:
         return Delivery(chunk, first, end, stable)
 
 
-class Member(Process):
+class Member(Owner):
     """A worker's process. ``group`` says whether this member owns the shard."""
 
     def __init__(
@@ -139,6 +140,7 @@ class Member(Process):
     ) -> None:
         super().__init__(loop)
         self.is_dead = False
+        self.deaf_until = 0.0  # cut off from the group, not from the rest of Kafka
         self.worker = SimulatedWorker(settings, 1, store, clients, fail, network=network)
         self.consumer = Consumer(self, broker, network, chance)
         self._network = network
@@ -155,9 +157,12 @@ class Member(Process):
 
     def heartbeat(self) -> bool:
         """Whether the group confirms this member as the owner; if it is not, it is told."""
-        if self._network.is_away("kafka"):
+        if self._network.is_away("kafka") or self.deaf_until > asyncio.get_running_loop().time():
             return False
-        return self._owns(self)
+        owns = self._owns(self)
+        if owns:
+            self.was_fenced = False
+        return owns
 
     def kill(self) -> None:
         """End in the middle of anything."""
@@ -169,5 +174,6 @@ class Member(Process):
             if generation != self._told[0]:
                 return
             self.consumer.flowing.clear()
+            self.was_fenced &= not owns
             await self.worker.assign(PARTITIONS if owns else (), self.consumer)  # type: ignore[arg-type]
             await self.consumer.flow_from(self.worker.positions())

@@ -19,8 +19,10 @@ from engine.stream import producer, shard
 from engine.stream.journal import JournalEntry
 from engine.stream.producer import ShardProducer
 from engine.stream.shard import Shard
+from engine.stream.turn import DecisionMachine
 from schemas.topics import JOURNAL
 from tests.simulation.clients import JournalReader, SimulatedClients
+from tests.simulation.members import Consumer
 
 Patch = Callable[[], AbstractContextManager[Any]]
 
@@ -99,9 +101,23 @@ def unchecked_load(_: Any) -> Any:
     return lambda self, applied: None
 
 
-def kept_cache(_: Any) -> Any:
+def kept_cache(restore: Any) -> Any:
     """After a doubt the cached accounts are not forgotten."""
-    return lambda self: None
+
+    def mutated(self: DecisionMachine, fields: Mapping[str, bytes]) -> None:
+        with mock.patch.object(AccountCache, "forget"):
+            restore(self, fields)
+
+    return mutated
+
+
+def not_asking_the_group(_: Any) -> Any:
+    """Who was fenced does not wait until the group confirms that the shard is its own."""
+
+    async def mutated(self: Consumer) -> None:
+        return
+
+    return mutated
 
 
 def position_of_its_own(offsets: Any) -> Any:
@@ -148,8 +164,9 @@ MUTANTS: Final = (
     Mutant("a commit request is repeated in its epoch", 500, lambda: mock.patch.object(producer, "_OnceSender", Sender)),
     Mutant("a commit in two journal records", 1_000, method(Shard, "_commit", two_records)),
     Mutant("accounts are loaded without looking at what is applied", 300, method(Shard, "_check_applied", unchecked_load)),
-    Mutant("the cache outlives a doubt", 100, method(AccountCache, "forget", kept_cache)),
+    Mutant("the cache outlives a doubt", 100, method(DecisionMachine, "restore", kept_cache)),
     Mutant("an owner goes on from its own position", 100, method(Shard, "_offsets", position_of_its_own)),
+    Mutant("who was fenced does not ask the group", 300, method(Consumer, "ownership_confirmed", not_asking_the_group)),
     Mutant("the journal is read uncommitted", 300, method(SimulatedClients, "journal_reader", uncommitted_too)),
     Mutant("a gap in the journal is not seen", 300, method(shard, "read_journal", gaps_unseen)),
 )

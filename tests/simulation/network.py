@@ -5,14 +5,17 @@ from __future__ import annotations
 import asyncio
 import contextvars
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from random import Random
-from typing import Any
+from typing import Any, Final, TypeVar
 
 from aiokafka.errors import KafkaError
 
-from tests.simulation.clock import Loop
+from tests.simulation.clock import PROCESS, Loop, Process
+
+T = TypeVar("T")
+DECISIVE: Final = ("EndTxn", "apply")
 
 
 @dataclass
@@ -22,7 +25,9 @@ class Faults:
     lost: float = 0.0  # never arrives
     late: float = 0.0  # arrives when the caller has given up
     unanswered: float = 0.0  # is done, and the answer is lost
+    refused: float = 0.0  # is answered by an error that says to try again
     often: float = 1.0  # so many times as often at the calls that commit and apply
+    strikes: float = 0.0  # of those calls: the caller is struck while they are under way
 
 
 CALM = Faults()
@@ -34,6 +39,7 @@ class Network:
     def __init__(self, loop: Loop, chance: Random) -> None:
         self.faults = CALM
         self.counts: Counter[str] = Counter()
+        self.strike: Callable[[Process], object] = lambda _: None
         self._away_until: dict[str, float] = {}
         self._loop = loop
         self._chance = chance
@@ -61,8 +67,13 @@ class Network:
         reply: asyncio.Future[Any] = self._loop.create_future()
         chance, faults = self._chance, self.faults
         there, back = chance.uniform(0.0005, 0.004), chance.uniform(0.0005, 0.004)
-        is_decisive = what in ("EndTxn", "apply")
-        dice = chance.random() / (faults.often if is_decisive else 1.0)
+        dice = chance.random()
+        process = PROCESS.get()
+        if what in DECISIVE:
+            dice /= faults.often
+            if process is not None and chance.random() < faults.strikes:
+                self.counts["strikes"] += 1
+                self.later(chance.uniform(0.0, 2 * (there + back)), self.strike, process)
         if self.is_away(server):
             self.counts["away"] += 1
             self.later(there, self._break, reply)
@@ -83,6 +94,17 @@ class Network:
             self.later(there, self._serve, serve, reply, back)
         async with asyncio.timeout(timeout_s):
             return await reply
+
+    def refuses(self, what: str) -> bool:
+        """Whether a server shall answer a call with an error."""
+        is_refused = self._chance.random() < self.faults.refused
+        if is_refused:
+            self._note("refused", what)
+        return is_refused
+
+    def choose(self, choices: Sequence[T]) -> T:
+        """One of these."""
+        return self._chance.choice(choices)
 
     def _note(self, fault: str, what: str) -> None:
         self.counts[fault] += 1

@@ -115,8 +115,11 @@ class SimulatedStore:
         return await self._served(what, lambda: self._server.do(call()))
 
     async def _served(self, what: str, serve: Callable[[], T]) -> T:
+        def refuse() -> T:
+            raise OSError("LOADING Redis is loading the dataset in memory")
+
         try:
-            answer: T = await self._network.call("redis", what, serve, TIMEOUT_S)
+            answer: T = await self._network.call("redis", what, refuse if self._network.refuses(what) else serve, TIMEOUT_S)
         except OSError as error:  # TimeoutError is one
             raise StoreAway(f"Redis: {error or type(error).__name__}") from error
         return answer

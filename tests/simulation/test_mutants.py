@@ -18,12 +18,11 @@ from tests.simulation.world import run
 
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_missing_guard_is_noticed(mutant: Mutant) -> None:
-    with mutant.patch():
-        for seed in range(mutant.within):
-            violation = run(seed).violation
-            if violation:
-                print(f"{mutant.name}: {seed + 1} seeds: {violation}")
-                return
+    for seed in range(mutant.within):
+        violation = run(seed, mutation=mutant.patch).violation
+        if violation:
+            print(f"{mutant.name}: {seed + 1} seeds: {violation}")
+            return
     pytest.fail(f"not noticed within {mutant.within} seeds")
 
 
@@ -39,9 +38,8 @@ def test_the_script_without_its_check_is_noticed(real: RealServer) -> None:
     unchecked.text = redis_store.APPLY.text.replace("if applied ~= tonumber(ARGV[1]) - 1 then", "if false then")
     assert unchecked.text != redis_store.APPLY.text
     unchecked.digest = sha1(unchecked.text.encode()).hexdigest()
-    with mock.patch.object(redis_store, "APPLY", unchecked):
-        for seed in range(20):
-            real.come_back_with({})
-            if run(seed, real).violation:
-                return
+    for seed in range(20):
+        real.come_back_with({})
+        if run(seed, real, mutation=lambda: mock.patch.object(redis_store, "APPLY", unchecked)).violation:
+            return
     pytest.fail("not noticed within 20 seeds")

@@ -9,10 +9,12 @@ import asyncio
 import gc
 import logging
 import random
+import traceback
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from pathlib import Path
 from random import Random
 from typing import Any, Final
 
@@ -21,15 +23,15 @@ import structlog
 from engine.settings import Kafka, Settings
 from engine.settings import Shard as Bounds
 from engine.state.record import JournalRecord
-from engine.stream.clients import Clients
 from engine.stream.progress import State
 from schemas.topics import INPUTS, JOURNAL
-from tests.simulation.auditor import Auditor, Violation, demand
+from tests.simulation.auditor import Auditor
 from tests.simulation.broker import Broker
 from tests.simulation.clients import SimulatedClients
-from tests.simulation.clock import Loop, moved_by_hand
+from tests.simulation.clock import Loop, Process, moved_by_hand
 from tests.simulation.members import Member
 from tests.simulation.network import Faults, Network
+from tests.simulation.promises import Violation, demand
 from tests.simulation.store import MemoryServer, Server, SimulatedStore
 from tests.simulation.traffic import BEGAN, Traffic
 
@@ -37,9 +39,9 @@ PATIENCE_S: Final = 600.0
 FINGERPRINT_KEY: Final = "000102030405060708090a0b0c0d0e0f"  # that of the auditor
 QUIET_S: Final = 0.5
 FAULTS: Final = (
-    Faults(),
-    Faults(lost=0.01, late=0.01, unanswered=0.01, often=3),
-    Faults(lost=0.02, late=0.04, unanswered=0.03, often=5),
+    Faults(strikes=0.1),
+    Faults(lost=0.01, late=0.01, unanswered=0.01, refused=0.02, often=3),
+    Faults(lost=0.02, late=0.04, unanswered=0.03, refused=0.02, often=5, strikes=0.05),
     Faults(lost=0.002, late=0.01, unanswered=0.002, often=25),
 )
 HAPPENINGS: Final = {
@@ -74,9 +76,7 @@ class Report:
 class World:
     """The deployment of one seed."""
 
-    def __init__(
-        self, seed: int, loop: Loop, server: Server, clients: Callable[[Kafka, Broker, Network], Clients] = SimulatedClients
-    ) -> None:
+    def __init__(self, seed: int, loop: Loop, server: Server) -> None:
         self.chance = Random(seed)
         self.loop = loop
         self.server = server
@@ -87,7 +87,8 @@ class World:
         self.violation: BaseException | None = None
         self.counts: Counter[str] = Counter()
         self.settings = self._settings()
-        self._clients = clients(self.settings.kafka, self.broker, self.network)
+        self.network.strike = self._strike
+        self._clients = SimulatedClients(self.settings.kafka, self.broker, self.network)
         self.members: list[Member] = []
         self._owner: Member | None = None
         self._generation = 0
@@ -248,8 +249,11 @@ class World:
         before, self._owner = self._owner, member
         self._generation += 1
         self.network.later(self.chance.uniform(0.0, 0.1), member.tell, self._generation, True)
+        member.deaf_until = 0.0
         if before is not None and before is not member:
-            self.network.later(self.chance.choice((0.0, 0.2, 3.0, 30.0)), before.tell, self._generation, False)
+            late_s = self.chance.choice((0.0, 0.2, 3.0, 30.0))
+            before.deaf_until = self.loop.time() + late_s
+            self.network.later(late_s, before.tell, self._generation, False)
 
     def _kill(self, member: Member) -> None:
         member.kill()
@@ -267,6 +271,12 @@ class World:
         self.network.later(seconds, self._resume, member)
         if seconds > 10.0 and member is self._owner:
             self.network.later(10.0, self._replace, member)
+
+    def _strike(self, process: Process) -> None:
+        """Something happens to a process in the middle of what matters."""
+        assert isinstance(process, Member)
+        if not process.is_dead:
+            (self._kill if self.chance.random() < 0.5 else self._pause)(process)
 
     def _resume(self, member: Member) -> None:
         if not member.is_dead:
@@ -340,25 +350,27 @@ class World:
             self.violation = violation
 
 
-def run(seed: int, server: Server | None = None, *, is_told: bool = False, clients: Callable[..., Clients] = SimulatedClients) -> Report:
-    """Run a seed. ``is_told``: keep what the workers log."""
+def run(
+    seed: int, server: Server | None = None, *, mutation: Callable[[], AbstractContextManager[Any]] = nullcontext, is_told: bool = False
+) -> Report:
+    """Run a seed. ``mutation`` is in force while the workers work, not for the auditor; ``is_told``: keep what the workers log."""
     report = Report(seed)
     loop = Loop()
     asyncio.set_event_loop(loop)
-    world = World(seed, loop, server or MemoryServer(), clients)
+    world = World(seed, loop, server or MemoryServer())
     loop.set_exception_handler(lambda _, context: world._fail(context.get("exception") or RuntimeError(context["message"])))
     state = random.getstate()
     random.seed(seed)
     gc.disable()
     try:
-        with quiet(report.log if is_told else None), moved_by_hand(loop, BEGAN.timestamp()):
+        with mutation(), quiet(report.log if is_told else None), moved_by_hand(loop, BEGAN.timestamp()):
             try:
                 loop.run_until_complete(world.live())
             finally:
                 end(world, loop)
         report.counts.update(world.auditor.conclude(*world.server.held()))
     except AssertionError as violation:
-        report.violation = f"{violation!r}" if violation.__cause__ is None else f"{violation!r} from {violation.__cause__!r}"
+        report.violation = described(violation)
     finally:
         gc.enable()
         random.setstate(state)
@@ -370,6 +382,13 @@ def run(seed: int, server: Server | None = None, *, is_told: bool = False, clien
         {"steps": loop.steps, "commits": len(world.auditor.journal), "virtual_s": int(loop.time()), "members": len(world.members)}
     )
     return report
+
+
+def described(violation: AssertionError) -> str:
+    """What is violated, why, and where that was demanded."""
+    place = traceback.extract_tb(violation.__traceback__)[-1]
+    cause = "" if violation.__cause__ is None else f" from {violation.__cause__!r}"
+    return f"{violation or place.line}{cause} ({Path(place.filename).name}:{place.lineno})"
 
 
 def end(world: World, loop: Loop) -> None:
