@@ -18,6 +18,7 @@ from aiokafka.errors import (
     CoordinatorNotAvailableError,
     InvalidProducerEpoch,
     KafkaConnectionError,
+    MessageSizeTooLargeError,
     NotCoordinatorError,
     NotLeaderForPartitionError,
     OffsetOutOfRangeError,
@@ -47,7 +48,7 @@ LOADING, NOT_THERE, ELSEWHERE = (
     error.errno for error in (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError)
 )
 REFUSALS: Final = {
-    PRODUCE: (NotLeaderForPartitionError.errno,),
+    PRODUCE: (NotLeaderForPartitionError.errno, MessageSizeTooLargeError.errno),  # the latter is final
     INIT_PRODUCER: (LOADING, ELSEWHERE, ConcurrentTransactions.errno),
     ADD_PARTITIONS: (LOADING, ELSEWHERE, ConcurrentTransactions.errno),
     END_TXN: (LOADING, NOT_THERE, ELSEWHERE),

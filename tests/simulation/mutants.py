@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -15,6 +15,7 @@ from engine.core.layout import Topic
 from engine.state.cache import AccountCache
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord, Output
+from engine.state.store import Loaded
 from engine.stream import producer, shard
 from engine.stream.journal import JournalEntry
 from engine.stream.producer import ShardProducer
@@ -96,6 +97,26 @@ def two_records(commit: Any) -> Any:
     return mutated
 
 
+def failed_sends_ignored(hand_over: Any) -> Any:
+    """What is announced is handed over, and nobody looks whether it was taken."""
+
+    async def mutated(self: ShardProducer, topic: str, outputs: Iterable[Output], now_ms: int) -> list[Any]:
+        await hand_over(self, topic, outputs, now_ms)
+        return []
+
+    return mutated
+
+
+def unobserved_store(load: Any) -> Any:
+    """An owner that has nothing to do does not look whether the store still is where it was."""
+
+    async def mutated(self: Shard, accounts: list[bytes]) -> Loaded:
+        loaded: Loaded = await load(self, accounts) if accounts else Loaded(self._machine.sequence, [])
+        return loaded
+
+    return mutated
+
+
 def unchecked_load(_: Any) -> Any:
     """What is loaded is taken, whatever the store has applied."""
     return lambda self, applied: None
@@ -164,6 +185,8 @@ MUTANTS: Final = (
     Mutant("a commit request is repeated in its epoch", 500, lambda: mock.patch.object(producer, "_OnceSender", Sender)),
     Mutant("a commit in two journal records", 1_000, method(Shard, "_commit", two_records)),
     Mutant("accounts are loaded without looking at what is applied", 300, method(Shard, "_check_applied", unchecked_load)),
+    Mutant("failed sends are committed", 300, method(ShardProducer, "_hand_over", failed_sends_ignored)),
+    Mutant("an idle owner does not look at the store", 100, method(Shard, "_load_checked", unobserved_store)),
     Mutant("the cache outlives a doubt", 100, method(DecisionMachine, "restore", kept_cache)),
     Mutant("an owner goes on from its own position", 100, method(Shard, "_offsets", position_of_its_own)),
     Mutant("who was fenced does not ask the group", 300, method(Consumer, "ownership_confirmed", not_asking_the_group)),

@@ -10,19 +10,21 @@ import gc
 import logging
 import random
 import traceback
-from collections import Counter
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import AbstractContextManager, contextmanager, nullcontext
+from collections import Counter, deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from typing import Any, Final
+from unittest import mock
 
 import structlog
 
 from engine.settings import Kafka, Settings
 from engine.settings import Shard as Bounds
 from engine.state.record import JournalRecord
+from engine.stream import producer, turn
 from engine.stream.progress import State
 from schemas.topics import INPUTS, JOURNAL
 from tests.simulation.auditor import Auditor
@@ -38,6 +40,8 @@ from tests.simulation.traffic import BEGAN, Traffic
 PATIENCE_S: Final = 600.0
 FINGERPRINT_KEY: Final = "000102030405060708090a0b0c0d0e0f"  # that of the auditor
 QUIET_S: Final = 0.5
+AFTER_S: Final = 25.0  # what is under way still arrives
+TAIL: Final = 4
 FAULTS: Final = (
     Faults(strikes=0.1),
     Faults(lost=0.01, late=0.01, unanswered=0.01, refused=0.02, often=3),
@@ -53,6 +57,7 @@ HAPPENINGS: Final = {
     "kafka away": 1,
     "retention": 3,
     "backup": 2,
+    "tail lost": 3,
     "wall": 3,
     "join": 1,
 }
@@ -94,6 +99,13 @@ class World:
         self._generation = 0
         self._traffic = Traffic(self.chance, self.chance.randint(2, 12))
         self._copies: list[Any] = []
+        self._newest: deque[Any] = deque(maxlen=TAIL)  # copies after the last records that were applied
+        target, most = self.chance.choice(((turn.RECORD_BYTES_TARGET, turn.RECORD_BYTES_MAX), (4_000, 6_000)))
+        self.bounds = {  # of the engine's constants: in some worlds small ones, so that a few records meet them
+            (turn, "RECORD_BYTES_TARGET"): target,
+            (turn, "RECORD_BYTES_MAX"): most,
+            (producer, "BATCH_BYTES"): self.chance.choice((producer.BATCH_BYTES, 600)),
+        }
         self._gap_is_ours = False  # the journal was cut, or the store put back, so far that the store's next record is gone
 
     def wall_s(self) -> float:
@@ -105,7 +117,7 @@ class World:
         bounds = Bounds(
             batch_records=chance.choice((1, 3, 10, 1_000, 1_000)),
             buffer_records=chance.choice((5, 30, 40_000)),
-            cache_accounts=chance.choice((1, 3, 10_000)),
+            cache_accounts=chance.choice((1, 3, 100)),
             reject_ratio_max=1.0,
             sweep_per_second=chance.choice((None, None, 5.0)),
         )
@@ -155,27 +167,26 @@ class World:
             self._resume(member)
         if self._owner is None or self._owner.is_dead:
             self._move(self._join())
+        await self._all_done()
+        await asyncio.sleep(AFTER_S)
+        if self.chance.random() < 0.5:  # nobody works, and the store comes back older
+            self._roll_back([*self._copies, *self._newest])
+        await self._all_done()
+
+    async def _all_done(self) -> None:
         deadline = self.loop.time() + PATIENCE_S
-        while not self._is_done():
-            demand(self.loop.time() < deadline, f"nothing moves: {self._standing()}")
-            await asyncio.sleep(QUIET_S)
-            self._check()
-            self._operate()
-        await asyncio.sleep(25.0)  # what is under way still arrives
         self._check()
         while not self._is_done():
             demand(self.loop.time() < deadline, f"nothing moves: {self._standing()}")
             await asyncio.sleep(QUIET_S)
             self._check()
+            self._operate()
 
     def _is_done(self) -> bool:
         if any(self.auditor.taken(spec.name) < self._last(spec.name) for spec in INPUTS):
             return False
-        fields, _ = self.server.held()
-        return (
-            int(fields.get("sequence", b"0")) == len(self.auditor.journal)
-            and self.broker.log(JOURNAL.name).stable == self.broker.log(JOURNAL.name).end
-        )
+        are_decided = all(log.stable == log.end for log in self.broker.logs.values())
+        return are_decided and self._applied() == len(self.auditor.journal)
 
     def _last(self, topic: str) -> int:
         """The offset behind the last record of an input that may be read."""
@@ -202,7 +213,9 @@ class World:
             case "pause" if living:
                 self._pause(chance.choice(living))
             case "rollback":
-                self._roll_back()
+                self._roll_back(self._copies)
+            case "tail lost":
+                self._roll_back(self._newest)
             case "redis away":
                 self.network.cut("redis", chance.choice((0.1, 1.0, 7.0)))
             case "kafka away":
@@ -282,10 +295,10 @@ class World:
         if not member.is_dead:
             member.go_on()
 
-    def _roll_back(self) -> None:
+    def _roll_back(self, copies: Sequence[Any]) -> None:
         """Redis is put back to a copy, and another copy is kept of what it is now."""
-        if self._copies:
-            copied = self.chance.choice(self._copies)
+        if copies:
+            copied = self.chance.choice(copies)
             self._copies.append(self.server.copied())
             self.server.come_back_with(copied)
             self._look_for_gap()
@@ -332,6 +345,7 @@ class World:
     def _on_apply(self, record: JournalRecord, applied: int) -> None:
         if applied == record.sequence:
             self.auditor.look_at_store(*self.server.held())
+            self._newest.append(self.server.copied())
 
     def _watched(self, look: Callable[..., None]) -> Callable[..., None]:
         """What looks, and remembers what it finds for the run."""
@@ -363,7 +377,7 @@ def run(
     random.seed(seed)
     gc.disable()
     try:
-        with mutation(), quiet(report.log if is_told else None), moved_by_hand(loop, BEGAN.timestamp()):
+        with mutation(), bounded(world), quiet(report.log if is_told else None), moved_by_hand(loop, BEGAN.timestamp()):
             try:
                 loop.run_until_complete(world.live())
             finally:
@@ -407,6 +421,15 @@ def end(world: World, loop: Loop) -> None:
             task.cancel()
         loop.run_until_complete(asyncio.wait(left, timeout=1.0))
     loop.run_until_complete(loop.shutdown_asyncgens())
+
+
+@contextmanager
+def bounded(world: World) -> Iterator[None]:
+    """The engine's constants are those of the world."""
+    with ExitStack() as patches:
+        for (module, name), value in world.bounds.items():
+            patches.enter_context(mock.patch.object(module, name, value))
+        yield
 
 
 @contextmanager
