@@ -28,6 +28,11 @@ class JournalMismatchError(Exception):
         self.cure = cure
 
 
+class JournalEndsError(JournalMismatchError):
+    """The journal ends before what the store has applied. For a moment that is also so where another owner has committed and applied, and the
+    end of its transaction is still to be written to the journal."""
+
+
 async def read_journal(
     consumer: AIOKafkaConsumer, application: str, shard: int, first: int, sequence: int, deadline_s: float
 ) -> AsyncIterator[JournalEntry]:
@@ -45,7 +50,7 @@ async def read_journal(
             begins = (await consumer.beginning_offsets([partition]))[partition]
             end = (await consumer.end_offsets([partition]))[partition]
         if first > end:
-            raise JournalMismatchError(
+            raise JournalEndsError(
                 f"Redis has applied the journal up to offset {first - 1}, and the journal ends at {end}",
                 "this Redis belongs to another journal, or the journal was cut: restore the one or the other",
             )

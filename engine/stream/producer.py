@@ -15,14 +15,15 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import cramjam
 from aiokafka import AIOKafkaProducer
 from aiokafka.client import CoordinationType
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+from aiokafka.producer.message_accumulator import BatchBuilder
 from aiokafka.producer.sender import EndTxnHandler, Sender
-from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record._crecords import default_records
 
 from engine.state.record import Output
@@ -81,15 +82,23 @@ def see_failure(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-def see_failures(manager: TransactionManager) -> None:
-    """Take note of how a producer's transactions end, likewise."""
-    fail = manager.fatal_error
+def see_failures(producer: AIOKafkaProducer) -> None:
+    """Take note of how a producer's transactions and batches end, likewise."""
+    manager, accumulator = producer._txn_manager, producer._message_accumulator
+    fail, fail_all = manager.fatal_error, accumulator.fail_all
 
     def seen(error: Exception) -> None:
         fail(error)
         see_failure(manager._transaction_waiter)
 
-    manager.fatal_error = seen
+    def all_seen(error: Exception) -> None:
+        batches = [*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches]
+        fail_all(error)
+        for batch in batches:
+            see_failure(batch.future)
+            see_failure(batch._drain_waiter)
+
+    manager.fatal_error, accumulator.fail_all = seen, all_seen
 
 
 class ShardProducer:
@@ -100,7 +109,7 @@ class ShardProducer:
         self._shard = shard
         self._deadline_s = deadline_s
         self._producer = producer
-        see_failures(self._producer._txn_manager)
+        see_failures(self._producer)
         sender = self._producer._sender
         self._producer._sender = _OnceSender(
             self._producer.client,
@@ -153,7 +162,14 @@ class ShardProducer:
 
     async def _hand_over(self, topic: str, outputs: Iterable[Output], now_ms: int) -> list[asyncio.Future[Any]]:
         """Hand outputs of one topic over in as few batches as possible; what must still be awaited."""
-        producer, handed_over = self._producer, []
+        producer = self._producer
+        handed_over: list[asyncio.Future[Any]] = []
+
+        async def hand_over(batch: BatchBuilder) -> None:
+            future = await producer.send_batch(batch, topic, partition=self._shard)
+            future.add_done_callback(see_failure)
+            handed_over.append(future)
+
         decided_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ms / 1000)) + f".{now_ms % 1000:03}Z"
         own_headers = () if topic == DEAD_LETTERS.name else ((ce.TIME, decided_at.encode()),)  # a dead letter keeps the one it came with
         builder = producer.create_batch()
@@ -161,11 +177,9 @@ class ShardProducer:
             headers = [*output.headers, *own_headers]
             size = len(output.value or b"") + len(output.key or b"")
             if builder.record_count() and builder.size() + size > BATCH_BYTES:
-                handed_over.append(await producer.send_batch(builder, topic, partition=self._shard))
+                await hand_over(builder)
                 builder = producer.create_batch()
             appended = builder.append(key=output.key, value=output.value, timestamp=now_ms, headers=headers)
             assert appended is not None, "no record is larger than a request"
-        handed_over.append(await producer.send_batch(builder, topic, partition=self._shard))
-        for future in handed_over:
-            future.add_done_callback(see_failure)
+        await hand_over(builder)
         return handed_over

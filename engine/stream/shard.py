@@ -32,7 +32,7 @@ from engine.stream.alignment import Alignment, GapError
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.dead_letters import RejectLimit, dead_letters
 from engine.stream.in_force import Version
-from engine.stream.journal import JournalMismatchError, read_journal
+from engine.stream.journal import JournalEndsError, JournalMismatchError, read_journal
 from engine.stream.producer import CommitInDoubtError, FencedError, ShardProducer
 from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
@@ -94,6 +94,7 @@ class Shard:
         self._slice_buckets, self._slice_accounts = 1, SLICE_ACCOUNTS_MAX  # of a sweep; the former as many as hold some accounts
         self._pace = Pace(settings.shard.sweep_per_second)
         self._is_open = False  # whether deliveries are taken
+        self._is_behind = False  # whether the journal seemed to end before what the store has applied
         self._gone: Delivery | None = None  # a topic does not have the records that come next
         self._where = f"shard {number}"
 
@@ -219,11 +220,15 @@ class Shard:
                     missing += 1
                     newest = await self._apply(entry.record, entry.offset)
             except JournalMismatchError as mismatch:
+                if isinstance(mismatch, JournalEndsError) and not self._is_behind:
+                    self._is_behind = True
+                    raise FencedError(f"{mismatch}: another owner may work") from mismatch
                 raise ShardStoppedError(str(mismatch), where=self._where, cure=mismatch.cure) from mismatch
             except ValueError as error:
                 raise ShardStoppedError(str(error), where=self._where, cure=NEWER_ENGINE) from error
             except (KafkaError, TimeoutError) as error:
                 raise StartAgainError(f"the journal cannot be read: {error!r}") from error
+            self._is_behind = False
             if not missing:
                 return fields
             self.progress.log.info("caught up", records=missing, sequence=newest)

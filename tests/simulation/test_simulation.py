@@ -14,8 +14,13 @@ from engine.local.redis_server import RedisServer
 from tests.simulation.valkey import RealServer
 from tests.simulation.world import Report, run
 
-SEEDS = 240
+SEEDS = 200
 AT_ONCE = 40
+FAILED_ONCE = (
+    290,  # failures of a dropped producer's batches, of which nobody took note, were logged as errors of the program
+    711,  # a shard stopped for good where a successor's last transaction was still to be marked in the journal
+    959,  # the same
+)
 MUST_HAPPEN = (
     *(
         "EndTxn lost",
@@ -58,6 +63,12 @@ def test_everything_happens(happened: Counter[str]) -> None:
     print({name: round(count / SEEDS, 2) for name, count in sorted(happened.items())})
     assert not [name for name in MUST_HAPPEN if not happened[name]]
     assert happened["versions"] > happened["runs"]
+
+
+@pytest.mark.parametrize("seed", FAILED_ONCE)
+def test_promises_hold_where_they_did_not(seed: int) -> None:
+    report = run(seed)
+    assert not report.violation, told(report)
 
 
 @pytest.fixture
