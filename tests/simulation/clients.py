@@ -74,6 +74,20 @@ def cluster_of_one() -> ClusterMetadata:
 CLUSTER: Final = cluster_of_one()
 
 
+class Connection:
+    """Where the answers to a client's requests come in."""
+
+    def __init__(self) -> None:
+        self.is_closed = False
+        self.waiting: dict[asyncio.Future[Any], str] = {}
+
+    def close(self) -> None:
+        """Break off whatever is under way."""
+        self.is_closed = True
+        for reply in list(self.waiting):
+            Network.break_off(reply)
+
+
 class Sockets(AIOKafkaClient):  # type: ignore[misc]
     """aiokafka's connections: every request is a call over the network."""
 
@@ -82,6 +96,8 @@ class Sockets(AIOKafkaClient):  # type: ignore[misc]
         self.cluster = CLUSTER
         self._broker = broker
         self._network = network
+        self._connection = Connection()
+        self._conns = {NODE: self._connection}
 
     async def bootstrap(self) -> None:
         """Find out who is there."""
@@ -108,12 +124,12 @@ class Sockets(AIOKafkaClient):  # type: ignore[misc]
             demand(not member.was_fenced, "an owner that was fenced fences its successor, without having asked the group")
         refusal = self._network.choose(REFUSALS[asked.API_KEY]) if self._network.refuses(what) else 0
         response = await self._call(what, lambda: answer(self._broker, asked, refusal))
-        member.was_fenced |= InvalidProducerEpoch.errno in codes(response)
+        member.was_fenced |= InvalidProducerEpoch.errno in codes(response) and not self._connection.is_closed
         return response
 
     async def _call(self, what: str, serve: Callable[[], Any]) -> Any:
         try:
-            return await self._network.call("kafka", what, serve, self._request_timeout_ms / 1000)
+            return await self._network.call("kafka", what, serve, self._request_timeout_ms / 1000, self._connection.waiting)
         except ConnectionError as error:
             raise KafkaConnectionError(str(error)) from error
         except TimeoutError as error:

@@ -62,9 +62,15 @@ class Network:
         """Let something happen that no process does."""
         self._loop.call_later(seconds, what, *arguments, context=self.context)
 
-    async def call(self, server: str, what: str, serve: Callable[[], Any], timeout_s: float) -> Any:
-        """What ``serve`` returns (or raises) at a server. Raises ConnectionError, or TimeoutError after so many seconds."""
+    async def call(
+        self, server: str, what: str, serve: Callable[[], Any], timeout_s: float, waiting: dict[asyncio.Future[Any], str] | None = None
+    ) -> Any:
+        """What ``serve`` returns (or raises) at a server. Raises ConnectionError, or TimeoutError after so many seconds. The answer is in
+        ``waiting`` until it is there, for whoever closes the connection."""
         reply: asyncio.Future[Any] = self._loop.create_future()
+        if waiting is not None:
+            waiting[reply] = what
+            reply.add_done_callback(waiting.pop)
         chance, faults = self._chance, self.faults
         there, back = chance.uniform(0.0005, 0.004), chance.uniform(0.0005, 0.004)
         dice = chance.random()
@@ -76,7 +82,7 @@ class Network:
                 self.later(chance.uniform(0.0, 2 * (there + back)), self.strike, process)
         if self.is_away(server):
             self.counts["away"] += 1
-            self.later(there, self._break, reply)
+            self.later(there, self.break_off, reply)
         elif dice < faults.lost:
             self._note("lost", what)
             self._give_up(reply, there)
@@ -113,10 +119,11 @@ class Network:
     def _give_up(self, reply: asyncio.Future[Any], after_s: float) -> None:
         """The connection breaks, or nothing is ever heard again."""
         if self._chance.random() < 0.6:
-            self.later(after_s + self._chance.choice((0.0, 0.01, 0.1)), self._break, reply)
+            self.later(after_s + self._chance.choice((0.0, 0.01, 0.1)), self.break_off, reply)
 
     @staticmethod
-    def _break(reply: asyncio.Future[Any]) -> None:
+    def break_off(reply: asyncio.Future[Any]) -> None:
+        """A connection ends before the answer is there."""
         if not reply.done():
             reply.set_exception(ConnectionResetError("the connection broke"))
 

@@ -14,6 +14,7 @@ from collections import Counter, deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import AbstractContextManager, ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -172,6 +173,8 @@ class World:
         if self.chance.random() < 0.5:  # nobody works, and the store comes back older
             self._roll_back([*self._copies, *self._newest])
         await self._all_done()
+        gc.collect()  # whatever nobody took note of is told now
+        self._check()
 
     async def _all_done(self) -> None:
         deadline = self.loop.time() + PATIENCE_S
@@ -390,6 +393,7 @@ def run(
         random.setstate(state)
         asyncio.set_event_loop(None)
         loop.close()
+        settle()
     report.counts.update(world.counts)
     report.counts.update(world.network.counts)
     report.counts.update(
@@ -403,6 +407,13 @@ def described(violation: AssertionError) -> str:
     place = traceback.extract_tb(violation.__traceback__)[-1]
     cause = "" if violation.__cause__ is None else f" from {violation.__cause__!r}"
     return f"{violation or place.line}{cause} ({Path(place.filename).name}:{place.lineno})"
+
+
+@cache
+def settle() -> None:
+    """What is there after the first run is there for good: so the garbage of the next ones is found quickly."""
+    gc.collect()
+    gc.freeze()
 
 
 def end(world: World, loop: Loop) -> None:
