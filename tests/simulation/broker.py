@@ -126,6 +126,7 @@ class Broker:
                 self._decide(mine, ABORTED)
             raise ConcurrentTransactions
         mine.epoch += 1
+        mine.last = ""
         mine.sequences.clear()
         return mine.producer, mine.epoch
 

@@ -124,7 +124,7 @@ class Consumer:
 
 
 class Member(Owner):
-    """A worker's process. ``group`` says whether this member owns the shard."""
+    """A worker's process. ``owns`` asks the group whether the shard is this member's."""
 
     def __init__(
         self,
