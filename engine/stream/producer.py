@@ -19,10 +19,10 @@ from itertools import chain
 from typing import Any, Final
 
 import cramjam
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import CoordinationType
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
-from aiokafka.producer.message_accumulator import BatchBuilder
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.producer.sender import EndTxnHandler, Sender
 from aiokafka.record._crecords import default_records
 
@@ -85,7 +85,7 @@ def see_failure(future: asyncio.Future[Any]) -> None:
 def see_failures(producer: AIOKafkaProducer) -> None:
     """Take note of how a producer's transactions and batches end, likewise."""
     manager, accumulator = producer._txn_manager, producer._message_accumulator
-    fail, fail_all = manager.fatal_error, accumulator.fail_all
+    fail, fail_all, append = manager.fatal_error, accumulator.fail_all, accumulator._append_batch
 
     def seen(error: Exception) -> None:
         fail(error)
@@ -95,10 +95,14 @@ def see_failures(producer: AIOKafkaProducer) -> None:
         batches = [*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches]
         fail_all(error)
         for batch in batches:
-            see_failure(batch.future)
             see_failure(batch._drain_waiter)
 
-    manager.fatal_error, accumulator.fail_all = seen, all_seen
+    def appended(builder: BatchBuilder, partition: TopicPartition) -> MessageBatch:
+        batch = append(builder, partition)
+        batch.future.add_done_callback(see_failure)
+        return batch
+
+    manager.fatal_error, accumulator.fail_all, accumulator._append_batch = seen, all_seen, appended
 
 
 class ShardProducer:
@@ -152,7 +156,9 @@ class ShardProducer:
     async def _commit(self, journal: bytes, outputs: Sequence[Output]) -> int:
         producer, now_ms = self._producer, int(time.time() * 1000)
         await producer.begin_transaction()
-        sent = await producer.send_and_wait(JOURNAL.name, journal, partition=self._shard, timestamp_ms=now_ms)
+        sending = await producer.send(JOURNAL.name, journal, partition=self._shard, timestamp_ms=now_ms)
+        sending.add_done_callback(see_failure)
+        sent = await sending
         handed_over = []
         for topic in dict.fromkeys(output.topic for output in outputs):
             handed_over += await self._hand_over(topic, (output for output in outputs if output.topic == topic), now_ms)

@@ -20,6 +20,7 @@ FAILED_ONCE = (
     290,  # failures of a dropped producer's batches, of which nobody took note, were logged as errors of the program
     711,  # a shard stopped for good where a successor's last transaction was still to be marked in the journal
     959,  # the same
+    3242,  # likewise, where the owner was given up before its batches failed
 )
 MUST_HAPPEN = (
     *(
