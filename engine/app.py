@@ -27,6 +27,7 @@ from engine.settings import Settings
 from engine.state.redis_store import EVICTION_CURE, RedisStore, connect, eviction_problem
 from engine.state.store import ShardStore
 from engine.stream import topics
+from engine.stream.clients import KafkaClients
 from engine.stream.transport import BatchTransport
 from engine.stream.warm_up import warm_up
 from engine.stream.worker import Worker
@@ -79,7 +80,7 @@ def create_app(settings: Settings, partitions: int) -> faust.App:
         app.failure = error
         app.ending = asyncio.ensure_future(app.crash(error))
 
-    worker = Worker(settings, partitions, store, fail)
+    worker = Worker(settings, partitions, store, KafkaClients(settings.kafka), fail)
     transport.feed, transport.kafka = worker, settings.kafka
     app.transport = transport
     app.failure = None

@@ -28,24 +28,20 @@ class JournalMismatchError(Exception):
         self.cure = cure
 
 
+class JournalEndsError(JournalMismatchError):
+    """The journal ends before what the store has applied. For a moment that is also so where another owner has committed and applied, and the
+    end of its transaction is still to be written to the journal."""
+
+
 async def read_journal(
-    bootstrap: str, application: str, shard: int, first: int, sequence: int, deadline_s: float
+    consumer: AIOKafkaConsumer, application: str, shard: int, first: int, sequence: int, deadline_s: float
 ) -> AsyncIterator[JournalEntry]:
     """The committed records from offset ``first`` to the end that the journal has now; the first one must have this sequence, and all must be
-    of this application.
+    of this application. ``consumer`` was not started yet, and is stopped in the end.
 
     Raises JournalMismatchError, KafkaError, TimeoutError.
     """
     partition = TopicPartition(JOURNAL.name, shard)
-    consumer = AIOKafkaConsumer(
-        bootstrap_servers=bootstrap,
-        isolation_level="read_committed",
-        enable_auto_commit=False,
-        auto_offset_reset="none",
-        request_timeout_ms=int(deadline_s * 1000),
-        max_partition_fetch_bytes=JOURNAL.bytes_max,
-        fetch_max_wait_ms=50,
-    )
     async with asyncio.timeout(deadline_s):
         await consumer.start()
     try:
@@ -54,7 +50,7 @@ async def read_journal(
             begins = (await consumer.beginning_offsets([partition]))[partition]
             end = (await consumer.end_offsets([partition]))[partition]
         if first > end:
-            raise JournalMismatchError(
+            raise JournalEndsError(
                 f"Redis has applied the journal up to offset {first - 1}, and the journal ends at {end}",
                 "this Redis belongs to another journal, or the journal was cut: restore the one or the other",
             )

@@ -15,21 +15,21 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Iterable, Sequence
+from itertools import chain
 from typing import Any, Final
 
 import cramjam
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import CoordinationType
 from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.producer.sender import EndTxnHandler, Sender
-from aiokafka.producer.transaction_manager import TransactionManager
 from aiokafka.record._crecords import default_records
 
 from engine.state.record import Output
 from schemas import cloudevents as ce
 from schemas.topics import DEAD_LETTERS, JOURNAL
 
-REQUEST_BYTES_MAX: Final = JOURNAL.bytes_max
 BATCH_BYTES: Final = 512 * 1024  # of outputs; a larger record travels alone. Brokers judge a batch by the bound of its topic's messages
 
 
@@ -82,34 +82,38 @@ def see_failure(future: asyncio.Future[Any]) -> None:
         future.exception()
 
 
-def see_failures(manager: TransactionManager) -> None:
-    """Take note of how a producer's transactions end, likewise."""
-    fail = manager.fatal_error
+def see_failures(producer: AIOKafkaProducer) -> None:
+    """Take note of how a producer's transactions and batches end, likewise."""
+    manager, accumulator = producer._txn_manager, producer._message_accumulator
+    fail, fail_all, append = manager.fatal_error, accumulator.fail_all, accumulator._append_batch
 
     def seen(error: Exception) -> None:
         fail(error)
         see_failure(manager._transaction_waiter)
 
-    manager.fatal_error = seen
+    def all_seen(error: Exception) -> None:
+        batches = [*chain.from_iterable(accumulator._batches.values()), *accumulator._pending_batches]
+        fail_all(error)
+        for batch in batches:
+            see_failure(batch._drain_waiter)
+
+    def appended(builder: BatchBuilder, partition: TopicPartition) -> MessageBatch:
+        batch = append(builder, partition)
+        batch.future.add_done_callback(see_failure)
+        return batch
+
+    manager.fatal_error, accumulator.fail_all, accumulator._append_batch = seen, all_seen, appended
 
 
 class ShardProducer:
     """The producer of one shard's owner, from ``start`` until ``drop``."""
 
-    def __init__(self, bootstrap: str, transactional_id: str, shard: int, timeout_s: float, deadline_s: float) -> None:
+    def __init__(self, producer: AIOKafkaProducer, shard: int, deadline_s: float) -> None:
+        """``producer`` is transactional and was not started yet."""
         self._shard = shard
         self._deadline_s = deadline_s
-        self._producer = AIOKafkaProducer(
-            bootstrap_servers=bootstrap,
-            client_id=transactional_id,
-            transactional_id=transactional_id,
-            transaction_timeout_ms=int(timeout_s * 1000),
-            request_timeout_ms=int(deadline_s * 1000),
-            max_request_size=REQUEST_BYTES_MAX,
-            max_batch_size=REQUEST_BYTES_MAX,
-            compression_type="zstd",
-        )
-        see_failures(self._producer._txn_manager)
+        self._producer = producer
+        see_failures(self._producer)
         sender = self._producer._sender
         self._producer._sender = _OnceSender(
             self._producer.client,
@@ -152,7 +156,9 @@ class ShardProducer:
     async def _commit(self, journal: bytes, outputs: Sequence[Output]) -> int:
         producer, now_ms = self._producer, int(time.time() * 1000)
         await producer.begin_transaction()
-        sent = await producer.send_and_wait(JOURNAL.name, journal, partition=self._shard, timestamp_ms=now_ms)
+        sending = await producer.send(JOURNAL.name, journal, partition=self._shard, timestamp_ms=now_ms)
+        sending.add_done_callback(see_failure)
+        sent = await sending
         handed_over = []
         for topic in dict.fromkeys(output.topic for output in outputs):
             handed_over += await self._hand_over(topic, (output for output in outputs if output.topic == topic), now_ms)
@@ -162,7 +168,14 @@ class ShardProducer:
 
     async def _hand_over(self, topic: str, outputs: Iterable[Output], now_ms: int) -> list[asyncio.Future[Any]]:
         """Hand outputs of one topic over in as few batches as possible; what must still be awaited."""
-        producer, handed_over = self._producer, []
+        producer = self._producer
+        handed_over: list[asyncio.Future[Any]] = []
+
+        async def hand_over(batch: BatchBuilder) -> None:
+            future = await producer.send_batch(batch, topic, partition=self._shard)
+            future.add_done_callback(see_failure)
+            handed_over.append(future)
+
         decided_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ms / 1000)) + f".{now_ms % 1000:03}Z"
         own_headers = () if topic == DEAD_LETTERS.name else ((ce.TIME, decided_at.encode()),)  # a dead letter keeps the one it came with
         builder = producer.create_batch()
@@ -170,11 +183,9 @@ class ShardProducer:
             headers = [*output.headers, *own_headers]
             size = len(output.value or b"") + len(output.key or b"")
             if builder.record_count() and builder.size() + size > BATCH_BYTES:
-                handed_over.append(await producer.send_batch(builder, topic, partition=self._shard))
+                await hand_over(builder)
                 builder = producer.create_batch()
             appended = builder.append(key=output.key, value=output.value, timestamp=now_ms, headers=headers)
             assert appended is not None, "no record is larger than a request"
-        handed_over.append(await producer.send_batch(builder, topic, partition=self._shard))
-        for future in handed_over:
-            future.add_done_callback(see_failure)
+        await hand_over(builder)
         return handed_over

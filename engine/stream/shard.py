@@ -29,9 +29,10 @@ from engine.state.record import JournalRecord, Output
 from engine.state.redis_store import StoreAway
 from engine.state.store import Loaded, ShardStore, applied_of
 from engine.stream.alignment import Alignment, GapError
+from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.dead_letters import RejectLimit, dead_letters
 from engine.stream.in_force import Version
-from engine.stream.journal import JournalMismatchError, read_journal
+from engine.stream.journal import JournalEndsError, JournalMismatchError, read_journal
 from engine.stream.producer import CommitInDoubtError, FencedError, ShardProducer
 from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
@@ -45,7 +46,6 @@ log = structlog.get_logger("shard")
 
 HEARTBEAT_S: Final = 1.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-CONNECT_DEADLINE_S: Final = 30.0
 FLOW_AGAIN_SHARE: Final = 0.5
 SLICE_BUCKETS_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of input; all of it may become dead letters
@@ -77,12 +77,13 @@ class Inputs(Protocol):
 class Shard:
     """Owns shard ``number`` until its ``run`` is cancelled."""
 
-    def __init__(self, number: int, partitions: int, settings: Settings, store: ShardStore, inputs: Inputs) -> None:
+    def __init__(self, number: int, partitions: int, settings: Settings, store: ShardStore, inputs: Inputs, clients: Clients) -> None:
         self.number = number
         self.progress = Progress(log.bind(shard=number))
         self._settings = settings
         self._store = store
         self._inputs = inputs
+        self._clients = clients
         self._machine = DecisionMachine(settings.application, number, partitions, settings.key, settings.shard.cache_accounts)
         self._partitions = partitions
         self._alignment = Alignment()
@@ -93,6 +94,7 @@ class Shard:
         self._slice_buckets, self._slice_accounts = 1, SLICE_ACCOUNTS_MAX  # of a sweep; the former as many as hold some accounts
         self._pace = Pace(settings.shard.sweep_per_second)
         self._is_open = False  # whether deliveries are taken
+        self._is_behind = False  # whether the journal seemed to end before what the store has applied
         self._gone: Delivery | None = None  # a topic does not have the records that come next
         self._where = f"shard {number}"
 
@@ -174,14 +176,8 @@ class Shard:
     async def _take_over(self) -> None:
         self.progress.enter(State.TAKING_OVER)
         # 1. Fence: whatever was read before it is worthless.
-        kafka = self._settings.kafka
-        self._producer = ShardProducer(
-            kafka.bootstrap,
-            f"{self._settings.application}-{self.number}",
-            self.number,
-            kafka.transaction_timeout_s,
-            kafka.commit_deadline_s,
-        )
+        producer = self._clients.producer(f"{self._settings.application}-{self.number}")
+        self._producer = ShardProducer(producer, self.number, self._settings.kafka.commit_deadline_s)
         await self._producer.start()
         # 2. Catch up: the store brought to the end of the journal.
         fields = await self._catch_up()
@@ -217,18 +213,22 @@ class Shard:
             applied, offset = applied_of(fields), int(fields.get(keys.JOURNAL_OFFSET, b"-1"))
             newest, missing = applied, 0
             try:
-                settings = self._settings
+                reader = self._clients.journal_reader()
                 async for entry in read_journal(
-                    settings.kafka.bootstrap, settings.application, self.number, offset + 1, applied + 1, CONNECT_DEADLINE_S
+                    reader, self._settings.application, self.number, offset + 1, applied + 1, CONNECT_DEADLINE_S
                 ):
                     missing += 1
                     newest = await self._apply(entry.record, entry.offset)
             except JournalMismatchError as mismatch:
+                if isinstance(mismatch, JournalEndsError) and not self._is_behind:
+                    self._is_behind = True
+                    raise FencedError(f"{mismatch}: another owner may work") from mismatch
                 raise ShardStoppedError(str(mismatch), where=self._where, cure=mismatch.cure) from mismatch
             except ValueError as error:
                 raise ShardStoppedError(str(error), where=self._where, cure=NEWER_ENGINE) from error
             except (KafkaError, TimeoutError) as error:
                 raise StartAgainError(f"the journal cannot be read: {error!r}") from error
+            self._is_behind = False
             if not missing:
                 return fields
             self.progress.log.info("caught up", records=missing, sequence=newest)

@@ -20,6 +20,7 @@ from engine.core.layout import Topic
 from engine.errors import EngineError
 from engine.settings import Settings
 from engine.state.store import ShardStore
+from engine.stream.clients import Clients
 from engine.stream.progress import State
 from engine.stream.records import TOPICS, Delivery
 from engine.stream.shard import Shard
@@ -36,11 +37,19 @@ ASK_AGAIN_S: Final = 2.0
 class Worker:
     """Shards by number, each with its task. ``fail`` is called with what no shard can mend."""
 
-    def __init__(self, settings: Settings, partitions: int, store: Callable[[int], ShardStore], fail: Callable[[Exception], None]) -> None:
+    def __init__(
+        self,
+        settings: Settings,
+        partitions: int,
+        store: Callable[[int], ShardStore],
+        clients: Clients,
+        fail: Callable[[Exception], None],
+    ) -> None:
         self.shards: dict[int, Shard] = {}
         self._settings = settings
         self._partitions = partitions
         self._store = store
+        self._clients = clients
         self._fail = fail
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._consumer: BatchConsumer | None = None
@@ -116,7 +125,7 @@ class Worker:
             return
         await self.release(number for number in list(self.shards) if number not in owned)
         for number in sorted(owned.keys() - self.shards.keys()):
-            shard = Shard(number, self._partitions, self._settings, self._store(number), self)
+            shard = Shard(number, self._partitions, self._settings, self._store(number), self, self._clients)
             self.shards[number] = shard
             self._tasks[number] = asyncio.create_task(shard.run(), name=f"shard {number}")
             self._tasks[number].add_done_callback(self._ended)

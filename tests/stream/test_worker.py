@@ -12,15 +12,17 @@ import structlog
 
 from engine.core.layout import Topic
 from engine.metrics import ShardCollector
-from engine.settings import Settings
+from engine.settings import Kafka, Settings
 from engine.settings import Shard as Bounds
 from engine.state.memory_store import MemoryStore
+from engine.stream.clients import KafkaClients
 from engine.stream.in_force import Version
 from engine.stream.progress import Progress, State
 from engine.stream.records import Chunk, Delivery
 from engine.stream.shard import Shard
 from engine.stream.worker import Worker
 
+CLIENTS = KafkaClients(Kafka())
 LONG_AGO = time.monotonic() - 3_600
 
 
@@ -53,13 +55,13 @@ def purchases(first: int, count: int, value: bytes = b"{}") -> Delivery:
 
 
 def open_shard(transport: Transport, **bounds: int) -> Shard:
-    shard = Shard(0, 1, Settings(shard=Bounds(**bounds)), MemoryStore(), transport)
+    shard = Shard(0, 1, Settings(shard=Bounds(**bounds)), MemoryStore(), transport, CLIENTS)
     shard._is_open = True
     return shard
 
 
 def worker_of(shard: Shard) -> Worker:
-    worker = Worker(Settings(), 1, lambda _: MemoryStore(), lambda error: pytest.fail(str(error)))
+    worker = Worker(Settings(), 1, lambda _: MemoryStore(), CLIENTS, lambda error: pytest.fail(str(error)))
     worker.shards[0] = shard
     return worker
 

@@ -1,0 +1,55 @@
+"""The Kafka clients of a shard's owner, made anew at each takeover."""
+
+from __future__ import annotations
+
+from typing import Final, Protocol
+
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
+
+from engine.settings import Kafka
+from schemas.topics import JOURNAL
+
+CONNECT_DEADLINE_S: Final = 30.0
+REQUEST_BYTES_MAX: Final = JOURNAL.bytes_max
+
+
+class Clients(Protocol):
+    """Makes clients; it is the only way of a shard to Kafka besides the transport."""
+
+    def producer(self, transactional_id: str) -> AIOKafkaProducer:
+        """A transactional producer that was not started yet."""
+
+    def journal_reader(self) -> AIOKafkaConsumer:
+        """A consumer of committed records that was not started yet, for any partition of the journal."""
+
+
+class KafkaClients:
+    """Clients of a Kafka cluster."""
+
+    def __init__(self, kafka: Kafka) -> None:
+        self._kafka = kafka
+
+    def producer(self, transactional_id: str) -> AIOKafkaProducer:
+        """See ``Clients``."""
+        return AIOKafkaProducer(
+            bootstrap_servers=self._kafka.bootstrap,
+            client_id=transactional_id,
+            transactional_id=transactional_id,
+            transaction_timeout_ms=int(self._kafka.transaction_timeout_s * 1000),
+            request_timeout_ms=int(self._kafka.commit_deadline_s * 1000),
+            max_request_size=REQUEST_BYTES_MAX,
+            max_batch_size=REQUEST_BYTES_MAX,
+            compression_type="zstd",
+        )
+
+    def journal_reader(self) -> AIOKafkaConsumer:
+        """See ``Clients``."""
+        return AIOKafkaConsumer(
+            bootstrap_servers=self._kafka.bootstrap,
+            isolation_level="read_committed",
+            enable_auto_commit=False,
+            auto_offset_reset="none",
+            request_timeout_ms=int(CONNECT_DEADLINE_S * 1000),
+            max_partition_fetch_bytes=JOURNAL.bytes_max,
+            fetch_max_wait_ms=50,
+        )

@@ -1,0 +1,124 @@
+"""The auditor: what the topics and the store must say, from the committed records alone.
+
+It follows each commit when it is decided and each write to the store when it is made, and in the end folds the inputs itself.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, Final
+
+from engine.core.layout import Topic
+from engine.state import keys
+from engine.state.record import JournalRecord
+from engine.stream.records import Chunk, Headers
+from schemas import dead_letters as names
+from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS, INPUTS, JOURNAL
+from tests.e2e.audit import audit_shard
+from tests.simulation.broker import Broker, Entry, Transaction
+from tests.simulation.promises import Violation, demand
+from tests.simulation.traffic import policies
+
+ADDED: Final = "ce_time"  # the header that the producer adds when it sends
+
+
+class Auditor:
+    """Of one shard."""
+
+    def __init__(self, broker: Broker) -> None:
+        self._broker = broker
+        self.journal: list[tuple[JournalRecord, bytes, int]] = []  # committed: record, bytes, offset
+        self._accounts: list[dict[bytes, bytes]] = [{}]  # after each sequence
+
+    def follow(self, transaction: Transaction) -> None:
+        """A transaction is committed."""
+        log = self._broker.log(JOURNAL.name)
+        mine = [entry for entry in log.entries if entry.transaction is transaction]
+        demand(len(mine) == 1, f"a transaction with {len(mine)} journal records")
+        value = mine[0].value
+        assert value is not None
+        record = JournalRecord.decode(value)
+        before = self.journal[-1][2] if self.journal else -1
+        demand(mine[0].offset > before, "a journal record behind one that was committed later")
+        demand(record.sequence == len(self.journal) + 1, f"sequence {record.sequence} follows {len(self.journal)}")
+        self.journal.append((record, value, mine[0].offset))
+        after = dict(self._accounts[-1])
+        for account, state in record.accounts:
+            if state is None:
+                after.pop(account, None)
+            else:
+                after[account] = state
+        self._accounts.append(after)
+
+    def look_at_store(self, fields: dict[str, bytes], accounts: dict[bytes, bytes]) -> None:
+        """The store holds a prefix of the journal."""
+        applied = int(fields.get(keys.SEQUENCE, b"0"))
+        demand(applied <= len(self.journal), f"the store has applied sequence {applied} of {len(self.journal)}")
+        demand(accounts == self._accounts[applied], f"the store is not what the journal says at sequence {applied}")
+        if applied:
+            record, _, offset = self.journal[applied - 1]
+            demand(fields[keys.JOURNAL_OFFSET] == b"%d" % offset, "the store names another offset of the journal")
+            for cut in record.cuts:
+                demand(fields[keys.next_offset(cut.topic)] == b"%d" % cut.next, "the store names another offset of an input")
+
+    def needs(self, applied: int) -> bool:
+        """Whether the journal still has all that a store lacks that has applied so much."""
+        begins = self._broker.log(JOURNAL.name).begins
+        return applied >= len(self.journal) or self.journal[applied][2] >= begins
+
+    def taken(self, topic: str) -> int:
+        """Up to which offset an input is taken."""
+        return max((cut.next for record, _, _ in self.journal for cut in record.cuts if cut.topic == topic), default=0)
+
+    def conclude(self, fields: dict[str, bytes], accounts: dict[bytes, bytes]) -> dict[str, int]:
+        """Everything is taken and applied: check it all."""
+        demand(int(fields[keys.SEQUENCE]) == len(self.journal), "the store did not catch up")
+        self.look_at_store(fields, accounts)
+        self._outputs()
+        changes = [json.loads(entry.value or b"") for entry in self._committed(CHANGES.name)]
+        inputs = {Topic(rank): self._chunk(spec.name, Topic(rank)) for rank, spec in enumerate(INPUTS)}
+        control = [json.loads(value or b"") for value in inputs[Topic.CONTROL].values]
+        version = [plain["policy"]["version"] for plain in control if plain["kind"] == "activate"][-1]
+        journal = [raw for _, raw, _ in self.journal]
+        try:
+            counts = audit_shard(policies()[version - 1], inputs, journal, changes, accounts, 0, 1)
+        except (KeyError, ValueError) as error:
+            raise Violation("the journal cannot be followed") from error
+        swept = sum(dict(record.counts).get("swept", 0) for record, _, _ in self.journal)
+        return counts | {"swept": swept, "versions": len({record.policy_hash for record, _, _ in self.journal} - {""})}
+
+    def _outputs(self) -> None:
+        """What was announced is what the journal says, each once and in order."""
+        for spec in (CHANGES, ADVISORIES):
+            said = [
+                (output.key, output.value, output.headers)
+                for record, _, _ in self.journal
+                for output in record.outputs
+                if output.topic == spec.name
+            ]
+            told = [(entry.key, entry.value, without_time(entry.headers)) for entry in self._committed(spec.name)]
+            demand(said == told, f"{spec.name} does not say what the journal says")
+        refs = [(ref.topic, ref.offset) for record, _, _ in self.journal for ref in record.dead_letters]
+        letters = []
+        for entry in self._committed(DEAD_LETTERS.name):
+            headers = dict(entry.headers)
+            topic, offset = (headers[name] or b"" for name in (names.TOPIC, names.OFFSET))
+            came = self._broker.log(topic.decode()).entries[int(offset)]
+            demand((entry.key, entry.value) == (came.key, came.value), "a dead letter is not what came")
+            letters.append((topic.decode(), int(offset)))
+        demand(refs == letters, "the dead letters are not those that the journal names")
+
+    def _committed(self, topic: str) -> list[Entry]:
+        log = self._broker.log(topic)
+        return list(log.committed(0, log.stable))
+
+    def _chunk(self, name: str, topic: Topic) -> Chunk:
+        entries = self._committed(name)
+        return Chunk(
+            topic, [e.offset for e in entries], [e.time_ms for e in entries], [e.key for e in entries], [e.value for e in entries], None
+        )
+
+
+def without_time(headers: Headers) -> tuple[tuple[str, Any], ...]:
+    """Headers but for the time of sending."""
+    return tuple((name, value) for name, value in headers if name != ADDED)

@@ -1,0 +1,80 @@
+"""What a shard makes of a journal that does not go as far as its store."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from aiokafka import AIOKafkaProducer, TopicPartition
+
+from engine.settings import Settings
+from engine.state import keys
+from engine.state.memory_store import MemoryStore
+from engine.stream.producer import FencedError
+from engine.stream.refusals import ShardStoppedError
+from engine.stream.shard import Shard
+from tests.stream.test_worker import Transport
+
+
+class Reader:
+    """A consumer of a journal without records that ends somewhere."""
+
+    def __init__(self, end: int) -> None:
+        self._end = end
+
+    async def start(self) -> None:
+        return
+
+    async def stop(self) -> None:
+        return
+
+    def assign(self, partitions: list[TopicPartition]) -> None:
+        return
+
+    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return {partitions[0]: 0}
+
+    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
+        return {partitions[0]: self._end}
+
+    def seek(self, partition: TopicPartition, offset: int) -> None:
+        return
+
+    async def position(self, partition: TopicPartition) -> int:
+        return self._end
+
+
+class Journal:
+    """Ends here at the first look, there at the next."""
+
+    def __init__(self, *ends: int) -> None:
+        self._ends = list(ends)
+
+    def producer(self, transactional_id: str) -> AIOKafkaProducer:
+        raise NotImplementedError
+
+    def journal_reader(self) -> Any:
+        return Reader(self._ends.pop(0))
+
+
+def shard_with(journal: Journal) -> Shard:
+    """A shard whose store has applied the record at offset 22."""
+    store = MemoryStore()
+    store._fields = {keys.SEQUENCE: b"11", keys.JOURNAL_OFFSET: b"22"}
+    return Shard(0, 1, Settings(), store, Transport(), journal)
+
+
+async def test_a_journal_whose_end_is_still_to_be_marked_is_looked_at_again() -> None:
+    """The last transaction is decided and applied by another owner; its marker reaches the journal a moment later."""
+    shard = shard_with(Journal(22, 24))
+    with pytest.raises(FencedError, match="another owner may work"):
+        await shard._catch_up()
+    assert keys.SEQUENCE in await shard._catch_up()
+
+
+async def test_a_journal_that_ends_too_early_twice_stops_the_shard() -> None:
+    shard = shard_with(Journal(22, 22))
+    with pytest.raises(FencedError):
+        await shard._catch_up()
+    with pytest.raises(ShardStoppedError, match="the journal ends at 22"):
+        await shard._catch_up()
