@@ -194,9 +194,9 @@ class Kernel:
         self._fill(0, record)
         return self.take(0, 1)
 
-    def sweep(self, clock: int) -> list[Ints]:
+    def sweep(self, clock: int, *, writes_all: bool = False) -> list[Ints]:
         """Let time go by for every account, in the order of a sweep; the decisions, each a copy of its row. An account that nothing is said
-        about, in the arrears bucket in which it was, stays as it was."""
+        about, in the arrears bucket in which it was, stays as it was, unless ``writes_all``."""
         known = [self.accounts.index(account_id) for account_id in in_sweep_order(self.accounts)]
         slots = np.array([slot for slot in known if self.rows[slot, Col.FIRST_AT] != MISSING], np.int64)
         before = self.rows.copy()
@@ -207,7 +207,8 @@ class Kernel:
             taken += [decision.copy() for decision in self.decisions[:count]]
         rolled = np.flatnonzero(self.rows[:, Col.BUCKET] != before[:, Col.BUCKET])
         silent = np.setdiff1d(np.arange(len(self.rows)), [*rolled, *(decision[Out.SLOT] for decision in taken)])
-        self.rows[silent] = before[silent]
+        if not writes_all:
+            self.rows[silent] = before[silent]
         return taken
 
     def pass_time(self, clock: int | None) -> None:
