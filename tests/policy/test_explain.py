@@ -42,14 +42,19 @@ class Told:
         return self.emission.kind
 
     @property
+    def is_denial(self) -> bool:
+        """Whether an application comes to nothing."""
+        return self.kind == "increase_withheld" and self.trace.guard == "not_earned"
+
+    @property
     def moves_the_limit(self) -> bool:
-        """Whether the limit changes, or is to: by itself, by an offer, after a notice."""
+        """Whether the limit changes, or is to: by itself, by an offer, after a notice; or was asked for."""
         is_announced = self.kind == "announce" and self.emission.cause == "limit"
-        return is_announced or self.kind in ("grant", "increase", "decrease", "offer", "offer_accepted")
+        return is_announced or self.is_denial or self.kind in ("grant", "increase", "decrease", "offer", "offer_accepted")
 
     @property
     def is_adverse(self) -> bool:
-        return self.kind in ("decrease", "announce")
+        return self.is_denial or self.kind in ("decrease", "announce")
 
     @property
     def rules(self) -> list[Reason]:
@@ -69,9 +74,11 @@ class Told:
 
     @property
     def score_alone(self) -> bool:
-        """Would the score's band by itself have moved the limit in the direction in which it went?"""
+        """Would the score's band by itself have moved the limit in the direction in which it went, or left it where it is?"""
         band = next(b for b in self.segment.bands if b.name == self.trace.target_band)
         before = self.emission.previous.limit
+        if self.is_denial:
+            return band.limit_minor <= before
         return band.limit_minor < before if self.is_adverse else band.limit_minor > before
 
 
@@ -190,7 +197,7 @@ def expected_codes(change: Told) -> list[str]:
             return [str(cause)]
         case "increase_withheld":
             return [trace.requirement or str(trace.guard)]
-        case "standing_mismatch":
+        case "standing_mismatch" | "budget_spent" | "breaker_tripped":
             return []
         case "announce":
             return ["rate_change"]
@@ -254,7 +261,15 @@ def test_every_rule_can_be_told() -> None:
     bounds = {bound.name.lower() for bound in Bound if bound is not Bound.BAND}
     blocks = {block.name.lower() for block in Block}
     lifted = {f"{block}_lifted" for block in blocks}
-    guards = {guard.name.lower() for guard in Guard} - {"none", "closed", *REQUIREMENT_GUARDS, "cool_down_down", "warming_up"}
+    guards = {guard.name.lower() for guard in Guard} - {
+        "none",
+        "closed",
+        *REQUIREMENT_GUARDS,
+        "cool_down_down",
+        "warming_up",
+        "breaker",
+        "not_earned",
+    }
     kinds = {kind.name.lower() for kind in OF_THEIR_KIND}
     assert set(RULE_TEXTS) == bounds | blocks | lifted | guards | kinds | {"score", "line_ended", "closed_by_command"}
     assert all(set(text) == {"zh", "en"} and all(text.values()) for text in RULE_TEXTS.values())
