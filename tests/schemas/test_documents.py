@@ -179,7 +179,7 @@ def test_the_other_rows_of_the_table() -> None:
 
 
 def test_the_codec_of_the_outputs_is_told() -> None:
-    (codec,) = re.findall(r'compression_type="(\w+)"', (ROOT / "engine" / "stream" / "producer.py").read_text("utf-8"))
+    (codec,) = re.findall(r'compression_type="(\w+)"', (ROOT / "engine" / "stream" / "clients.py").read_text("utf-8"))
     assert f"| compression | {codec} |" in DOCUMENTS["consumers.md"]
 
 
