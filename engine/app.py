@@ -137,11 +137,7 @@ def _work(app: faust.App) -> int:
 def await_deployment(settings: Settings) -> int:
     """Wait until Kafka and Redis answer, saying what is awaited; the partition count. Raises EngineError for what waiting will not mend."""
     _await("Kafka", settings.kafka.bootstrap, lambda: topics.connect(settings.kafka.bootstrap).close(), KafkaError)
-    admin = topics.connect(settings.kafka.bootstrap)
-    try:
-        states = topics.describe(admin)
-    finally:
-        admin.close()
+    states = topics.described(settings.kafka.bootstrap)
     for problem in topics.problems(states):
         raise problem
     _await("Redis", settings.redis.address, lambda: asyncio.run(_check_redis(settings.redis.url)), RedisError)

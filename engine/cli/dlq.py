@@ -216,11 +216,7 @@ def _copies(settings: Settings) -> Copies:
     from engine.stream import control, topics
     from engine.stream.copies import Copies
 
-    admin = topics.connect(settings.kafka.bootstrap)
-    try:
-        states = topics.describe(admin)
-    finally:
-        admin.close()
+    states = topics.described(settings.kafka.bootstrap)
     for problem in topics.problems(states):
         raise problem
     policy = control.active_policy(settings.kafka.bootstrap)

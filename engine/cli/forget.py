@@ -121,9 +121,5 @@ def _stays(settings: Settings) -> dict[str, str]:
     from engine.stream import topics
     from schemas.topics import CONTROL
 
-    admin = topics.connect(settings.kafka.bootstrap)
-    try:
-        states = topics.describe(admin)
-    finally:
-        admin.close()
+    states = topics.described(settings.kafka.bootstrap)
     return {state.name: state.kept for state in states if state.partitions and state.name != CONTROL.name}

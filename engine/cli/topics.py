@@ -53,7 +53,7 @@ def describe(kafka: Bootstrap = None, as_json: AsJson = False) -> None:
     """Show the topics as the cluster has them, and what is wrong with them (exit code 1)."""
     from engine.stream import topics
 
-    states = topics.describe(topics.connect(settings_from(kafka).kafka.bootstrap))
+    states = topics.described(settings_from(kafka).kafka.bootstrap)
     problems = topics.problems(states)
     if as_json:
         shown = ("cleanup.policy", "retention.ms", "min.compaction.lag.ms", "max.message.bytes")

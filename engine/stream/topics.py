@@ -94,6 +94,15 @@ def describe(admin: KafkaAdminClient) -> list[TopicState]:
     return found
 
 
+def described(bootstrap: str) -> list[TopicState]:
+    """``describe`` with a client of its own."""
+    admin = connect(bootstrap)
+    try:
+        return describe(admin)
+    finally:
+        admin.close()
+
+
 def input_ids(bootstrap: str) -> dict[str, str]:
     """The ids of the input topics by name. Raises KafkaError, or EngineError for topics that are not fit to work on."""
     admin = connect(bootstrap)

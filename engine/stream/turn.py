@@ -99,12 +99,8 @@ class DecisionMachine:
         self._sweep: Sweep | None = None
         self._appetites = Appetites({})
         self._brakes = Brakes({})  # as the last record left them; the program goes ahead of them while the next one is made
-        self._before: tuple[int, int, Sweep | None, Brakes] = (
-            0,
-            0,
-            None,
-            self._brakes,
-        )  # the last record: sequence, outputs, sweep, brakes
+        # Sequence, outputs, sweep and brakes before the last record
+        self._before: tuple[int, int, Sweep | None, Brakes] = 0, 0, None, self._brakes
         self._swept: AccountCache | None = None  # rows for a sweep; the accounts of the events keep theirs
         self._bytes_per_record = 1_000.0  # what an input record adds to the journal: rises at once, falls slowly
 
@@ -182,8 +178,7 @@ class DecisionMachine:
             fields |= self._in_force_from(prepared.control)
         if not prepared.decoded:
             return replace(record, fields=self._with_counts(fields, ()), dead_letters=dead_letter_refs(prepared))
-        accounts, outputs, verdicts, open_lines, rolled = self._decide(prepared)
-        counts = {verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict} | rolled
+        accounts, outputs, counts, open_lines = self._decide(prepared)
         return replace(
             record,
             accounts=accounts,
@@ -341,11 +336,9 @@ class DecisionMachine:
 
     # Events
 
-    def _decide(
-        self, prepared: Prepared
-    ) -> tuple[tuple[tuple[bytes, bytes | None], ...], tuple[Output, ...], Ints, list[int], Counter[str]]:
-        """The touched accounts' new states, the outputs, the verdict on each accepted record, the places in the profiles' chunk of those that
-        ask to forget an open line, and how many accounts have rolled."""
+    def _decide(self, prepared: Prepared) -> tuple[tuple[tuple[bytes, bytes | None], ...], tuple[Output, ...], Counter[str], list[int]]:
+        """The touched accounts' new states, the outputs, how many accepted records had each verdict and how many accounts have rolled, and the
+        places in the profiles' chunk of those that ask to forget an open line."""
         policy, cache = self.policy, self._cache
         assert policy is not None
         assert cache is not None
@@ -371,7 +364,10 @@ class DecisionMachine:
         values = cache.encoded(slots[touched])
         accounts = tuple((prepared.accounts[i], value) for i, value in zip(touched.tolist(), values, strict=True))
         open_lines = [origin(place)[1] for place in np.flatnonzero(verdicts == Verdict.LINE_OPEN).tolist()]
-        return accounts, tuple(outputs), verdicts, open_lines, rolls(policy.program, cache.rows, slots, buckets)
+        counts = Counter({verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict})
+        rolled = np.flatnonzero(cache.rows[slots, Col.BUCKET] != buckets)
+        counts.update(rolls(policy.program, cache.rows, slots[rolled], buckets[rolled]))
+        return accounts, tuple(outputs), counts, open_lines
 
     def _let_time_pass(
         self,
@@ -404,9 +400,10 @@ class DecisionMachine:
             for decision in decisions[:count].tolist():
                 told.add(decision[Out.EVENT])
                 outputs.append(self._renderer.render(decision, ids[decision[Out.EVENT]], cause, self._outputs + len(outputs) + 1))
-        counts.update(rolls(policy.program, rows.rows, slots, buckets))
+        rolled = np.flatnonzero(rows.rows[slots, Col.BUCKET] != buckets)
+        counts.update(rolls(policy.program, rows.rows, slots[rolled], buckets[rolled]))
         counts.update(swept(policy.program, rows.rows, slots))
-        places = sorted(told.union(np.flatnonzero(rows.rows[slots, Col.BUCKET] != buckets).tolist()))
+        places = sorted(told.union(rolled.tolist()))
         changed += zip([ids[i] for i in places], rows.encoded(slots[places]), strict=True)
         cache.drop([ids[i] for i in places])
 

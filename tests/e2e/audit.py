@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import json
-from collections import defaultdict
-from collections.abc import AsyncIterator, Iterator, Mapping
+from collections import Counter, defaultdict
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as fields_of
 from datetime import date, datetime
 from itertools import pairwise, zip_longest
+from multiprocessing import get_context
 from typing import Any, Final, get_args
 
 import numpy as np
@@ -389,6 +391,21 @@ def assert_told(folded: Fold, told: Mapping[str, list[dict[str, Any]]]) -> None:
         ]
         differs = next((i for i, pair in enumerate(zip_longest(got, folds)) if pair[0] != pair[1]), None)
         assert differs is None, f"{account_id}, change {differs}: told {got[differs:][:2]}, the fold has {expected[differs:][:2]}"
+
+
+def audit(
+    policy: Policy,
+    inputs: Mapping[int, Shard],
+    journal: Mapping[int, list[bytes]],
+    changes: Mapping[int, list[dict[str, Any]]],
+    accounts: Callable[[int], Mapping[bytes, bytes]],
+) -> Counter[str]:
+    """``audit_shard`` of every shard, two at a time; what was counted in all. ``accounts`` gives what Redis holds of a shard."""
+    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
+        jobs = [pool.submit(audit_shard, policy, inputs[p], journal[p], changes[p], accounts(p), p, len(journal)) for p in sorted(journal)]
+        counts = sum((Counter(job.result()) for job in jobs), Counter[str]())
+    print(dict(counts))
+    return counts
 
 
 def check_states(folded: Fold, redis: Mapping[bytes, bytes]) -> None:

@@ -3,13 +3,10 @@
 from __future__ import annotations
 
 import json
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import pairwise
-from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, Final
 
@@ -23,7 +20,7 @@ from engine.state.record import JournalRecord
 from engine.stream.sweep import Sweep
 from schemas.topics import JOURNAL
 from tests.cli.program import say
-from tests.e2e.audit import audit_shard
+from tests.e2e.audit import audit
 from tests.e2e.conftest import deployed
 from tests.e2e.deployment import Deployment
 from tests.e2e.publisher import GOOD
@@ -180,14 +177,7 @@ def test_a_contraction_comes_to_the_quiet_accounts_at_its_pace(three: Deployment
     # What it was for, once each; and all the rest
     inputs, journal, changes = d.inputs(), d.journal(), d.changes()
     check_decreases([change for mine in changes.values() for change in mine], cause)
-    counts: Counter[str] = Counter()
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        jobs = [
-            pool.submit(audit_shard, policy, inputs[p], journal[p], changes[p], d.accounts(p), p, PARTITIONS) for p in range(PARTITIONS)
-        ]
-        for job in jobs:
-            counts.update(job.result())
-    print(dict(counts))
+    counts = audit(policy, inputs, journal, changes, d.accounts)
     assert counts["accounts"] == QUIET + BUSY
     assert counts["dead_letters"] == 0
 

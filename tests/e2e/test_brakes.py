@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import json
 from collections import Counter, defaultdict
-from concurrent.futures import ProcessPoolExecutor
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from multiprocessing import get_context
 from pathlib import Path
 from random import Random
 from typing import Any, Final
@@ -26,7 +24,7 @@ from engine.policy.source import parse_policy
 from engine.stream import control
 from engine.stream.brakes import share
 from engine.stream.decode.misrouting import partition_of
-from tests.e2e.audit import audit_shard
+from tests.e2e.audit import audit
 from tests.e2e.conftest import deployed
 from tests.e2e.deployment import Deployment
 from tests.oracle.time_rules import DAY_MS, HOUR_MS
@@ -147,15 +145,7 @@ def test_a_budget_holds_through_a_rebalance_and_a_broken_feed_does_not_cut_every
         assert by_several == by_one
         check_budget(by_several)
         policy = a_broken_feed(d, feed, by_several)
-        inputs, journal, changes = d.inputs(), d.journal(), d.changes()
-        counts: Counter[str] = Counter()
-        with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-            jobs = [
-                pool.submit(audit_shard, policy, inputs[p], journal[p], changes[p], d.accounts(p), p, PARTITIONS) for p in range(PARTITIONS)
-            ]
-            for job in jobs:
-                counts.update(job.result())
-        print(dict(counts))
+        audit(policy, d.inputs(), d.journal(), d.changes(), d.accounts)
 
 
 def check_budget(told: dict[int, list[dict[str, Any]]]) -> None:

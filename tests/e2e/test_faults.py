@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
-from concurrent.futures import ProcessPoolExecutor
 from datetime import UTC, datetime
-from multiprocessing import get_context
 from pathlib import Path
 
 import pytest
@@ -14,7 +11,7 @@ import pytest
 from engine.policy.promote import promote
 from engine.policy.source import load_policy
 from scripts.personas import midnight_before
-from tests.e2e.audit import audit_shard
+from tests.e2e.audit import audit
 from tests.e2e.conftest import deployed
 from tests.e2e.deployment import ROOT, Deployment
 
@@ -74,14 +71,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(twelve: Deployment) -> None:
 
     inputs, journal, changes = d.inputs(), d.journal(), d.changes()
     promoted = promote(policy, None, datetime.fromtimestamp(start_ms / 1000, UTC))
-    counts: Counter[str] = Counter()
-    with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        jobs = [
-            pool.submit(audit_shard, promoted, inputs[p], journal[p], changes[p], d.accounts(p), p, PARTITIONS) for p in range(PARTITIONS)
-        ]
-        for job in jobs:
-            counts.update(job.result())
-    print(dict(counts))
+    counts = audit(promoted, inputs, journal, changes, d.accounts)
     assert counts["records"] >= EVENTS
     assert counts["dead_letters"] == len(d.dead_letters()) > 100
     assert counts["changes"] > 2 * ACCOUNTS

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -12,7 +11,7 @@ import pytest
 from engine.policy.promote import promote
 from engine.policy.source import load_policy
 from scripts.personas import midnight_before
-from tests.e2e.audit import audit_shard
+from tests.e2e.audit import audit
 from tests.e2e.conftest import deployed
 from tests.e2e.deployment import ROOT, Deployment
 
@@ -64,9 +63,6 @@ def test_from_one_worker_to_five_and_back(four: Deployment) -> None:
 
     inputs, journal, changes = d.inputs(), d.journal(), d.changes()
     promoted = promote(policy, None, datetime.fromtimestamp(start_ms / 1000, UTC))
-    counts: Counter[str] = Counter()
-    for p in range(PARTITIONS):
-        counts.update(audit_shard(promoted, inputs[p], journal[p], changes[p], d.accounts(p), p, PARTITIONS))
-    print(dict(counts))
+    counts = audit(promoted, inputs, journal, changes, d.accounts)
     assert counts["records"] > 20 * RATE
     assert counts["dead_letters"] == len(d.dead_letters())

@@ -49,6 +49,6 @@ def test_the_segment_is_that_by_which_an_account_is_judged() -> None:
     rows = np.tile(blank_row(policy.layout), (4, 1))
     rows[:, Col.BUCKET] = [0, 1, 1, 4]
     slots = np.array([0, 2, 3])
-    assert rolls(policy.program, rows, slots, np.array([0, 0, 4])) == {"rolled:individual:0:1": 1}
+    assert rolls(policy.program, rows, slots[1:], np.array([0, 3])) == {"rolled:individual:0:1": 1, "rolled:individual:3:4": 1}
     assert swept(policy.program, rows, slots) == {"swept:individual:0": 1, "swept:individual:1": 1, "swept:individual:4": 1}
     assert Segment.ENTERPRISE > Segment.INDIVIDUAL
