@@ -12,35 +12,50 @@ from engine.errors import EngineError
 from engine.state import keys
 from engine.state.redis_store import EVICTION_CURE
 from engine.stream.records import Delivery
+from engine.stream.topics import Identity
 from schemas.topics import INPUTS
 
 BELONG_TOGETHER: Final = "restore topics and a Redis that belong together, or begin anew, with new topics and an empty Redis"
 NEWER_ENGINE: Final = "run a newer engine"
+NOT_ADDED: Final = "partitions cannot be added to a running deployment: " + BELONG_TOGETHER
 
 
 class ShardStoppedError(EngineError):
     """This shard cannot go on, and waiting will not mend it."""
 
 
-def refuse(where: str, fields: Mapping[str, bytes], partitions: int, topic_ids: Mapping[str, str], store_problem: str | None) -> None:
-    """Look at what a shard hash tells before the shard goes on from it. Raises ShardStoppedError."""
-    if store_problem is not None:
-        raise ShardStoppedError(store_problem, where=where, cure=EVICTION_CURE)
+def refuse(where: str, fields: Mapping[str, bytes], partitions: int, topic_ids: Mapping[str, str]) -> None:
+    """Look at what a shard hash tells before anything of the journal is applied to it. Raises ShardStoppedError."""
     for topic, own_id in topic_ids.items():
         if fields.get(keys.topic_id(topic), own_id.encode()) != own_id.encode():
             raise ShardStoppedError(f"{topic} is another topic than the one its state was made from", where=where, cure=BELONG_TOGETHER)
     held = int(fields.get(keys.PARTITIONS, str(partitions)))
     if held != partitions:
-        raise ShardStoppedError(
-            f"its state was made with {held} partitions, the topics have {partitions}",
-            where=where,
-            cure="partitions cannot be added to a running deployment: " + BELONG_TOGETHER,
-        )
+        raise ShardStoppedError(f"its state was made with {held} partitions, the topics have {partitions}", where=where, cure=NOT_ADDED)
     state_format = int(fields.get(keys.FORMAT, str(keys.STATE_FORMAT)))
     if state_format > keys.STATE_FORMAT:
         raise ShardStoppedError(
             f"its state has format {state_format}, this engine reads {keys.STATE_FORMAT}", where=where, cure=NEWER_ENGINE
         )
+
+
+def may_evict(where: str, problem: str) -> ShardStoppedError:
+    """A store that may lose accounts."""
+    return ShardStoppedError(problem, where=where, cure=EVICTION_CURE)
+
+
+def changed(before: Identity, now: Identity) -> EngineError | None:
+    """That topics are not those that the worker was started on; None if they are."""
+    for name, own_id in before.ids.items():
+        if name not in now.ids:
+            return EngineError(f"{name} is not there any more", where="topics", cure=BELONG_TOGETHER)
+        if now.ids[name] != own_id:
+            what = f"{name} was deleted and made anew while the worker was running"
+            return EngineError(what, where="topics", cure=BELONG_TOGETHER)
+        if now.partitions[name] != before.partitions[name]:
+            what = f"{name} had {before.partitions[name]} partitions when the worker was started, and now has {now.partitions[name]}"
+            return EngineError(what, where="topics", cure=NOT_ADDED)
+    return None
 
 
 def position_gone(where: str, delivery: Delivery) -> ShardStoppedError:
