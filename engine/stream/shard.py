@@ -33,7 +33,7 @@ from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.dead_letters import RejectLimit, dead_letters
 from engine.stream.in_force import Version
 from engine.stream.journal import JournalEndsError, JournalMismatchError, read_journal
-from engine.stream.producer import CommitInDoubtError, FencedError, ShardProducer
+from engine.stream.producer import CommitInDoubtError, CommitRefusedError, FencedError, ShardProducer
 from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
 from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, may_evict, position_gone, refuse
@@ -46,6 +46,7 @@ T = TypeVar("T")
 log = structlog.get_logger("shard")
 
 HEARTBEAT_S: Final = 1.0
+REFUSALS_MAX: Final = 3  # of a commit, one after the other, until it is believed that waiting does not help
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 FLOW_AGAIN_SHARE: Final = 0.5
 SLICE_BUCKETS_MAX: Final = 64
@@ -170,6 +171,8 @@ class Shard:
                         await self._turn()
                 except (CommitInDoubtError, StartAgainError, StoreAway) as doubt:
                     failures = 0 if self.progress.commits > before else failures + 1
+                    if isinstance(doubt, CommitRefusedError) and failures >= REFUSALS_MAX:
+                        raise ShardStoppedError(str(doubt), where=self._where, cure=doubt.cure) from doubt
                     await self._step_back(doubt, failures)
         except ShardStoppedError as stop:
             self.progress.enter(State.STOPPED, str(stop))

@@ -108,23 +108,32 @@ class Worker:
         for tp in assigned:
             owned[tp.partition].add(TOPICS[tp.topic])
         split = sorted(number for number, topics in owned.items() if len(topics) != len(Topic))
-        if split and await self._other_topics() is None:
-            self._fail(
-                EngineError(
-                    f"shards {split} came without some of their topics: another member of group {self._settings.application} assigns otherwise",
-                    where="consumer group",
-                    cure="stop every worker of this group that is not of this version, or choose another LIMITS_APPLICATION",
-                )
-            )
+        if split:
+            await self._refuse(split)
             return
-        whole = owned.keys() - split
-        await self.release(number for number in list(self.shards) if number not in whole)
-        for number in sorted(whole - self.shards.keys()):
+        await self.release(number for number in list(self.shards) if number not in owned)
+        for number in sorted(owned.keys() - self.shards.keys()):
             shard = Shard(number, self._settings, self._store(number), self, self._clients)
             self.shards[number] = shard
             self._tasks[number] = asyncio.create_task(shard.run(), name=f"shard {number}")
             self._tasks[number].add_done_callback(self._ended)
         log.info("assigned", shards=sorted(self.shards))
+
+    async def _refuse(self, split: list[int]) -> None:
+        """Shards have come without some of their topics: because these are others now, which stops all shards, or because of another member."""
+        problem = await self._other_topics()
+        if problem is not None:
+            log.error("shards refused", shards=split, reason=problem.what, cure=problem.cure)
+            for shard in self.shards.values():
+                shard.stop(problem)
+            return
+        self._fail(
+            EngineError(
+                f"shards {split} came without some of their topics: another member of group {self._settings.application} assigns otherwise",
+                where="consumer group",
+                cure="stop every worker of this group that is not of this version, or choose another LIMITS_APPLICATION",
+            )
+        )
 
     async def release(self, numbers: Iterable[int] | None = None) -> None:
         """Give shards up (all of them by default); returns when none of them does anything any more."""

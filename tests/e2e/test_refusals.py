@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -12,14 +13,14 @@ from typing import Any
 import pytest
 import redis
 from kafka import TopicPartition
-from kafka.admin import KafkaAdminClient, NewPartitions
+from kafka.admin import ConfigResource, ConfigResourceType, KafkaAdminClient, NewPartitions
 
 from engine.local.kafka import KafkaBroker
 from engine.policy.source import load_policy
 from engine.state import keys
 from engine.stream import topics
 from engine.stream.decode.misrouting import partition_of
-from schemas.topics import JOURNAL
+from schemas.topics import DEAD_LETTERS, JOURNAL
 from tests.e2e.conftest import deployed
 from tests.e2e.deployment import ROOT, Deployment
 from tests.e2e.publisher import Publisher
@@ -189,23 +190,21 @@ def test_what_redis_says_is_looked_at(eight: Running) -> None:
         (keys.topic_id(JOURNAL.name), b"another", "limit-journal is another topic", "belong together"),
         (keys.PARTITIONS, b"7", "made with 7 partitions", "partitions cannot be added"),
         (keys.JOURNAL_OFFSET, b"9999", "the journal ends at", "restore"),
-        (keys.SEQUENCE, b"1", "the journal goes on with sequence", "restore"),
     ]
     held = [d.fields(shard)[field] for shard, (field, *_) in enumerate(spoiled)]
     for shard, (field, value, *_) in enumerate(spoiled):
         eight.redis.hset(keys.ShardKeys("limits", shard).shard, field, value)
-    eight.redis.hset(keys.ShardKeys("limits", 5).shard, keys.JOURNAL_OFFSET, -1)
     # Of an account, too, the format may be newer. It is seen when a record of it comes.
-    account = eight.accounts[6].encode()
-    bucket = keys.ShardKeys("limits", 6).accounts(keys.bucket_of(account))
+    account = eight.accounts[5].encode()
+    bucket = keys.ShardKeys("limits", 5).accounts(keys.bucket_of(account))
     state = eight.redis.hget(bucket, account)
     assert isinstance(state, bytes)
     eight.redis.hset(bucket, account, bytes([state[0] + 1]) + state[1:])
-    publish(d, 1, eight.accounts[6])
+    publish(d, 1, eight.accounts[5])
     eight.start()
     stops = {shard: (reason, cure) for shard, (*_, reason, cure) in enumerate(spoiled)}
-    eight.expect({**stops, 6: ("format", "newer engine")})
-    assert eight.accounts[6] not in d.log_of(len(d.workers) - 1)
+    eight.expect({**stops, 5: ("format", "newer engine")})
+    assert eight.accounts[5] not in d.log_of(len(d.workers) - 1)
 
     for shard, (field, *_) in enumerate(spoiled):
         eight.redis.hset(keys.ShardKeys("limits", shard).shard, field, held[shard])
@@ -231,6 +230,26 @@ def test_redis_is_caught_up_as_far_as_the_journal_reaches(pair: Running) -> None
     d.stop()
     d.redis.come_back_with(d.directory / "backup")
     pair.goes_on()
+
+
+def test_a_dead_letter_that_cannot_be_written(pair: Running) -> None:
+    """It is not dropped: its shard stops until it can be."""
+    d = pair.d
+    admin = topics.connect(d.kafka.address)
+
+    def allow(bytes_max: int) -> None:
+        admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, DEAD_LETTERS.name, {"max.message.bytes": str(bytes_max)})])
+
+    allow(2_000)
+    bad = Publisher(d, pair.accounts[0])
+    bad.publish("purchases", random.randbytes(50_000), pair.accounts[0].encode())
+    bad.flush()
+    pair.expect({0: ("Kafka does not take what is written to dead-letters", "max.message.bytes")})
+    assert not d.dead_letters()
+    allow(DEAD_LETTERS.bytes_max)
+    admin.close()
+    pair.goes_on()
+    assert [letter.partition() for letter in d.dead_letters()] == [0]
 
 
 def test_topics_that_change_under_a_running_worker(pair: Running, tmp_path: Path) -> None:
