@@ -1,14 +1,17 @@
 -- Apply one journal record to a shard, if it is the next one: the whole write path of the engine.
 --
--- KEYS[1] is the shard hash, KEYS[2..] the buckets that the record touches. ARGV: the record's sequence; the number of values in the shard
--- hash's part, and they as field, value, ...; then for each bucket the number of values and they as account, state, ..., and the number of
--- accounts to remove and they.
--- Returns the applied sequence afterwards. A sequence that is not the next one changes nothing, so the same call may come twice.
+-- KEYS[1] is the shard hash, KEYS[2..] the buckets that the record touches and, behind them, those that it voids. ARGV: the record's sequence;
+-- the number of buckets that it voids, which is 0 except of a beginning; the number of values in the shard hash's part, and they as field,
+-- value, ...; then for each bucket that it touches the number of values and they as account, state, ..., and the number of accounts to remove
+-- and they.
+-- Returns the applied sequence afterwards. A sequence that is not the next one changes nothing, so the same call may come twice; a beginning
+-- may leave any number of sequences out, since it voids what they would have written.
 --
 -- An error after the first write would leave half a record: so everything is checked before anything is written. The sequence is written
 -- last, because a server that runs out of memory refuses the script as a whole, before it begins.
 local applied = tonumber(redis.call('HGET', KEYS[1], 'sequence') or '0')
-if applied ~= tonumber(ARGV[1]) - 1 then
+local sequence, voided = tonumber(ARGV[1]), tonumber(ARGV[2])
+if applied >= sequence or (voided == 0 and applied ~= sequence - 1) then
     return applied
 end
 local CHUNK = 2000
@@ -18,14 +21,18 @@ local function each(command, key, first, count)
         redis.call(command, key, unpack(ARGV, from, math.min(from + CHUNK - 1, last)))
     end
 end
-local shard_count = tonumber(ARGV[2])
-local at = 3 + shard_count
-for i = 2, #KEYS do
+local touched = #KEYS - voided
+if voided > 0 then
+    redis.call('UNLINK', KEYS[1], unpack(KEYS, touched + 1, #KEYS))
+end
+local shard_count = tonumber(ARGV[3])
+local at = 4 + shard_count
+for i = 2, touched do
     for _, command in ipairs({ 'HSET', 'HDEL' }) do
         local count = tonumber(ARGV[at])
         each(command, KEYS[i], at + 1, count)
         at = at + 1 + count
     end
 end
-each('HSET', KEYS[1], 3, shard_count)
-return tonumber(ARGV[1])
+each('HSET', KEYS[1], 4, shard_count)
+return sequence

@@ -95,7 +95,8 @@ class RedisStore:
     async def apply(self, record: JournalRecord, journal_offset: int) -> int:
         """See ``ShardStore``."""
         shard = [part for name, value in fields_of(record, journal_offset).items() for part in (name.encode(), value)]
-        names, arguments = [self._keys.shard], [b"%d" % record.sequence, b"%d" % len(shard), *shard]
+        voided = [self._keys.accounts(bucket) for bucket in range(BUCKETS)] if record.is_beginning else []
+        names, arguments = [self._keys.shard], [b"%d" % record.sequence, b"%d" % len(voided), b"%d" % len(shard), *shard]
         by_bucket = sorted(record.accounts, key=lambda pair: bucket_of(pair[0]))
         for bucket, pairs in groupby(by_bucket, key=lambda pair: bucket_of(pair[0])):
             kept: list[bytes] = []
@@ -107,7 +108,7 @@ class RedisStore:
                     kept += (account, value)
             names.append(self._keys.accounts(bucket))
             arguments += [b"%d" % len(kept), *kept, b"%d" % len(removed), *removed]
-        return int(await self._run(APPLY, names, arguments))
+        return int(await self._run(APPLY, names + voided, arguments))
 
     async def slice(self, bucket: int, after: bytes, buckets: int, most: int) -> Slice:
         """See ``ShardStore``. Order is made here: a server compares text by its own locale."""

@@ -15,6 +15,7 @@ from engine.stream.records import Delivery
 from schemas.topics import INPUTS
 
 BELONG_TOGETHER: Final = "restore topics and a Redis that belong together, or begin anew, with new topics and an empty Redis"
+FINISH: Final = "stop the workers, run that again (it goes on where it was), then start them"
 NEWER_ENGINE: Final = "run a newer engine"
 
 
@@ -26,6 +27,9 @@ def refuse(where: str, fields: Mapping[str, bytes], partitions: int, topic_ids: 
     """Look at what a shard hash tells before the shard goes on from it. Raises ShardStoppedError."""
     if store_problem is not None:
         raise ShardStoppedError(store_problem, where=where, cure=EVICTION_CURE)
+    unfinished = fields.get(keys.UNFINISHED)
+    if unfinished:
+        raise ShardStoppedError(f"`{unfinished.decode()}` is not done with it", where=where, cure=FINISH)
     for topic, own_id in topic_ids.items():
         if fields.get(keys.topic_id(topic), own_id.encode()) != own_id.encode():
             raise ShardStoppedError(f"{topic} is another topic than the one its state was made from", where=where, cure=BELONG_TOGETHER)

@@ -45,6 +45,7 @@ T = TypeVar("T")
 log = structlog.get_logger("shard")
 
 HEARTBEAT_S: Final = 1.0
+CATCHING_UP_TOLD_S: Final = 5.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 FLOW_AGAIN_SHARE: Final = 0.5
 SLICE_BUCKETS_MAX: Final = 64
@@ -211,14 +212,18 @@ class Shard:
         while True:
             fields = await self._patiently(self._store.shard_fields)
             applied, offset = applied_of(fields), int(fields.get(keys.JOURNAL_OFFSET, b"-1"))
-            newest, missing = applied, 0
+            outputs = int(fields.get(keys.OUTPUTS, b"0"))
+            newest, missing, told_at = applied, 0, time.monotonic()
             try:
                 reader = self._clients.journal_reader()
                 async for entry in read_journal(
-                    reader, self._settings.application, self.number, offset + 1, applied + 1, CONNECT_DEADLINE_S
+                    reader, self._settings.application, self.number, offset + 1, applied + 1, outputs, CONNECT_DEADLINE_S
                 ):
                     missing += 1
                     newest = await self._apply(entry.record, entry.offset)
+                    if time.monotonic() - told_at > CATCHING_UP_TOLD_S:
+                        told_at = time.monotonic()
+                        self.progress.log.info("catching up", records=missing, of_about=missing + entry.behind, sequence=newest)
             except JournalMismatchError as mismatch:
                 if isinstance(mismatch, JournalEndsError) and not self._is_behind:
                     self._is_behind = True

@@ -164,7 +164,7 @@ def gaps_unseen(_: Any) -> Any:
     """That the journal no longer reaches back far enough is not noticed."""
 
     async def mutated(
-        consumer: JournalReader, application: str, number: int, first: int, sequence: int, deadline_s: float
+        consumer: JournalReader, application: str, number: int, first: int, sequence: int, outputs: int, deadline_s: float
     ) -> AsyncIterator[JournalEntry]:
         partition = TopicPartition(JOURNAL.name, number)
         await consumer.start()
