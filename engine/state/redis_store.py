@@ -20,6 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
+from engine.state import keys
 from engine.state.keys import BUCKETS, ShardKeys, bucket_of
 from engine.state.record import JournalRecord
 from engine.state.store import Loaded, Slice, cut_slice, fields_of
@@ -109,6 +110,18 @@ class RedisStore:
             names.append(self._keys.accounts(bucket))
             arguments += [b"%d" % len(kept), *kept, b"%d" % len(removed), *removed]
         return int(await self._run(APPLY, names + voided, arguments))
+
+    async def empty(self, unfinished: bytes) -> None:
+        """Remove all that is held of the shard, in one moment, and say in its hash what a worker must not go on from. No owner may work."""
+        voided = [self._keys.accounts(bucket) for bucket in range(BUCKETS)]
+        transaction = self._redis.pipeline(transaction=True)
+        transaction.unlink(self._keys.shard, *voided)
+        transaction.hset(self._keys.shard, keys.UNFINISHED, unfinished)
+        await self._call(transaction.execute())
+
+    async def finish(self) -> None:
+        """What was said in ``empty`` is done."""
+        await self._call(self._redis.hdel(self._keys.shard, keys.UNFINISHED))
 
     async def slice(self, bucket: int, after: bytes, buckets: int, most: int) -> Slice:
         """See ``ShardStore``. Order is made here: a server compares text by its own locale."""

@@ -38,7 +38,7 @@ def refuse(where: str, fields: Mapping[str, bytes], partitions: int, topic_ids: 
         raise ShardStoppedError(
             f"its state was made with {held} partitions, the topics have {partitions}",
             where=where,
-            cure="partitions cannot be added to a running deployment: " + BELONG_TOGETHER,
+            cure="stop every worker and run `limit-engine reshard` (again), or " + BELONG_TOGETHER,
         )
     state_format = int(fields.get(keys.FORMAT, str(keys.STATE_FORMAT)))
     if state_format > keys.STATE_FORMAT:

@@ -116,6 +116,22 @@ def input_ids(bootstrap: str) -> dict[str, str]:
     return {state.name: state.id for state in states if state.name in names}
 
 
+def check_stopped(bootstrap: str, application: str) -> None:
+    """Raise EngineError while workers are members of an application's group."""
+    admin = connect(bootstrap)
+    try:
+        group: dict[str, Any] = admin.describe_groups([application])[application]
+    finally:
+        admin.close()
+    members = len(group.get("members") or ())
+    if members:
+        raise EngineError(
+            f"{members} worker{'s' if members > 1 else ''} of {application!r} work",
+            where="consumer group",
+            cure="stop every worker; one that was killed stays a member until its session times out (LIMITS_KAFKA__SESSION_TIMEOUT_S)",
+        )
+
+
 def problems(states: list[TopicState]) -> list[EngineError]:
     """What keeps the engine from starting on these topics."""
     found = []

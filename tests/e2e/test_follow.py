@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import json
-import time
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,13 +12,11 @@ import redis
 from kafka import TopicPartition
 
 from engine.local.redis_server import RedisServer
-from engine.policy.source import load_policy
 from engine.state import keys
-from engine.stream import control, topics
+from engine.stream import topics
 from schemas.topics import JOURNAL
-from scripts.personas import midnight_before
-from tests.e2e.conftest import deployed
-from tests.e2e.deployment import ROOT, Deployment
+from tests.e2e.deployment import Deployment
+from tests.e2e.lived import lived_deployment, promote_next
 
 PARTITIONS = 3
 DAYS = 60
@@ -32,24 +28,6 @@ def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     yield from lived_deployment(tmp_path_factory.mktemp("lived"), PARTITIONS, accounts=40, days=DAYS)
 
 
-def lived_deployment(directory: Path, partitions: int, accounts: int, days: int) -> Iterator[Deployment]:
-    """Start, let customers live, stop the worker, give, end."""
-    deployments = deployed(directory, partitions)
-    d = next(deployments)
-    d.settings = {"LIMITS_SHARD__BATCH_RECORDS": "300", "LIMITS_KAFKA__SESSION_TIMEOUT_S": "6"}
-    start_ms = midnight_before(datetime.now(UTC), days + 1)
-    d.promote(load_policy(ROOT / "policies" / "default.yaml", datetime.now(UTC)), start_ms)
-    d.start_worker()
-    options = {"--accounts": accounts, "--days": days, "--start-ms": start_ms, "--seed": 5, "--rate": 0}
-    words = ("-m", "scripts.traffic", "--kafka", d.kafka.address, *(str(word) for pair in options.items() for word in pair))
-    traffic = d.run(*words, log="traffic.log")
-    d.wait(lambda: not traffic.is_running(), "all events are sent", 120)
-    d.wait(d.is_all_taken, "everything is taken", 120)
-    d.stop()
-    yield d
-    next(deployments, None)
-
-
 @pytest.fixture
 def second(tmp_path: Path) -> Iterator[RedisServer]:
     """A second Redis."""
@@ -57,13 +35,6 @@ def second(tmp_path: Path) -> Iterator[RedisServer]:
     server.start()
     yield server
     server.stop()
-
-
-def promote_next(d: Deployment) -> None:
-    """Put the next version in force; every shard commits that, and sweeps."""
-    active = control.active_policy(d.kafka.address)
-    assert active is not None
-    d.promote(active.model_copy(update={"version": active.version + 1}), int(time.time() * 1000), active)
 
 
 def follow_once(d: Deployment, to: RedisServer) -> dict[str, Any]:
@@ -146,19 +117,27 @@ def test_an_empty_redis_is_caught_up_by_the_worker(lived: Deployment) -> None:
 
 
 def test_a_journal_that_does_not_reach_back(lived: Deployment, second: RedisServer) -> None:
-    """A follower that is empty, and one that lies before the gap, are refused with a cure; and so is the worker."""
+    """A follower that is empty is refused with a cure; so is a worker whose Redis is, and the doctor tells it before."""
     admin = topics.connect(lived.kafka.address)
+    middle = int(lived.fields(1)[keys.JOURNAL_OFFSET]) // 2
+    admin.delete_records({TopicPartition(JOURNAL.name, 1): middle})
+    admin.close()
+    told = lived.command("follow", "--to", second.url, "--once")
+    assert told.returncode == 2
+    assert "shard 1: Redis needs the journal from sequence 1 on, and the journal goes on with sequence" in told.stderr
+    assert "put a newer copy" in told.stderr
+    assert "shard 1: the journal reaches back 0.0 days; a backup of Redis may be 7 days old" in complaints(lived)
     with redis.Redis.from_url(lived.redis.url) as client:
-        middle = int(lived.fields(0)[keys.JOURNAL_OFFSET]) // 2
-        admin.delete_records({TopicPartition(JOURNAL.name, 0): middle})
-        admin.close()
-        told = lived.command("follow", "--to", second.url, "--once")
-        assert told.returncode == 2
-        assert "shard 0: Redis needs the journal from sequence 1 on, and the journal goes on with sequence" in told.stderr
-        assert "put a newer copy" in told.stderr
-        client.delete(keys.ShardKeys("limits", 0).shard)
+        client.delete(keys.ShardKeys("limits", 1).shard)
+    assert "shard 1: Redis has applied sequence 0, and the journal begins with" in complaints(lived)
     number = len(lived.workers)
     worker = lived.start_worker()
     lived.wait(lambda: '"event": "stopped"' in lived.log_of(number), "the shard stops", 60)
     worker.stop(20)
     assert "limit-engine rebuild" in lived.log_of(number)
+
+
+def complaints(d: Deployment) -> str:
+    """What the doctor finds wrong."""
+    found = map(json.loads, d.command("doctor", "--json").stdout.splitlines())
+    return "\n".join(finding["what"] for finding in found if not finding["ok"])
