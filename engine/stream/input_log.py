@@ -14,7 +14,7 @@ from engine.stream.alignment import Alignment
 from engine.stream.clients import CONNECT_DEADLINE_S
 from engine.stream.journal import bounds
 from engine.stream.records import Batch, Chunk, Delivery, chunk_of
-from engine.stream.testimony import Testimony
+from engine.stream.witness import Witness
 from schemas.topics import INPUTS
 
 FETCH_MS: Final = 500
@@ -22,10 +22,10 @@ FETCH_RECORDS: Final = 20_000
 EVENTS: Final = (Topic.REPAYMENT, Topic.TRANSFER, Topic.PURCHASE)
 
 
-def certainly_taken(batch: Batch, taken: Mapping[Topic, int], testimony: Testimony) -> int:
+def certainly_taken(batch: Batch, taken: Mapping[Topic, int], witness: Witness) -> int:
     """How many of a batch's records were taken for certain when the last thing was said."""
     is_beyond = any(
-        newest >= (batch.cuts[topic][1] if topic in batch.cuts else taken.get(topic, 0)) for topic, newest in testimony.taken.items()
+        newest >= (batch.cuts[topic][1] if topic in batch.cuts else taken.get(topic, 0)) for topic, newest in witness.taken.items()
     )
     if is_beyond:
         return len(batch)
@@ -33,7 +33,7 @@ def certainly_taken(batch: Batch, taken: Mapping[Topic, int], testimony: Testimo
     order = zip(batch.order_topic.tolist(), batch.order_index.tolist(), batch.clock_ms.tolist(), strict=True)
     for place, (rank, index, clock_ms) in enumerate(order):
         topic = Topic(rank)
-        if clock_ms <= testimony.tick_ms or batch.chunks[topic].offsets[index] <= testimony.taken.get(topic, -1):
+        if clock_ms <= witness.tick_ms or batch.chunks[topic].offsets[index] <= witness.taken.get(topic, -1):
             certain = place + 1
     return certain
 

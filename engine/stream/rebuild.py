@@ -35,7 +35,7 @@ from engine.stream.journal import JournalMismatchError, bounds, last_message, re
 from engine.stream.producer import CommitInDoubtError, ShardProducer
 from engine.stream.records import Batch
 from engine.stream.refold import Refold
-from engine.stream.testimony import Testimony, testimony_of
+from engine.stream.witness import Witness, witness_of
 from schemas.topics import INPUTS, JOURNAL
 
 FROM_JOURNAL: Final = b"limit-engine rebuild --from journal"
@@ -164,8 +164,8 @@ class Rebuild:
         consumer = self._clients.journal_reader()
         await consumer.start()
         try:
-            testimony = await testimony_of(consumer, self._shard, self._partitions, CONNECT_DEADLINE_S, self._told)
-            fields = await self._begun(consumer, testimony, topic_ids)
+            witness = await witness_of(consumer, self._shard, self._partitions, CONNECT_DEADLINE_S, self._told)
+            fields = await self._begun(consumer, witness, topic_ids)
             log = InputLog(consumer, self._shard)
             await log.open(fields)
             machine = Refold(
@@ -174,24 +174,24 @@ class Rebuild:
                 self._partitions,
                 self._settings.key,
                 self._settings.shard.cache_accounts,
-                testimony,
+                witness,
                 await log.horizon_ms(),
             )
             machine.restore(fields)
             machine.taken = dict(log.first)
             log.alignment.restore(log.first, clocks_of(fields), int(fields.get(keys.TICK_MS, str(MISSING))))
             log.offer_ends()
-            inputs, records = await self._take_all(machine, log, testimony)
-            if machine.policy is None and testimony.changes:
+            inputs, records = await self._take_all(machine, log, witness)
+            if machine.policy is None and witness.changes:
                 raise EngineError("limit-control has no policy that was activated", where=self._where, cure="restore a backup of Redis")
-            tick_ms = max(log.alignment.tick_ms, testimony.tick_ms)
-            standings, more = await self._finish(machine, testimony, tick_ms)
-            await self._commit(machine.close(tick_ms, self._closing_fields(machine, testimony)))
+            tick_ms = max(log.alignment.tick_ms, witness.tick_ms)
+            standings, more = await self._finish(machine, witness, tick_ms)
+            await self._commit(machine.close(tick_ms, self._closing_fields(machine, witness)))
             return Rebuilt(self._shard, records + more + 1, inputs, standings)
         finally:
             await stop(consumer)
 
-    async def _begun(self, consumer: Any, testimony: Testimony, topic_ids: Mapping[str, str]) -> dict[str, bytes]:
+    async def _begun(self, consumer: Any, witness: Witness, topic_ids: Mapping[str, str]) -> dict[str, bytes]:
         """The shard's fields behind a beginning: that of a rebuild that was broken off, or a new one."""
         fields = await self._store.shard_fields()
         if fields.get(keys.UNFINISHED) == FROM_INPUTS:
@@ -207,14 +207,14 @@ class Rebuild:
             keys.BEGINNING: FROM_INPUTS,
             keys.UNFINISHED: FROM_INPUTS,
             keys.PARTITIONS: b"%d" % self._partitions,
-            keys.OUTPUTS: b"%d" % testimony.outputs,
+            keys.OUTPUTS: b"%d" % witness.outputs,
             **{keys.topic_id(name): own_id.encode() for name, own_id in topic_ids.items()},
         }
         sequence = max(newest, applied_of(fields)) + 1
         await self._commit(beginning(self._settings.application, self._shard, sequence, MISSING, told))
         return await self._store.shard_fields()
 
-    async def _take_all(self, machine: Refold, log: InputLog, testimony: Testimony) -> tuple[int, int]:
+    async def _take_all(self, machine: Refold, log: InputLog, witness: Witness) -> tuple[int, int]:
         """Take the inputs up to where something was said; how many records, and in how many batches."""
         inputs, batches = 0, 0
         most = self._settings.shard.batch_records
@@ -225,7 +225,7 @@ class Rebuild:
                     return inputs, batches
                 await log.fill()
                 continue
-            certain = certainly_taken(batch, machine.taken, testimony)
+            certain = certainly_taken(batch, machine.taken, witness)
             if certain == 0:
                 return inputs, batches
             if certain < len(batch):
@@ -252,9 +252,9 @@ class Rebuild:
         most = min(most, machine.records_per_batch)
         return log.alignment.take(most, machine.accounts_per_batch, BATCH_BYTES_MAX, has_policy=machine.policy is not None)
 
-    async def _finish(self, machine: Refold, testimony: Testimony, tick_ms: int) -> tuple[int, int]:
+    async def _finish(self, machine: Refold, witness: Witness, tick_ms: int) -> tuple[int, int]:
         """Put what was announced last in force where no input said so; of how many accounts, and in how many records."""
-        accounts, standings, records = sorted(testimony.changes), 0, 0
+        accounts, standings, records = sorted(witness.changes), 0, 0
         at_once = min(FINISHED_AT_ONCE, machine.accounts_per_batch)
         for first in range(0, len(accounts), at_once):
             some = accounts[first : first + at_once]
@@ -268,9 +268,9 @@ class Rebuild:
         return standings, records
 
     @staticmethod
-    def _closing_fields(machine: Refold, testimony: Testimony) -> dict[str, bytes]:
+    def _closing_fields(machine: Refold, witness: Witness) -> dict[str, bytes]:
         """That it is done; and the breakers that were told to be tripped and not released since."""
-        tripped = {name: Counts(is_tripped=True) for name, (at_ms, _) in testimony.tripped.items() if at_ms > machine.released_ms(name)}
+        tripped = {name: Counts(is_tripped=True) for name, (at_ms, _) in witness.tripped.items() if at_ms > machine.released_ms(name)}
         fields = {keys.UNFINISHED: b""}
         if tripped and machine.policy is not None:
             fields[keys.BRAKES] = Brakes({**machine.brakes.by_segment, **tripped}).encode()

@@ -20,8 +20,8 @@ from engine.core.refold import SAID_COLUMNS, Span, refold, restore_standings
 from engine.core.tables import FACTS, Ints
 from engine.state.record import JournalRecord, Output
 from engine.stream.decode.columns import epoch_ms
-from engine.stream.testimony import Change, Testimony
 from engine.stream.turn import DecisionMachine, Prepared
+from engine.stream.witness import Change, Witness
 from schemas.control import ReleaseBreaker
 
 REFOLDED: Final = "refolded"
@@ -31,12 +31,12 @@ class Refold(DecisionMachine):
     """Says nothing. ``taken`` is where each topic stands before the next batch; nothing is known of the time before ``horizon_ms``."""
 
     def __init__(
-        self, application: str, shard: int, partitions: int, key: FingerprintKey, cache_accounts: int, testimony: Testimony, horizon_ms: int
+        self, application: str, shard: int, partitions: int, key: FingerprintKey, cache_accounts: int, witness: Witness, horizon_ms: int
     ) -> None:
         super().__init__(application, shard, partitions, key, cache_accounts)
         self.taken: dict[Topic, int] = {}
         self._released: dict[str | None, int] = {}  # when breakers were released, by segment; None: all
-        self._testimony = testimony
+        self._witness = witness
         self._horizon_ms = horizon_ms
 
     def _decide(self, prepared: Prepared) -> tuple[tuple[tuple[bytes, bytes | None], ...], tuple[Output, ...], Counter[str], list[int]]:
@@ -57,8 +57,8 @@ class Refold(DecisionMachine):
             account, offset = chunk.keys[index], chunk.offsets[index]
             assert account is not None
             passed[topic] = offset
-            accepted[place] = topic is Topic.COMMAND and offset in self._testimony.accepted
-            changes = self._testimony.changes.get(account)
+            accepted[place] = topic is Topic.COMMAND and offset in self._witness.accepted
+            changes = self._witness.changes.get(account)
             if changes is None:
                 continue
             at = places[account] if account in places else self._next(changes, int(cache.rows[events[Ev.SLOT, place], Col.SEQUENCE]))
@@ -97,7 +97,7 @@ class Refold(DecisionMachine):
         said: list[tuple[int, ...]] = []
         spans = np.zeros((len(Span), len(accounts)), np.int64)
         for place, (account, slot) in enumerate(zip(accounts, slots.tolist(), strict=True)):
-            changes = self._testimony.changes[account]
+            changes = self._witness.changes[account]
             left = changes[self._next(changes, int(cache.rows[slot, Col.SEQUENCE])) :]
             spans[Span.BEFORE, place], spans[Span.BEFORE_COUNT, place] = len(said), len(left)
             said += [change.row for change in left]

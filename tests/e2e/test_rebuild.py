@@ -3,35 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections import defaultdict
-from collections.abc import Iterator, Mapping
-from itertools import pairwise
-from typing import Any, Final
+from collections.abc import Iterator
+from typing import Final
 
-import numpy as np
 import pytest
 import redis
 
-from engine.core.decide import move_clock
-from engine.core.layout import FIGURES_AT, Col, Fig
-from engine.core.rows import blank_row
-from engine.core.tables import FACTS
-from engine.core.windows import rebuild
-from engine.policy.compile import CompiledPolicy, compile_policy
-from engine.policy.document import Policy
 from engine.state import keys
-from engine.state.codec import RowCodec
 from engine.state.record import JournalRecord
 from engine.stream import topics
-from schemas.topics import ADVISORIES, CHANGES, JOURNAL
-from tests.e2e.deployment import KEY, Deployment
-from tests.e2e.lived import lived_deployment, promote_next
+from schemas.topics import ADVISORIES, JOURNAL
+from tests.e2e.deployment import Deployment
+from tests.e2e.lived import goes_on, lived_deployment, take_the_rest
+from tests.stream.accounts import State, differing
 
 PARTITIONS: Final = 2
-# What only rules look at and nobody is told: which advisory was told last (docs/recovery.md).
-FORGOTTEN: Final = range(Col.WARNED, Col.MISMATCH_UNTIL + 1)
-
-State = tuple[dict[str, bytes], dict[bytes, bytes]]
 
 
 @pytest.fixture(scope="module")
@@ -53,41 +39,6 @@ def rebuilt(d: Deployment, source: str) -> list[dict[str, int]]:
     done = d.command("rebuild", "--from", source, "--yes", "--json", within_s=300)  # it may have to compile first
     assert done.returncode == 0, done.stderr
     return list(json.loads(done.stdout)["shards"])
-
-
-def policy_of(fields: Mapping[str, bytes]) -> CompiledPolicy:
-    return compile_policy(Policy.from_plain(json.loads(fields[keys.POLICY])), KEY)
-
-
-def row_at(policy: CompiledPolicy, account: bytes, value: bytes, at_ms: int) -> dict[str, int]:
-    """Every field of an account that is kept, at a moment; what has ended by then as what is not there."""
-    rows = blank_row(policy.layout).reshape(1, -1)
-    RowCodec(policy.layout).decode([account], [value], rows, np.zeros(1, np.int64))
-    row = rows[0]
-    rebuild(policy.program, row, row[Col.CLOCK])
-    move_clock(policy.program, row, row[Col.CLOCK], at_ms, np.zeros(FACTS, np.int64))
-    blank = blank_row(policy.layout)
-    for until in (Col.HOLD_UNTIL, Col.OVERRIDE_UNTIL):
-        if row[until] <= at_ms:
-            row[until] = blank[until]
-            if until == Col.OVERRIDE_UNTIL:
-                row[Col.OVERRIDE_LIMIT] = blank[Col.OVERRIDE_LIMIT]
-    names = {int(column): column.name for column in Col} | {FIGURES_AT + int(figure): figure.name for figure in Fig}
-    return {names.get(i, f"column {i}"): value for i, value in enumerate(row.tolist()) if i not in FORGOTTEN}
-
-
-def differing(before: list[State], after: list[State]) -> dict[str, dict[str, tuple[int, int]]]:
-    """The fields that differ, by account."""
-    found: dict[str, dict[str, tuple[int, int]]] = {}
-    for (fields, held), (now, made) in zip(before, after, strict=True):
-        assert held.keys() == made.keys()
-        policy, tick_ms = policy_of(fields), max(int(fields[keys.TICK_MS]), int(now[keys.TICK_MS]))
-        for account in held:
-            was, is_now = row_at(policy, account, held[account], tick_ms), row_at(policy, account, made[account], tick_ms)
-            mine = {name: (was[name], is_now[name]) for name in was if was[name] != is_now[name]}
-            if mine:
-                found[account.decode()] = mine
-    return found
 
 
 def test_from_the_journal_to_the_byte(lived: Deployment) -> None:
@@ -182,28 +133,3 @@ def lose_journal(d: Deployment) -> None:
     d.wait(lambda: JOURNAL.name not in admin.list_topics(), "the journal is gone", 30)
     admin.close()
     d.create_topics()
-
-
-def take_the_rest(d: Deployment) -> None:
-    """A worker takes what the rebuild left, and goes through everybody once more."""
-    worker = d.start_worker()
-    d.wait(d.is_all_taken, "everything is taken", 120)
-    d.wait(lambda: all(status.buckets_swept == keys.BUCKETS for status in d.status()), "everybody was looked at", 60)
-    worker.stop(20)
-
-
-def goes_on(d: Deployment) -> None:
-    """A worker goes on: what it announces bears the next numbers, of each account and of each shard, and contradicts nothing."""
-    before = {shard: len(found) for shard, found in d.changes().items()}
-    promote_next(d)
-    take_the_rest(d)
-    assert any(len(found) > before[shard] for shard, found in d.changes().items()), "something was announced"
-    for shard, found in d.changes().items():
-        by_account: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-        for change in found:
-            by_account[change["account_id"]].append(change)
-        for mine in by_account.values():
-            assert [change["sequence"] for change in mine] == list(range(1, len(mine) + 1))
-            assert all(a["standing"]["limit_minor"] == b["previous"]["limit_minor"] for a, b in pairwise(mine))
-        numbers = [int(dict(m.headers())["output_sequence"]) for topic in (CHANGES, ADVISORIES) for m in d.read(topic.name)[shard]]
-        assert sorted(numbers) == list(range(1, len(numbers) + 1))

@@ -54,7 +54,7 @@ class Change:
 
 
 @dataclass(slots=True)
-class Testimony:
+class Witness:
     """``changes`` of each account in sequence; the offsets of the commands that were ``accepted``; by topic the newest offset that something was
     said because of (``taken``), and the newest tick likewise; how many outputs there were; and of each segment when its breaker tripped last."""
 
@@ -92,9 +92,9 @@ class Testimony:
             self.tripped[value["segment"]] = (at_ms, value["day"])
 
 
-async def testimony_of(consumer: AIOKafkaConsumer, shard: int, partitions: int, deadline_s: float, told: Told) -> Testimony:
+async def witness_of(consumer: AIOKafkaConsumer, shard: int, partitions: int, deadline_s: float, told: Told) -> Witness:
     """Read what a shard has said. The consumer is started, and assigned otherwise afterwards. Raises EngineError, KafkaError, TimeoutError."""
-    found = Testimony()
+    found = Witness()
     places = [TopicPartition(spec.name, shard) for spec in (CHANGES, ADVISORIES, DEAD_LETTERS)]
     consumer.assign(places)
     spans = {place: await bounds(consumer, place, deadline_s) for place in places}
@@ -108,7 +108,7 @@ async def testimony_of(consumer: AIOKafkaConsumer, shard: int, partitions: int, 
     return found
 
 
-def _note(found: Testimony, message: Any, topic: str, shard: int, partitions: int) -> None:
+def _note(found: Witness, message: Any, topic: str, shard: int, partitions: int) -> None:
     if topic == DEAD_LETTERS.name:
         letter = letter_of(message)
         if letter is not None and letter.origin.partition == shard:
