@@ -42,6 +42,7 @@ def test_what_was_not_taken_is_taken_first(lived: Deployment) -> None:
 
 def test_more_partitions(lived: Deployment) -> None:
     """Broken off after the topics have grown; a worker refuses; then done."""
+    lived.run_consumer_to_the_end()
     before = {account: value for shard in range(BEFORE) for account, value in lived.accounts(shard).items()}
     fields = [lived.fields(shard) for shard in range(BEFORE)]
     admin = topics.connect(lived.kafka.address)
