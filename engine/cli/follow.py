@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from engine.cli.common import Application, AsJson, Bootstrap, RedisUrl, emit, fail, messages, progress, settings_from, speaks
+from engine.cli.common import Application, AsJson, Bootstrap, RedisUrl, emit, fail, messages, settings_from, speaks
 from engine.errors import EngineError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
     from engine.settings import Settings
     from engine.stream.following import Follower
@@ -34,7 +35,7 @@ def follow(
     if target.redis.url == settings.redis.url:
         fail(EngineError("that is the Redis of the workers, which apply to it themselves", where="--to", cure="name another one"))
     logs.configure(settings.log_format, quiet=True)
-    with progress("applying the journal") as told:
+    with _bar() as told:
         follower = asyncio.run(_follow(target, told, once=once))
     shards = [at.plain() for at in follower.shards.values()]
     if as_json:
@@ -43,6 +44,17 @@ def follow(
         messages.print(
             f"{target.redis.address} has caught up: {sum(at['applied'] for at in shards):,} records of {len(shards)} shards applied"
         )
+
+
+@contextmanager
+def _bar() -> Iterator[Callable[[int, int], None]]:
+    """How many records were applied and how many are still to come, on stderr; nothing where that is no terminal."""
+    from rich.progress import BarColumn, Progress
+
+    columns = ("following", BarColumn(), "{task.completed:,.0f} records applied, {task.fields[behind]:,} behind")
+    with Progress(*columns, console=messages, transient=True, disable=not messages.is_terminal) as bar:
+        task = bar.add_task("following", total=None, behind=0)
+        yield lambda done, behind: bar.update(task, completed=done, total=done + behind, behind=behind)
 
 
 async def _follow(target: Settings, told: Callable[[int, int], None], *, once: bool) -> Follower:
@@ -83,7 +95,7 @@ async def _work(follower: Follower, told: Callable[[int, int], None], *, once: b
     has_caught_up = False
     while not (once and has_caught_up):
         applied = sum(at.records for at in follower.shards.values())
-        told(applied, applied + follower.behind)
+        told(applied, follower.behind)
         await follower.step()
         if follower.behind == 0 and not has_caught_up:
             has_caught_up = True

@@ -57,10 +57,14 @@ class InputLog:
         for topic, place in self._places.items():
             self._begins[topic], end = await bounds(self._consumer, place, CONNECT_DEADLINE_S)
             held = fields.get(keys.next_offset(place.topic))
-            self.first[topic] = self._begins[topic] if held is None else int(held)
+            self.first[topic] = max(self._begins[topic], int(held or b"0"))
             self._ends[topic] = max(end, self.first[topic])
             self._read[topic] = self.first[topic]
             self._consumer.seek(place, self.first[topic])
+
+    def made_anew(self, witness: Witness) -> list[Topic]:
+        """The topics that do not go as far as something was said because of: others of their names are meant."""
+        return [topic for topic, newest in witness.taken.items() if newest >= self._ends[topic]]
 
     def offer_ends(self) -> None:
         """Tell the alignment how much there is to read."""

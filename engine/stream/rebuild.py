@@ -168,6 +168,8 @@ class Rebuild:
             fields = await self._begun(consumer, witness, topic_ids)
             log = InputLog(consumer, self._shard)
             await log.open(fields)
+            for topic in log.made_anew(witness):
+                witness.disregard(topic)
             machine = Refold(
                 self._settings.application,
                 self._shard,

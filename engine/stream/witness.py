@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from typing import Any, Final
 
@@ -90,6 +90,13 @@ class Witness:
             self.accepted.add(offset)
         if value["kind"] == "breaker_tripped":
             self.tripped[value["segment"]] = (at_ms, value["day"])
+
+    def disregard(self, topic: Topic) -> None:
+        """A topic was made anew: its offsets say nothing. What was said because of it, time alone has caused, as far as can be told."""
+        del self.taken[topic]
+        self.accepted -= self.accepted if topic is Topic.COMMAND else set()
+        for account, changes in self.changes.items():
+            self.changes[account] = [replace(change, topic=None) if change.topic is topic else change for change in changes]
 
 
 async def witness_of(consumer: AIOKafkaConsumer, shard: int, partitions: int, deadline_s: float, told: Told) -> Witness:

@@ -3,27 +3,21 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
 from typing import Final
 
-import pytest
 import redis
+from kafka import TopicPartition
 
+from engine.local.redis_server import RedisServer
 from engine.state import keys
 from engine.state.record import JournalRecord
 from engine.stream import topics
 from schemas.topics import ADVISORIES, JOURNAL
 from tests.e2e.deployment import Deployment
-from tests.e2e.lived import goes_on, lived_deployment, take_the_rest
+from tests.e2e.recovery.lived import complaints, goes_on, stop_of_new_worker, take_the_rest
 from tests.stream.accounts import State, differing
 
-PARTITIONS: Final = 2
-
-
-@pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A deployment whose customers have lived, and answered, for four months; stopped."""
-    yield from lived_deployment(tmp_path_factory.mktemp("lived"), PARTITIONS, 60, 120, "--answer")
+PARTITIONS: Final = 3
 
 
 def state(d: Deployment) -> list[State]:
@@ -79,21 +73,28 @@ def test_from_the_inputs_field_by_field(lived: Deployment) -> None:
     goes_on(lived)
 
 
-def test_a_journal_that_does_not_reach_back_and_a_kill(lived: Deployment) -> None:
+def test_a_journal_that_does_not_reach_back_and_a_kill(lived: Deployment, second: RedisServer) -> None:
     """The journal keeps its newest records; a rebuild is killed in the middle, and a worker refuses the shard until it was run again."""
-    from kafka import TopicPartition
-
     before = state(lived)
+    cut = {TopicPartition(JOURNAL.name, shard): int(before[shard][0][keys.JOURNAL_OFFSET]) - 3 for shard in range(PARTITIONS)}
     admin = topics.connect(lived.kafka.address)
-    admin.delete_records(
-        {TopicPartition(JOURNAL.name, shard): int(before[shard][0][keys.JOURNAL_OFFSET]) - 3 for shard in range(PARTITIONS)}
-    )
+    admin.delete_records(cut)
     admin.close()
-    flush(lived)
+    with redis.Redis.from_url(lived.redis.url) as client:
+        client.delete(keys.ShardKeys("limits", 1).shard)
+    wrong = complaints(lived)
+    assert "shard 0: the journal reaches back 0.0 days; a backup of Redis may be 7 days old" in wrong
+    assert "shard 1: Redis has applied sequence 0, and the journal begins with" in wrong
+    stopped = stop_of_new_worker(lived)
+    assert "Redis needs the journal from sequence 1 on, and the journal goes on with sequence" in stopped
+    assert "limit-engine rebuild" in stopped
+    followed = lived.command("follow", "--to", second.url, "--once")
+    assert (followed.returncode, "put a newer copy" in followed.stderr) == (2, True)
     refused = lived.command("rebuild", "--from", "journal", "--yes")
     assert refused.returncode == 2
     assert "shard 0: an empty Redis needs the journal from sequence 1 on" in refused.stderr
     assert "--from inputs" in refused.stderr
+    assert lived.accounts(0) == before[0][1], "nothing was emptied"
 
     lived.settings["LIMITS_SHARD__BATCH_RECORDS"] = "20"
     killed = lived.run("-m", "engine", "rebuild", "--from", "inputs", "--yes", log="rebuild.log")
@@ -101,15 +102,11 @@ def test_a_journal_that_does_not_reach_back_and_a_kill(lived: Deployment) -> Non
     lived.wait(lambda: int(lived.fields(1).get(keys.SEQUENCE, b"0")) > first + 10, "the second shard is being rebuilt", 120)
     killed.kill()
     assert lived.fields(1)[keys.UNFINISHED] == b"limit-engine rebuild --from inputs"
-    number = len(lived.workers)
-    worker = lived.start_worker()
-    lived.wait(lambda: '"event": "stopped"' in lived.log_of(number), "the worker refuses the shard", 60)
-    worker.stop(20)
-    assert "`limit-engine rebuild --from inputs` is not done with it" in lived.log_of(number)
+    assert "`limit-engine rebuild --from inputs` is not done with it" in stop_of_new_worker(lived)
 
     lived.settings["LIMITS_SHARD__BATCH_RECORDS"] = "300"
     at_kill = int(lived.fields(1)[keys.SEQUENCE])
-    done = lived.command("rebuild", "--from", "inputs", "--yes", "--json", "--shard", "1")
+    done = lived.command("rebuild", "--from", "inputs", "--yes", "--json", "--shard", "1", "--shard", "2")
     assert done.returncode == 0, done.stderr
     assert all("ACCEPTED" in mine for mine in differing(before, state(lived)).values())
     journal = [JournalRecord.decode(raw) for raw in lived.journal()[1]]

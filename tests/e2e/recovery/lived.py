@@ -1,4 +1,4 @@
-"""A deployment whose synthetic customers have lived for a while."""
+"""A deployment whose synthetic customers have lived for a while, and how it goes on."""
 
 from __future__ import annotations
 
@@ -56,24 +56,28 @@ def take_the_rest(d: Deployment) -> None:
 
 def goes_on(d: Deployment) -> None:
     """A worker goes on: what it announces bears the next numbers, of each account and of each shard, and contradicts nothing."""
-    before = {shard: len(found) for shard, found in d.changes().items()}
-    newest = {change["account_id"]: change["standing"] for found in d.changes().values() for change in found}
+    before = d.changes()
+    newest: dict[str, dict[str, Any]] = {}
+    for change in (change for found in before.values() for change in found):
+        if change["sequence"] > newest.get(change["account_id"], {"sequence": 0})["sequence"]:
+            newest[change["account_id"]] = change
     asked: set[int] = set()
-    for account, standing in sorted(newest.items()):
-        publisher = Publisher(d, account)
+    for account, change in sorted(newest.items()):
+        publisher, standing = Publisher(d, account), change["standing"]
         if standing["state"] == "open" and publisher.partition not in asked:
             asked.add(publisher.partition)
             kind = "unfreeze" if "legal" in standing["blocks"] else "freeze"
-            common = {"command_id": f"{account}-{standing['limit_minor']}-{time.time()}", "account_id": account, "issued_by": "test"}
-            command = common | {"issued_at": datetime.now(UTC).isoformat(), "kind": kind, "cause": "legal", "reason": "a test"}
+            common = {"command_id": f"{account}-{change['sequence']}", "account_id": account, "issued_by": "test", "reason": "a test"}
+            command = common | {"issued_at": datetime.now(UTC).isoformat(), "kind": kind, "cause": "legal"}
             publisher.publish("limit-commands", json.dumps(command).encode(), account.encode())
             publisher.flush()
     assert len(asked) > 1
     promote_next(d)
     take_the_rest(d)
-    assert all(len(d.changes()[shard]) > before.get(shard, 0) for shard in asked), "each shard has announced something"
+    after = d.changes()
+    assert all(len(after[shard]) > len(before.get(shard, ())) for shard in asked), "each shard has announced something"
     by_account: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)
-    for found in d.changes().values():
+    for found in after.values():
         numbers: defaultdict[str, list[int]] = defaultdict(list)
         for change in found:
             by_account[change["account_id"]].append(change)
@@ -87,3 +91,18 @@ def goes_on(d: Deployment) -> None:
     for shard in range(d.partitions):
         numbered = sorted(int(dict(m.headers())["output_sequence"]) for topic in outputs for m in topic[shard])
         assert numbered == list(range(1, len(numbered) + 1))
+
+
+def complaints(d: Deployment) -> str:
+    """What the doctor finds wrong."""
+    found = map(json.loads, d.command("doctor", "--json").stdout.splitlines())
+    return "\n".join(finding["what"] for finding in found if not finding["ok"])
+
+
+def stop_of_new_worker(d: Deployment) -> str:
+    """What the first shard that stops says to one more worker, which is ended then."""
+    number = len(d.workers)
+    worker = d.start_worker()
+    d.wait(lambda: '"event": "stopped"' in d.log_of(number), "a shard stops", 120)
+    worker.stop(20)
+    return next(line for line in d.log_of(number).splitlines() if '"event": "stopped"' in line)

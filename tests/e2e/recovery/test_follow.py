@@ -3,38 +3,16 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-import pytest
 import redis
-from kafka import TopicPartition
 
 from engine.local.redis_server import RedisServer
 from engine.state import keys
-from engine.stream import topics
-from schemas.topics import JOURNAL
 from tests.e2e.deployment import Deployment
-from tests.e2e.lived import lived_deployment, promote_next
+from tests.e2e.recovery.lived import promote_next
 
 PARTITIONS = 3
-DAYS = 60
-
-
-@pytest.fixture(scope="module")
-def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A deployment whose customers have lived for two months, stopped."""
-    yield from lived_deployment(tmp_path_factory.mktemp("lived"), PARTITIONS, accounts=40, days=DAYS)
-
-
-@pytest.fixture
-def second(tmp_path: Path) -> Iterator[RedisServer]:
-    """A second Redis."""
-    server = RedisServer(tmp_path / "second")
-    server.start()
-    yield server
-    server.stop()
 
 
 def follow_once(d: Deployment, to: RedisServer) -> dict[str, Any]:
@@ -58,7 +36,7 @@ def test_a_follower_is_the_same_at_the_same_sequence(lived: Deployment, second: 
     assert code == 0
     assert [shard["against"]["result"] for shard in shards] == ["same"] * PARTITIONS
     assert len({shard["digest"] for shard in shards}) == PARTITIONS
-    assert sum(shard["accounts"] for shard in shards) == 40
+    assert sum(shard["accounts"] for shard in shards) == 60
     # Once more there is nothing to do; and one byte of one account is seen.
     assert [shard["applied"] for shard in follow_once(lived, second)["shards"]] == [0] * PARTITIONS
     account, state = next(iter(lived.accounts(1).items()))
@@ -114,30 +92,3 @@ def test_an_empty_redis_is_caught_up_by_the_worker(lived: Deployment) -> None:
     lived.wait(lambda: lived.log_of(number).count('"event": "caught up"') == PARTITIONS, "it has caught up", 60)
     worker.stop(20)
     assert {shard: (lived.fields(shard), lived.accounts(shard)) for shard in range(PARTITIONS)} == before
-
-
-def test_a_journal_that_does_not_reach_back(lived: Deployment, second: RedisServer) -> None:
-    """A follower that is empty is refused with a cure; so is a worker whose Redis is, and the doctor tells it before."""
-    admin = topics.connect(lived.kafka.address)
-    middle = int(lived.fields(1)[keys.JOURNAL_OFFSET]) // 2
-    admin.delete_records({TopicPartition(JOURNAL.name, 1): middle})
-    admin.close()
-    told = lived.command("follow", "--to", second.url, "--once")
-    assert told.returncode == 2
-    assert "shard 1: Redis needs the journal from sequence 1 on, and the journal goes on with sequence" in told.stderr
-    assert "put a newer copy" in told.stderr
-    assert "shard 1: the journal reaches back 0.0 days; a backup of Redis may be 7 days old" in complaints(lived)
-    with redis.Redis.from_url(lived.redis.url) as client:
-        client.delete(keys.ShardKeys("limits", 1).shard)
-    assert "shard 1: Redis has applied sequence 0, and the journal begins with" in complaints(lived)
-    number = len(lived.workers)
-    worker = lived.start_worker()
-    lived.wait(lambda: '"event": "stopped"' in lived.log_of(number), "the shard stops", 60)
-    worker.stop(20)
-    assert "limit-engine rebuild" in lived.log_of(number)
-
-
-def complaints(d: Deployment) -> str:
-    """What the doctor finds wrong."""
-    found = map(json.loads, d.command("doctor", "--json").stdout.splitlines())
-    return "\n".join(finding["what"] for finding in found if not finding["ok"])
