@@ -73,9 +73,11 @@ class Kafka(_Section):
 
 
 class Redis(_Section):
-    """The store."""
+    """The store. ``backup_days`` is how old a backup may be that somebody restores: `limit-engine doctor` looks whether the journal reaches back
+    so far."""
 
     url: Annotated[str, AfterValidator(_redis_url)] = "redis://127.0.0.1:6379/0"
+    backup_days: Annotated[float, Field(gt=0)] = 7.0
 
     @property
     def address(self) -> str:

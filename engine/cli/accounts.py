@@ -173,16 +173,32 @@ def _changes(account: bytes, bootstrap: str) -> Iterator[dict[str, Any]]:
         partitions = consumer.partitions_for_topic(CHANGES.name)
         if not partitions:
             raise EngineError(f"{CHANGES.name}: not there", where="topics", cure=CREATE)
-        place = TopicPartition(CHANGES.name, partition_of(account, len(partitions)))
-        consumer.assign([place])
-        end = consumer.end_offsets([place])[place]
-        consumer.seek_to_beginning(place)
-        while consumer.position(place) < end:
-            for record in consumer.poll(timeout_ms=1000).get(place, []):
-                if record.key == account:
-                    yield json.loads(record.value)
+        own = partition_of(account, len(partitions))
+        found = list(_changes_in(consumer, [TopicPartition(CHANGES.name, own)], account))
+        others = [TopicPartition(CHANGES.name, number) for number in sorted(partitions - {own})]
+        if others and (not found or found[0]["sequence"] > 1):  # before a reshard they lay elsewhere, or they are gone
+            found = sorted([*_changes_in(consumer, others, account), *found], key=lambda value: int(value["sequence"]))
+        yield from found
     finally:
         consumer.close()
+
+
+def _changes_in(consumer: Any, places: list[Any], account: bytes) -> Iterator[dict[str, Any]]:
+    """The changes of an account in some partitions, in each in order."""
+    consumer.assign(places)
+    ends = consumer.end_offsets(places)
+    consumer.seek_to_beginning(*places)
+    while any(consumer.position(place) < end for place, end in ends.items()):
+        for records in consumer.poll(timeout_ms=1000).values():
+            for record in records:
+                if record.key == account and record.offset < ends[_place(record)]:
+                    yield json.loads(record.value)
+
+
+def _place(record: Any) -> Any:
+    from kafka import TopicPartition
+
+    return TopicPartition(record.topic, record.partition)
 
 
 def _change(value: dict[str, Any]) -> str:

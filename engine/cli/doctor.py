@@ -45,6 +45,7 @@ def _findings(settings: Any, flags: dict[str, str | None]) -> Iterator[dict[str,
     yield from _redis(settings, policies)
     if states:
         yield from _evidence(settings.kafka.bootstrap, states, policies)
+        yield from _journal(settings, states)
 
 
 def _finding(what: str, cure: str = "", *, ok: bool = True) -> dict[str, Any]:
@@ -156,6 +157,39 @@ def _evidence(bootstrap: str, states: list[Any], policies: list[Any]) -> list[di
     demand = demand_of(asking)
     problems = evidence_problems(states, demand, bootstrap)
     return [_complaint(problem) for problem in problems] or [_finding(f"evidence is kept: {demand}")]
+
+
+def _journal(settings: Any, states: list[Any]) -> list[dict[str, Any]]:
+    """How old a backup of Redis may be, and whether Redis as it is still can be brought forward."""
+    import asyncio
+
+    from kafka.errors import KafkaError
+
+    from engine.cli.common import now_ms
+    from engine.cli.lookup import shards_of
+    from engine.errors import EngineError
+    from engine.stream.reach import reaches, retention_problem, shard_problems
+    from engine.stream.topics import DAY_MS
+    from schemas.topics import JOURNAL
+
+    state = next((state for state in states if state.name == JOURNAL.name), None)
+    if state is None:
+        return []
+    days, now = settings.redis.backup_days, now_ms()
+    try:
+        shards = asyncio.run(shards_of(settings))
+    except EngineError:  # told elsewhere, or nothing has begun yet
+        shards = []
+    try:
+        found = reaches(settings.kafka.bootstrap, shards)
+    except (KafkaError, OSError, ValueError) as error:
+        return [_finding(f"the journal cannot be read: {told(error)}", "look again: how far it reaches back was not looked at", ok=False)]
+    retention = retention_problem(state, days, settings.kafka.bootstrap)
+    problems = ([] if retention is None else [retention]) + shard_problems(found, shards, days, now)
+    cut = [reach.oldest_ms for reach in found if not reach.is_whole and reach.oldest_ms is not None]
+    far = f"{(now - max(cut)) / DAY_MS:.1f} days" if cut else "to its first record"
+    told_well = f"the journal reaches back {far}: any backup of Redis from then on can be restored (redis.backup_days = {days:g})"
+    return [_complaint(problem) for problem in problems] or [_finding(told_well)]
 
 
 def _redis(settings: Any, policies: list[Any]) -> list[dict[str, Any]]:

@@ -32,7 +32,7 @@ async def look_up(account: bytes, settings: Settings) -> Held:
     from engine.state.redis_store import RedisStore
     from engine.stream.decode.misrouting import partition_of
 
-    async with _client(settings) as client:
+    async with client_of(settings) as client:
         partitions = _partitions(await RedisStore(client, settings.application, 0).shard_fields(), settings)
         shard = partition_of(account, partitions)
         store = RedisStore(client, settings.application, shard)
@@ -45,19 +45,19 @@ async def shards_of(settings: Settings) -> list[dict[str, bytes]]:
     """The hash of every shard. Raises EngineError."""
     from engine.state.redis_store import RedisStore
 
-    async with _client(settings) as client:
+    async with client_of(settings) as client:
         first = await RedisStore(client, settings.application, 0).shard_fields()
         others = range(1, _partitions(first, settings))
         return [first, *[await RedisStore(client, settings.application, shard).shard_fields() for shard in others]]
 
 
 @asynccontextmanager
-async def _client(settings: Settings) -> AsyncIterator[Redis]:
+async def client_of(settings: Settings, connections: int = 1) -> AsyncIterator[Redis]:
     """A connection to Redis; raises EngineError where it does not answer."""
     from engine.errors import EngineError
     from engine.state.redis_store import StoreAway, connect
 
-    client = connect(settings.redis.url)
+    client = connect(settings.redis.url, connections)
     try:
         yield client
     except StoreAway as away:

@@ -23,6 +23,8 @@ PARTITIONS: Final = "partitions"
 SWEEP: Final = "sweep"
 APPETITES: Final = "appetites"
 BRAKES: Final = "brakes"
+BEGINNING: Final = "beginning"  # what the shard's state was made anew by; a record that brings it voids all before it
+UNFINISHED: Final = "unfinished"  # what a worker must not go on from; empty: nothing
 
 STATE_FORMAT: Final = 1
 

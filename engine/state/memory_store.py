@@ -29,8 +29,12 @@ class MemoryStore:
     async def apply(self, record: JournalRecord, journal_offset: int) -> int:
         """See ``ShardStore``."""
         applied = self._applied()
-        if applied != record.sequence - 1:
+        if applied >= record.sequence or (applied != record.sequence - 1 and not record.is_beginning):
             return applied
+        if record.is_beginning:
+            self._fields.clear()
+            for bucket in self._buckets:
+                bucket.clear()
         for account, value in record.accounts:
             bucket = self._buckets[bucket_of(account)]
             if value is None:

@@ -10,6 +10,8 @@ from dataclasses import dataclass
 
 import ormsgpack
 
+from engine.state import keys
+
 RECORD_FORMAT = 1
 
 
@@ -62,6 +64,11 @@ class JournalRecord:
     outputs: tuple[Output, ...]
     dead_letters: tuple[DeadLetterRef, ...]
     counts: tuple[tuple[str, int], ...]
+
+    @property
+    def is_beginning(self) -> bool:
+        """Whether the shard's state begins with this record: whatever was before it, of any sequence, is void."""
+        return any(name == keys.BEGINNING for name, _ in self.fields)
 
     def encode(self) -> bytes:
         """The bytes on the wire: MessagePack, positional, format number first."""

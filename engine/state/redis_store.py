@@ -20,6 +20,7 @@ from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
+from engine.state import keys
 from engine.state.keys import BUCKETS, ShardKeys, bucket_of
 from engine.state.record import JournalRecord
 from engine.state.store import Loaded, Slice, cut_slice, fields_of
@@ -96,7 +97,9 @@ class RedisStore:
     async def apply(self, record: JournalRecord, journal_offset: int) -> int:
         """See ``ShardStore``."""
         shard = [part for name, value in fields_of(record, journal_offset).items() for part in (name.encode(), value)]
-        names, arguments = [self._keys.shard], [self._journal_id, b"%d" % record.sequence, b"%d" % len(shard), *shard]
+        voided = [self._keys.accounts(bucket) for bucket in range(BUCKETS)] if record.is_beginning else []
+        names = [self._keys.shard]
+        arguments = [self._journal_id, b"%d" % record.sequence, b"%d" % len(voided), b"%d" % len(shard), *shard]
         by_bucket = sorted(record.accounts, key=lambda pair: bucket_of(pair[0]))
         for bucket, pairs in groupby(by_bucket, key=lambda pair: bucket_of(pair[0])):
             kept: list[bytes] = []
@@ -108,7 +111,19 @@ class RedisStore:
                     kept += (account, value)
             names.append(self._keys.accounts(bucket))
             arguments += [b"%d" % len(kept), *kept, b"%d" % len(removed), *removed]
-        return int(await self._run(APPLY, names, arguments))
+        return int(await self._run(APPLY, names + voided, arguments))
+
+    async def empty(self, unfinished: bytes) -> None:
+        """Remove all that is held of the shard, in one moment, and say in its hash what a worker must not go on from. No owner may work."""
+        voided = [self._keys.accounts(bucket) for bucket in range(BUCKETS)]
+        transaction = self._redis.pipeline(transaction=True)
+        transaction.unlink(self._keys.shard, *voided)
+        transaction.hset(self._keys.shard, keys.UNFINISHED, unfinished)
+        await self._call(transaction.execute())
+
+    async def finish(self) -> None:
+        """What was said in ``empty`` is done."""
+        await self._call(self._redis.hdel(self._keys.shard, keys.UNFINISHED))
 
     async def slice(self, bucket: int, after: bytes, buckets: int, most: int) -> Slice:
         """See ``ShardStore``. Order is made here: a server compares text by its own locale."""

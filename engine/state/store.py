@@ -48,7 +48,9 @@ class ShardStore(Protocol):
     async def apply(self, record: JournalRecord, journal_offset: int) -> int:
         """Apply ``record`` if the applied sequence is the one before it, else do nothing. Returns the applied sequence afterwards: equal to
         ``record.sequence`` when done (now or before), lower when the store lacks earlier records (or holds another journal's state), higher when
-        it is further."""
+        it is further.
+
+        A beginning (``record.is_beginning``) needs no earlier records: all accounts and fields make room for its own, also another journal's."""
 
     async def slice(self, bucket: int, after: bytes, buckets: int, most: int) -> Slice:
         """At most ``most`` accounts of ``buckets`` buckets from ``bucket`` on (after 255 comes 0), of the first one those with ids above

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import numpy as np
 import numpy.typing as npt
@@ -81,3 +82,16 @@ class Batch:
 
     def __len__(self) -> int:
         return len(self.order_index)
+
+
+def chunk_of(topic: Topic, records: Sequence[Any]) -> Chunk:
+    """Aiokafka's records as columns."""
+    headers = [record.headers for record in records]
+    return Chunk(
+        topic,
+        [record.offset for record in records],
+        [record.timestamp for record in records],
+        [record.key for record in records],
+        [record.value for record in records],
+        [tuple(own) for own in headers] if any(headers) else None,
+    )

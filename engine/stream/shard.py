@@ -36,7 +36,7 @@ from engine.stream.journal import JournalEndsError, JournalMismatchError, read_j
 from engine.stream.producer import CommitInDoubtError, CommitRefusedError, FencedError, ShardProducer
 from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
-from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, may_evict, position_gone, refuse
+from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, may_evict, position_gone, refuse, refuse_to_apply
 from engine.stream.sweep import SLICE_ACCOUNTS_MAX, Pace
 from engine.stream.topics_watch import Topics
 from engine.stream.turn import DecisionMachine, Prepared
@@ -47,6 +47,7 @@ log = structlog.get_logger("shard")
 
 HEARTBEAT_S: Final = 1.0
 REFUSALS_MAX: Final = 3  # of a commit, one after the other, until it is believed that waiting does not help
+CATCHING_UP_TOLD_S: Final = 5.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 FLOW_AGAIN_SHARE: Final = 0.5
 SLICE_BUCKETS_MAX: Final = 64
@@ -212,6 +213,7 @@ class Shard:
             raise may_evict(self._where, problem)
         # 2. Catch up: the store brought to the end of the journal.
         fields = await self._catch_up()
+        refuse(self._where, fields, self._partitions, self._machine.topic_ids)
         try:
             self._machine.restore(fields)
         except (PolicyErrors, ValueError) as error:
@@ -239,16 +241,20 @@ class Shard:
         another one's."""
         while True:
             fields = await self._patiently(self._store.shard_fields)
-            refuse(self._where, fields, self._partitions, self._machine.topic_ids)
+            refuse_to_apply(self._where, fields, self._machine.topic_ids)
             applied, offset = applied_of(fields), int(fields.get(keys.JOURNAL_OFFSET, b"-1"))
-            newest, missing = applied, 0
+            outputs = int(fields.get(keys.OUTPUTS, b"0"))
+            newest, missing, told_at = applied, 0, time.monotonic()
             try:
                 reader = self._clients.journal_reader()
                 async for entry in read_journal(
-                    reader, self._settings.application, self.number, offset + 1, applied + 1, CONNECT_DEADLINE_S
+                    reader, self._settings.application, self.number, offset + 1, applied + 1, outputs, CONNECT_DEADLINE_S
                 ):
                     missing += 1
                     newest = await self._apply(entry.record, entry.offset)
+                    if time.monotonic() - told_at > CATCHING_UP_TOLD_S:
+                        told_at = time.monotonic()
+                        self.progress.log.info("catching up", records=missing, of_about=missing + entry.behind, sequence=newest)
             except JournalMismatchError as mismatch:
                 if isinstance(mismatch, JournalEndsError) and not self._is_behind:
                     self._is_behind = True

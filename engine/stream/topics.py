@@ -2,17 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
+from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, GroupIdNotFoundError, NotCoordinatorError
 
 from engine.errors import EngineError
 from schemas.topics import FOREVER, INPUTS, JOURNAL, TOPICS, TopicSpec
 
 BOOTSTRAP_TIMEOUT_MS: Final = 5_000  # how long a command waits for a broker's first answer
+COORDINATOR_S: Final = 20.0
+ASK_AGAIN_S: Final = 0.5
 AHEAD_MS_MAX: Final = 3_600_000
 LONG_MAX: Final = 2**63 - 1
 DAY_MS: Final = 86_400_000
@@ -128,6 +132,39 @@ def identity(admin: KafkaAdminClient) -> Identity:
         {shape["name"]: len(shape["partitions"]) for shape in shapes},
         {shape["name"]: str(shape["topic_id"]) for shape in shapes},
     )
+
+
+def check_stopped(bootstrap: str, application: str) -> None:
+    """Raise EngineError while workers are members of an application's group, KafkaError."""
+    admin = connect(bootstrap)
+    try:
+        members = _members(admin, application)
+    finally:
+        admin.close()
+    if members:
+        raise EngineError(
+            f"{members} worker{'s' if members > 1 else ''} of {application!r} work",
+            where="consumer group",
+            cure="stop every worker; one that was killed stays a member until its session times out (LIMITS_KAFKA__SESSION_TIMEOUT_S)",
+        )
+
+
+def _members(admin: KafkaAdminClient, group: str) -> int:
+    """How many members a consumer group has. A cluster that never had a group needs a moment to have a coordinator."""
+    deadline = time.monotonic() + COORDINATOR_S
+    while True:
+        try:
+            found: dict[str, Any] = admin.describe_groups([group])[group]
+            error = str(found.get("error") or "")
+            if not error or "GroupIdNotFound" in error:
+                return len(found.get("members") or ())
+        except GroupIdNotFoundError:
+            return 0
+        except (CoordinatorNotAvailableError, CoordinatorLoadInProgressError, NotCoordinatorError) as waiting:
+            error = str(waiting)
+        if time.monotonic() > deadline:
+            raise EngineError(f"the group {group!r} cannot be looked at: {error}", where="Kafka", cure="run this again")
+        time.sleep(ASK_AGAIN_S)
 
 
 def problems(states: list[TopicState]) -> list[EngineError]:

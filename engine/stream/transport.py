@@ -35,10 +35,9 @@ from aiokafka.errors import OffsetOutOfRangeError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
-from engine.core.layout import Topic
 from engine.settings import Kafka
 from engine.stream.any_headers import AnyHeaders
-from engine.stream.records import TOPICS, Chunk, Delivery
+from engine.stream.records import TOPICS, Delivery, chunk_of
 
 log = structlog.get_logger("transport")
 
@@ -251,16 +250,3 @@ class BatchTransport(driver.Transport):  # type: ignore[misc]
     Consumer = BatchConsumer
     feed: Feed
     kafka: Kafka
-
-
-def chunk_of(topic: Topic, records: list[Any]) -> Chunk:
-    """Aiokafka's records as columns."""
-    headers = [record.headers for record in records]
-    return Chunk(
-        topic,
-        [record.offset for record in records],
-        [record.timestamp for record in records],
-        [record.key for record in records],
-        [record.value for record in records],
-        [tuple(own) for own in headers] if any(headers) else None,
-    )

@@ -358,16 +358,22 @@ class DecisionMachine:
                 occurred_at = int(events[Ev.OCCURRED_AT, decision[Out.EVENT]])
                 outputs.append(self._render(prepared.batch.chunks[topic], index, occurred_at, decision, len(outputs)))
         changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
-        is_touched = np.zeros(cache.capacity, np.bool_)
-        is_touched[events[Ev.SLOT, changed]] = True
-        touched = np.flatnonzero(is_touched[slots])
-        values = cache.encoded(slots[touched])
-        accounts = tuple((prepared.accounts[i], value) for i, value in zip(touched.tolist(), values, strict=True))
+        accounts = self._touched(prepared, slots, events[Ev.SLOT, changed])
         open_lines = [origin(place)[1] for place in np.flatnonzero(verdicts == Verdict.LINE_OPEN).tolist()]
         counts = Counter({verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict})
         rolled = np.flatnonzero(cache.rows[slots, Col.BUCKET] != buckets)
         counts.update(rolls(policy.program, cache.rows, slots[rolled], buckets[rolled]))
         return accounts, tuple(outputs), counts, open_lines
+
+    def _touched(self, prepared: Prepared, slots: Ints, changed: Ints) -> tuple[tuple[bytes, bytes | None], ...]:
+        """The new states of the accounts of a batch whose slots are among ``changed``; ``slots`` (accounts,) are all those of the batch."""
+        cache = self._cache
+        assert cache is not None
+        is_touched = np.zeros(cache.capacity, np.bool_)
+        is_touched[changed] = True
+        touched = np.flatnonzero(is_touched[slots])
+        values = cache.encoded(slots[touched])
+        return tuple((prepared.accounts[i], value) for i, value in zip(touched.tolist(), values, strict=True))
 
     def _let_time_pass(
         self,

@@ -20,8 +20,8 @@ from engine.policy.compile import compile_policy
 from engine.policy.source import load_policy
 from engine.settings import load_settings
 from engine.stream.decode.decoder import Decoder
-from engine.stream.records import TOPICS
-from engine.stream.transport import FETCH_BYTES_MAX, FETCH_RECORDS_MAX, chunk_of
+from engine.stream.records import TOPICS, chunk_of
+from engine.stream.transport import FETCH_BYTES_MAX, FETCH_RECORDS_MAX
 from scripts.benchmark.load import TOPICS as NAMES
 
 VALUE: Final = bytes(700)

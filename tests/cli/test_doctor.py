@@ -75,6 +75,17 @@ def test_the_doctor_compares_retentions_with_the_policies_in_force(broker: Kafka
         keep(broker, topic, evidence_ms(84))
     assert complaints(broker, valkey, application) == (0, [])
 
+    # The journal must reach back as far as a backup may be old
+    keep(broker, "limit-journal", 86_400_000)
+    code, (wrong,) = complaints(broker, valkey, application)
+    assert (code, wrong["what"]) == (
+        1,
+        "topics: limit-journal keeps records 1 days (retention.ms=86400000): a backup of Redis may be 7 days old (redis.backup_days)",
+    )
+    assert "--entity-name limit-journal --add-config retention.ms=604800000" in wrong["cure"]
+    keep(broker, "limit-journal", 604_800_000)
+    assert complaints(broker, valkey, application) == (0, [])
+
     # And one that a shard still goes by
     before = promote(DEFAULT.model_copy(update={"evidence_months": 120, "policy": "of_old"}), None, control.utc_now())
     with redis.Redis.from_url(valkey.url) as client:

@@ -31,7 +31,7 @@ def test_the_commands_are_those_that_are_promised() -> None:
     assert names >= {
         "", "demo", "run", "doctor", "topics create", "topics describe", "send", "tail", "account show", "account history", "account forget",
         "policy check", "policy promote", "policy status", "policy monitor", "dlq list", "dlq show", "dlq replay",
-        "decide", "local up", "local down", "local status",
+        "decide", "follow", "state digest", "rebuild", "reshard", "local up", "local down", "local status",
     }  # fmt: skip
 
 

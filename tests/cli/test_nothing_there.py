@@ -28,11 +28,16 @@ COMMANDS: Final = {
     "account forget": ("account", "forget", "a-1", "--yes"),
     "dlq list": ("dlq", "list"),
     "dlq replay": ("dlq", "replay", "--all"),
+    "follow": ("follow", "--to", "redis://127.0.0.1:1/0", "--once"),
+    "state digest": ("state", "digest"),
+    "rebuild": ("rebuild", "--from", "journal", "--yes"),
+    "reshard": ("reshard", "--partitions", "4", "--yes"),
     "send": ("send", "purchases", RECORD),
     "tail": ("tail", "-n", "1"),
 }
 OF_KAFKA: Final = (
     "topics describe", "topics create", "policy promote", "policy monitor", "account history", "dlq list", "dlq replay", "send", "tail",
+    "follow", "rebuild", "reshard",
 )  # fmt: skip
 
 
@@ -83,7 +88,7 @@ def test_kafka_is_not_there(name: str, nothing: Ended) -> None:
     assert err.endswith("\n  cure is it there, and is the address right? `limit-engine doctor` looks\n")
 
 
-@pytest.mark.parametrize("name", ["policy status", "account show", "account forget"])
+@pytest.mark.parametrize("name", ["policy status", "account show", "account forget", "state digest"])
 def test_redis_is_not_there(name: str, nothing: Ended) -> None:
     code, out, err = nothing.of(name)
     assert (code, out) == (2, "")

@@ -89,11 +89,17 @@ class Deployment:
         assert "gap" not in (self.directory / "consumer.log").read_text()
         return dict(json.loads((self.directory / "standings.json").read_text())["standings"])
 
-    def command(self, *words: str) -> subprocess.CompletedProcess[str]:
+    def command(self, *words: str, within_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Run ``limit-engine`` to its end with the deployment's settings."""
         environment = os.environ | self._settings()
         return subprocess.run(
-            [sys.executable, "-m", "engine", *words], env=environment, cwd=ROOT, capture_output=True, text=True, timeout=60, check=False
+            [sys.executable, "-m", "engine", *words],
+            env=environment,
+            cwd=ROOT,
+            capture_output=True,
+            text=True,
+            timeout=within_s,
+            check=False,
         )
 
     def inspected(self, account: str) -> dict[str, Any]:

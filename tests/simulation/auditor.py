@@ -19,6 +19,7 @@ from tests.simulation.broker import Broker, Entry, Transaction
 from tests.simulation.promises import Violation, demand
 from tests.simulation.traffic import policies
 
+ANNOUNCED: Final = (CHANGES.name, ADVISORIES.name)
 ADDED: Final = "ce_time"  # the header that the producer adds when it sends
 
 
@@ -65,6 +66,15 @@ class Auditor:
         """Whether the journal still has all that a store lacks that has applied so much."""
         begins = self._broker.log(JOURNAL.name).begins
         return applied >= len(self.journal) or self.journal[applied][2] >= begins
+
+    def can_tell(self, applied: int) -> bool:
+        """Whether the topics say whether a store lacks something that has applied so much: by a record that the journal still has, or by what
+        was announced in those that it has no more."""
+        missed = self.journal[applied:]
+        begins = self._broker.log(JOURNAL.name).begins
+        return (
+            not missed or missed[-1][2] >= begins or any(output.topic in ANNOUNCED for record, _, _ in missed for output in record.outputs)
+        )
 
     def taken(self, topic: str) -> int:
         """Up to which offset an input is taken."""

@@ -185,9 +185,10 @@ def _produced(broker: Broker, name: str, topic: str, sent: bytes, refusal: int) 
 
 
 class JournalReader:
-    """What ``read_journal`` asks of a consumer of committed records."""
+    """What the readers of the journal and of outputs ask of a consumer of committed records."""
 
     def __init__(self, broker: Broker, network: Network, *, sees_uncommitted: bool = False) -> None:
+        self._broker = broker
         self._log = broker.log(JOURNAL.name)
         self._network = network
         self._sees_uncommitted = sees_uncommitted
@@ -201,7 +202,8 @@ class JournalReader:
         """Disconnect."""
 
     def assign(self, partitions: list[TopicPartition]) -> None:
-        """Read the journal."""
+        """Read this topic's only partition."""
+        self._log = self._broker.log(partitions[0].topic)
 
     async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
         """Where the log begins."""

@@ -16,7 +16,7 @@ from engine.state.cache import AccountCache
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord, Output
 from engine.state.store import Loaded
-from engine.stream import producer, shard
+from engine.stream import journal, producer, shard
 from engine.stream.journal import JournalEntry
 from engine.stream.producer import ShardProducer
 from engine.stream.shard import Shard
@@ -164,7 +164,7 @@ def gaps_unseen(_: Any) -> Any:
     """That the journal no longer reaches back far enough is not noticed."""
 
     async def mutated(
-        consumer: JournalReader, application: str, number: int, first: int, sequence: int, deadline_s: float
+        consumer: JournalReader, application: str, number: int, first: int, sequence: int, outputs: int, deadline_s: float
     ) -> AsyncIterator[JournalEntry]:
         partition = TopicPartition(JOURNAL.name, number)
         await consumer.start()
@@ -174,6 +174,15 @@ def gaps_unseen(_: Any) -> Any:
             for message in (await consumer.getmany(partition, 1000)).get(partition, []):
                 assert message.value is not None
                 yield JournalEntry(message.offset, JournalRecord.decode(message.value))
+
+    return mutated
+
+
+def unannounced(_: Any) -> Any:
+    """Where the journal has no record left nobody looks at what was announced."""
+
+    async def mutated(*_: Any) -> None:
+        return
 
     return mutated
 
@@ -192,4 +201,5 @@ MUTANTS: Final = (
     Mutant("who was fenced does not ask the group", 300, method(Consumer, "ownership_confirmed", not_asking_the_group)),
     Mutant("the journal is read uncommitted", 300, method(SimulatedClients, "journal_reader", uncommitted_too)),
     Mutant("a gap in the journal is not seen", 300, method(shard, "read_journal", gaps_unseen)),
+    Mutant("where the journal is empty nobody looks at what was announced", 2_000, method(journal, "check_announced", unannounced)),
 )

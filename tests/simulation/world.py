@@ -300,6 +300,7 @@ class World:
 
     def _roll_back(self, copies: Sequence[Any]) -> None:
         """Redis is put back to a copy, and another copy is kept of what it is now."""
+        copies = [copied for copied in copies if self.auditor.can_tell(self.server.applied_of(copied))]
         if copies:
             copied = self.chance.choice(copies)
             self._copies.append(self.server.copied())
@@ -314,9 +315,7 @@ class World:
         applied = self._applied()
         log = self.broker.log(JOURNAL.name)
         kept = self.chance.choice((applied, applied, max(0, applied - 5)))
-        # What was aborted behind the last record stays: without it nobody could tell whether records are missed.
-        last = self.auditor.journal[-1][2] + 2 if kept else 0
-        end = self.auditor.journal[kept][2] if kept < len(self.auditor.journal) else last
+        end = self.auditor.journal[kept][2] if kept < len(self.auditor.journal) else log.end
         log.begins = max(log.begins, min(end, log.stable))
         self._look_for_gap()
 

@@ -8,11 +8,14 @@ import uuid
 import pytest
 
 from engine.local.redis_server import RedisServer
+from engine.state import keys
+from engine.state.digest import digest_of
 from engine.state.keys import BUCKETS, bucket_of
 from engine.state.memory_store import MemoryStore
 from engine.state.record import InputCut, JournalRecord
 from engine.state.redis_store import RedisStore, StoreAway, connect, eviction_problem
-from engine.state.store import ShardStore
+from engine.state.store import OTHER_JOURNAL, ShardStore
+from schemas.topics import JOURNAL
 
 
 def record(sequence: int, accounts: dict[bytes, bytes | None], **fields: bytes) -> JournalRecord:
@@ -178,3 +181,52 @@ async def test_eviction_is_noticed(redis_server: RedisServer) -> None:
     finally:
         await redis.config_set("maxmemory-policy", "noeviction")
         await redis.aclose()
+
+
+async def test_a_beginning_voids_what_was_before(store: ShardStore) -> None:
+    """From any sequence on, and once."""
+    await store.apply(record(1, {f"account-{n}".encode(): b"1" for n in range(600)}, policy=b"{}", outputs=b"7"), 4)
+    anew = record(9, {b"account-3": b"9", b"z": b"9"}, beginning=b"a test")
+    assert await store.apply(record(9, {b"a": b"no beginning"}), 0) == 1
+    assert await store.apply(anew, 0) == 9
+    assert await store.apply(record(10, {b"account-3": b"10"}), 2) == 10
+    assert await store.apply(anew, 0) == 10
+    held = [item for bucket in range(BUCKETS) for item in [found async for found in store.accounts(bucket)]]
+    assert sorted(held) == [(b"account-3", b"10"), (b"z", b"9")]
+    fields = await store.shard_fields()
+    assert (fields["beginning"], fields["sequence"], fields["journal_offset"]) == (b"a test", b"10", b"2")
+    assert fields.keys() & {"policy", "outputs"} == set()
+
+
+async def test_a_beginning_is_the_first_record_of_an_empty_store(store: ShardStore) -> None:
+    assert await store.apply(record(40, {b"a": b"40"}, beginning=b"a test"), 7) == 40
+    assert (await store.load([b"a"])).values == [b"40"]
+
+
+async def test_a_digest_is_of_what_is_held_whatever_the_order(store: ShardStore) -> None:
+    accounts: dict[bytes, bytes | None] = {f"{n}".encode(): b"%d" % n for n in range(700)}
+    await store.apply(record(1, accounts, policy=b"{}"), 0)
+    other = MemoryStore()
+    await other.apply(record(1, dict(reversed(accounts.items())), policy=b"{}"), 0)
+    mine = await digest_of(store)
+    assert mine == await digest_of(other)
+    assert (mine.sequence, mine.accounts) == (1, 700)
+    for change in (record(2, {b"5": None}), record(2, {b"5": b"55"}), record(2, {})):
+        another = MemoryStore()
+        await another.apply(record(1, accounts, policy=b"{}"), 0)
+        await another.apply(change, 1)
+        assert (await digest_of(another)).digest != mine.digest
+
+
+async def test_what_was_made_from_another_journal_is_left_alone(store: ShardStore) -> None:
+    name = keys.topic_id(JOURNAL.name)
+    await store.apply(record(1, {b"a": b"1"}, **{name: b"other"}), 0)
+    assert await store.apply(record(2, {b"a": b"2"}), 1) == OTHER_JOURNAL
+    assert (await store.load([b"a"])).applied == OTHER_JOURNAL
+    assert (await store.slice(0, b"", BUCKETS, 10)).applied == OTHER_JOURNAL
+    assert (await store.shard_fields())["sequence"] == b"1"
+    # Only a beginning makes it another one's.
+    begun = record(1, {b"b": b"1"}, **{name: b"", keys.BEGINNING: b"test"})
+    assert await store.apply(begun, 0) == 1
+    loaded = await store.load([b"a", b"b"])
+    assert (loaded.applied, loaded.values) == (1, [None, b"1"])

@@ -1,0 +1,270 @@
+"""The same accounts and standings in more partitions, while no worker works.
+
+Theory of operation. Kafka can add partitions to a topic and moves no record, and a key's partition is murmur2(key) modulo their number. So every
+input must be taken first. Then the topics grow, and **one Kafka transaction** writes to the journal of every shard of the new layout a beginning,
+with what is in force and what was counted, and behind it the accounts that now belong there, as they are. Either all shards are in the new layout
+or none is. Redis then only follows the journal, by this command or by whoever comes next: a beginning voids what a shard had before.
+
+Killed before the commit, nothing has changed but the number of partitions, which a worker refuses to work on; this is run again. Killed after it,
+everything has. An account's sequence goes on, and so do journal and outputs of the shards that there were; new ones begin with 1.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import heapq
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any, Final
+
+from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka.errors import KafkaError
+
+from engine.errors import EngineError
+from engine.settings import Settings
+from engine.state import keys
+from engine.state.record import JournalRecord
+from engine.state.store import ShardStore, applied_of
+from engine.stream import topics
+from engine.stream.brakes import Brakes, Counts, share
+from engine.stream.clients import CONNECT_DEADLINE_S, Clients
+from engine.stream.decode.misrouting import partition_of
+from engine.stream.in_force import disagreement, status_of
+from engine.stream.journal import bounds, messages, stop
+from engine.stream.rebuild import AGAIN, beginning
+from engine.stream.sweep import Sweep
+from schemas.topics import INPUTS, JOURNAL
+
+RECORD_BYTES: Final = 4_000_000
+HELD_BYTES: Final = 256_000_000
+SLICE_ACCOUNTS: Final = 2_000
+TRANSACTION_MS: Final = 900_000  # the longest that a broker allows if nobody has told it otherwise
+IN_FLIGHT: Final = 8
+TAKE_FIRST: Final = "stop the producers, let the workers take what is there (`limit-engine run`), stop them, then run this again"
+
+Told = Callable[[int, int], None]
+Account = tuple[bytes, bytes | None]
+
+
+@dataclass(frozen=True, slots=True)
+class Resharded:
+    """From how many partitions to how many, and how many accounts moved and stayed. ``was_done``: by a run before."""
+
+    before: int
+    after: int
+    moved: int = 0
+    stayed: int = 0
+    was_done: bool = False
+
+
+async def check_taken(clients: Clients, shards: Sequence[Mapping[str, bytes]]) -> None:
+    """That every input was taken. Raises EngineError, KafkaError, TimeoutError."""
+    consumer = clients.journal_reader()
+    async with asyncio.timeout(CONNECT_DEADLINE_S):
+        await consumer.start()
+    try:
+        for shard, fields in enumerate(shards):
+            for spec in INPUTS:
+                place = TopicPartition(spec.name, shard)
+                consumer.assign([place])
+                begins, end = await bounds(consumer, place, CONNECT_DEADLINE_S)
+                first = int(fields.get(keys.next_offset(spec.name), b"%d" % begins))
+                async for message in messages(consumer, place, max(first, begins), end, CONNECT_DEADLINE_S):
+                    what = f"{spec.name} has records that were not taken yet, from offset {message.offset} on"
+                    raise EngineError(what, where=f"shard {shard}", cure=TAKE_FIRST)
+    finally:
+        await stop(consumer)
+
+
+def check_fit(shards: Sequence[Mapping[str, bytes]], before: int, after: int) -> None:
+    """That shards can be brought to another layout. Raises EngineError."""
+    if after <= before:
+        what = f"there are {before} partitions, and Kafka cannot take any away"
+        raise EngineError(what, where="--partitions", cure=f"give a number above {before}")
+    for shard, fields in enumerate(shards):
+        if fields.get(keys.UNFINISHED):
+            raise EngineError(
+                f"`{fields[keys.UNFINISHED].decode()}` is not done with it", where=f"shard {shard}", cure="run that again first"
+            )
+    differing = disagreement([status_of(shard, fields) for shard, fields in enumerate(shards)])
+    if differing is not None:
+        raise EngineError(differing, where="shards", cure=TAKE_FIRST)
+
+
+def grow(bootstrap: str, before: int, after: int) -> None:
+    """Give every topic that has not so many partitions yet so many. Raises EngineError, KafkaError."""
+    admin = topics.connect(bootstrap)
+    try:
+        states = topics.describe(admin)
+        odd = [state.name for state in states if state.partitions not in (before, after)]
+        if odd:
+            what = f"{', '.join(odd)}: neither {before} nor {after} partitions"
+            raise EngineError(
+                what, where="topics", cure="`limit-engine topics describe` tells; give the number that some of them have already"
+            )
+        few = {state.name: after for state in states if state.partitions == before}
+        if few:
+            admin.create_partitions(few)
+    finally:
+        admin.close()
+
+
+class Layout:
+    """The shards of a layout of ``after`` partitions, made from those before it: their fields, and their records as accounts come in."""
+
+    def __init__(self, application: str, before: Sequence[Mapping[str, bytes]], after: int) -> None:
+        self.after = after
+        self._application = application
+        self._before = before
+        self._tick_ms = max(int(fields.get(keys.TICK_MS, b"0")) for fields in before)
+        self._sequences = [applied_of(self._held(shard)) for shard in range(after)]
+
+    def _held(self, shard: int) -> Mapping[str, bytes]:
+        return self._before[shard] if shard < len(self._before) else {}
+
+    def first(self, shard: int) -> JournalRecord:
+        """The beginning of a shard."""
+        held = self._held(shard)
+        told = {
+            keys.BEGINNING: b"limit-engine reshard --partitions %d (before: %d)" % (self.after, len(self._before)),
+            keys.PARTITIONS: b"%d" % self.after,
+            keys.OUTPUTS: held.get(keys.OUTPUTS, b"0"),
+            **{
+                name: value
+                for name, value in self._before[0].items()
+                if name in (keys.POLICY, keys.APPETITES) or name.startswith("topic_id:")
+            },
+            **{name: value for name, value in held.items() if name.startswith(("next:", "clock:"))},
+        }
+        sweep, brakes = self._sweep(), self._brakes(shard)
+        if sweep is not None:
+            told[keys.SWEEP] = sweep.encode()
+        if brakes.by_segment:
+            told[keys.BRAKES] = brakes.encode()
+        return self._numbered(shard, beginning(self._application, shard, 0, self._tick_ms, told))
+
+    def more(self, shard: int, accounts: Sequence[Account]) -> JournalRecord:
+        """The next record of a shard: some of its accounts."""
+        record = beginning(self._application, shard, 0, self._tick_ms, {})
+        return self._numbered(shard, replace(record, accounts=tuple(sorted(accounts))))
+
+    def _numbered(self, shard: int, record: JournalRecord) -> JournalRecord:
+        self._sequences[shard] += 1
+        return replace(record, sequence=self._sequences[shard])
+
+    def _sweep(self) -> Sweep | None:
+        """The newest sweep; where one of that day or cause was not done, all accounts are gone through again."""
+        found = [Sweep.decode(fields[keys.SWEEP]) for fields in self._before if keys.SWEEP in fields]
+        if not found:
+            return None
+        newest = max(found, key=lambda sweep: (sweep.day, sweep.offset or -1))
+        is_done = all(sweep.left == 0 and sweep.day == newest.day for sweep in found)
+        begun = Sweep(newest.day).begun(newest.day, newest.cause, newest.offset)
+        return replace(begun, left=0, unfollowed=0) if is_done else replace(begun, unfollowed=max(sweep.unfollowed for sweep in found))
+
+    def _brakes(self, shard: int) -> Brakes:
+        """A share of what all shards have counted on the newest day; what has bitten anywhere has bitten."""
+        found = [Brakes.decode(fields.get(keys.BRAKES, b"")).by_segment for fields in self._before]
+        told = {}
+        for segment in sorted(set().union(*found)):
+            counts = [mine[segment] for mine in found if segment in mine]
+            day = max(each.day for each in counts)
+            today = [each for each in counts if each.day == day]
+
+            def mine(numbers: Sequence[int]) -> int:
+                return share(sum(numbers), shard, self.after)
+
+            told[segment] = Counts(
+                day,
+                mine([each.raised_minor for each in today]),
+                mine([each.evaluated for each in today]),
+                mine([each.lowered for each in today]),
+                any(each.is_told for each in today),
+                any(each.is_tripped for each in counts),
+                mine([each.expected_decreases for each in counts]),
+            )
+        return Brakes(told)
+
+
+async def accounts_of(store: ShardStore, fields: Mapping[str, bytes]) -> AsyncIterator[list[tuple[bytes, bytes]]]:
+    """All accounts of a shard, some at once. Raises EngineError if somebody writes to it meanwhile, OSError."""
+    bucket, after, left = 0, b"", keys.BUCKETS
+    while left:
+        part = await store.slice(bucket % keys.BUCKETS, after, min(16, left), SLICE_ACCOUNTS)
+        if part.applied != applied_of(fields):
+            raise EngineError("somebody writes to Redis", where="reshard", cure="stop every worker and follower, then run this again")
+        yield part.accounts
+        bucket, after, left = bucket + part.buckets, part.after, left - part.buckets
+
+
+class Move:
+    """Writes a layout to the journal in one transaction."""
+
+    def __init__(self, settings: Settings, layout: Layout, stores: Sequence[ShardStore], fields: Sequence[Mapping[str, bytes]]) -> None:
+        """``stores`` and ``fields`` are those of the shards that there are."""
+        self._settings = settings
+        self._layout = layout
+        self._stores = stores
+        self._fields = fields
+        self._held: dict[int, list[Account]] = {}
+        self._sizes: dict[int, int] = {}
+        self._flying: set[asyncio.Future[Any]] = set()
+        self.moved = 0
+        self.stayed = 0
+
+    async def write(self, told: Told) -> None:
+        """All or nothing. Raises EngineError, OSError."""
+        producer = AIOKafkaProducer(
+            bootstrap_servers=self._settings.kafka.bootstrap,
+            transactional_id=f"{self._settings.application}-reshard",
+            transaction_timeout_ms=TRANSACTION_MS,
+            max_request_size=JOURNAL.bytes_max,
+            max_batch_size=JOURNAL.bytes_max,
+            compression_type="zstd",
+        )
+        try:
+            await producer.start()
+            async with producer.transaction():
+                await self._write(producer, told)
+        except KafkaError as error:
+            what = f"the new layout could not be written: {error}"
+            raise EngineError(what, where="Kafka", cure=AGAIN) from error
+        finally:
+            await producer.stop()
+
+    async def _write(self, producer: AIOKafkaProducer, told: Told) -> None:
+        for shard in range(self._layout.after):
+            await self._send(producer, self._layout.first(shard))
+        for shard, (store, fields) in enumerate(zip(self._stores, self._fields, strict=True)):
+            async for accounts in accounts_of(store, fields):
+                for account, value in accounts:
+                    self._keep(shard, account, value)
+                await self._flush(producer, RECORD_BYTES)
+            told(shard + 1, len(self._stores))
+        await self._flush(producer, 1)
+        await asyncio.gather(*self._flying)
+
+    def _keep(self, shard: int, account: bytes, value: bytes) -> None:
+        to = partition_of(account, self._layout.after)
+        self.stayed, self.moved = self.stayed + (to == shard), self.moved + (to != shard)
+        self._held.setdefault(to, []).append((account, value))
+        self._sizes[to] = self._sizes.get(to, 0) + len(account) + len(value)
+
+    async def _flush(self, producer: AIOKafkaProducer, least: int) -> None:
+        """Send what is held of shards that have so many bytes, and of the largest ones while it is too much in all."""
+        full = [shard for shard, size in self._sizes.items() if size >= least]
+        too_much = sum(self._sizes.values()) - HELD_BYTES
+        for shard in heapq.nlargest(len(self._sizes), self._sizes, key=self._sizes.__getitem__) if too_much > 0 else ():
+            if too_much > 0 and shard not in full:
+                full.append(shard)
+            too_much -= self._sizes[shard]
+        for shard in full:
+            await self._send(producer, self._layout.more(shard, self._held.pop(shard)))
+            del self._sizes[shard]
+
+    async def _send(self, producer: AIOKafkaProducer, record: JournalRecord) -> None:
+        if len(self._flying) >= IN_FLIGHT:
+            done, self._flying = await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
+            for future in done:
+                future.result()
+        self._flying.add(await producer.send(JOURNAL.name, record.encode(), partition=record.shard))

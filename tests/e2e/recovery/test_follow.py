@@ -1,0 +1,94 @@
+"""A second Redis follows the journal and is the same at the same sequence; a shard whose Redis is empty or old catches up by itself."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+import redis
+
+from engine.local.redis_server import RedisServer
+from engine.state import keys
+from tests.e2e.deployment import Deployment
+from tests.e2e.recovery.lived import promote_next
+
+PARTITIONS = 3
+
+
+def follow_once(d: Deployment, to: RedisServer) -> dict[str, Any]:
+    done = d.command("follow", "--to", to.url, "--once", "--json")
+    assert done.returncode == 0, done.stderr
+    return dict(json.loads(done.stdout))
+
+
+def compared(d: Deployment, with_: RedisServer) -> tuple[int, list[dict[str, Any]]]:
+    done = d.command("state", "digest", "--against", with_.url, "--json")
+    assert done.returncode in (0, 1), done.stderr
+    return done.returncode, list(json.loads(done.stdout)["shards"])
+
+
+def test_a_follower_is_the_same_at_the_same_sequence(lived: Deployment, second: RedisServer) -> None:
+    told = follow_once(lived, second)
+    applied = [len(records) for records in lived.journal().values()]
+    assert [shard["applied"] for shard in told["shards"]] == [shard["sequence"] for shard in told["shards"]] == applied
+    assert [shard["behind"] for shard in told["shards"]] == [0] * PARTITIONS
+    code, shards = compared(lived, second)
+    assert code == 0
+    assert [shard["against"]["result"] for shard in shards] == ["same"] * PARTITIONS
+    assert len({shard["digest"] for shard in shards}) == PARTITIONS
+    assert sum(shard["accounts"] for shard in shards) == 60
+    # Once more there is nothing to do; and one byte of one account is seen.
+    assert [shard["applied"] for shard in follow_once(lived, second)["shards"]] == [0] * PARTITIONS
+    account, state = next(iter(lived.accounts(1).items()))
+    with redis.Redis.from_url(second.url) as client:
+        client.hset(keys.ShardKeys("limits", 1).accounts(keys.bucket_of(account)), account.decode(), state + b"\0")
+    code, shards = compared(lived, second)
+    assert (code, [shard["against"]["result"] for shard in shards]) == (1, ["same", "different", "same"])
+
+
+def test_a_follower_goes_on_until_it_is_stopped(lived: Deployment, second: RedisServer) -> None:
+    """It begins behind an older copy, and takes what a worker commits meanwhile."""
+    follower = lived.run("-m", "engine", "follow", "--to", second.url, log="follow.log")
+
+    def says(what: str) -> bool:
+        return what in (lived.directory / "follow.log").read_text()
+
+    lived.wait(lambda: says("caught up after"), "it has caught up", 60)
+    before = [status.applied for status in lived.status()]
+    worker = lived.start_worker()
+    promote_next(lived)
+    lived.wait(lambda: all(now.applied > then for now, then in zip(lived.status(), before, strict=True)), "the worker commits", 60)
+    lived.wait(lived.is_all_taken, "everything is taken", 60)
+    worker.stop(20)
+    lived.wait(lambda: compared(lived, second)[0] == 0, "the follower has it all", 30)
+    assert follower.is_running()
+    follower.stop(10)
+
+
+def test_what_cannot_be_followed_is_said(lived: Deployment, second: RedisServer) -> None:
+    told = lived.command("follow", "--to", lived.redis.url, "--once")
+    assert (told.returncode, "the Redis of the workers" in told.stderr) == (2, True)
+    told = lived.command("follow", "--to", second.url, "--once", "--application", "others")
+    assert told.returncode == 2
+    assert "the journal is application 'limits'" in told.stderr
+    assert "LIMITS_APPLICATION=limits" in told.stderr
+    with redis.Redis.from_url(second.url) as client:
+        client.hset(keys.ShardKeys("limits", 0).shard, mapping={keys.SEQUENCE: 1, keys.JOURNAL_OFFSET: 10_000_000})
+        told = lived.command("follow", "--to", second.url, "--once")
+        assert told.returncode == 2
+        assert "has applied the journal up to offset 10000000" in told.stderr
+        client.config_set("maxmemory-policy", "allkeys-lru")
+        told = lived.command("follow", "--to", second.url, "--once")
+        assert told.returncode == 2
+        assert "it may evict accounts" in told.stderr
+
+
+def test_an_empty_redis_is_caught_up_by_the_worker(lived: Deployment) -> None:
+    before = {shard: (lived.fields(shard), lived.accounts(shard)) for shard in range(PARTITIONS)}
+    with redis.Redis.from_url(lived.redis.url) as client:
+        client.flushall()
+    number = len(lived.workers)
+    worker = lived.start_worker()
+    lived.wait(lambda: lived.log_of(number).count('"event": "caught up"') == PARTITIONS, "it has caught up", 60)
+    worker.stop(20)
+    assert {shard: (lived.fields(shard), lived.accounts(shard)) for shard in range(PARTITIONS)} == before
