@@ -162,7 +162,7 @@ class Shard:
 
     async def run(self) -> None:
         """Own the shard until cancelled or stopped."""
-        failures = 0
+        failures, refusals = 0, 0  # since the last commit
         try:
             while True:
                 before = self.progress.commits
@@ -171,9 +171,11 @@ class Shard:
                     while True:
                         await self._turn()
                 except (CommitInDoubtError, StartAgainError, StoreAway) as doubt:
-                    failures = 0 if self.progress.commits > before else failures + 1
-                    if isinstance(doubt, CommitRefusedError) and failures >= REFUSALS_MAX:
-                        raise ShardStoppedError(str(doubt), where=self._where, cure=doubt.cure) from doubt
+                    failures, refusals = (0, 0) if self.progress.commits > before else (failures + 1, refusals)
+                    if isinstance(doubt, CommitRefusedError):
+                        refusals += 1
+                        if refusals == REFUSALS_MAX:
+                            raise ShardStoppedError(str(doubt), where=self._where, cure=doubt.cure) from doubt
                     await self._step_back(doubt, failures)
         except ShardStoppedError as stop:
             self.progress.enter(State.STOPPED, str(stop))

@@ -183,6 +183,14 @@ def test_what_redis_says_is_looked_at(eight: Running) -> None:
     eight.redis.config_set("maxmemory-policy", "noeviction")
     eight.goes_on()
 
+    # Without room it is waited for, and nothing is lost.
+    eight.redis.config_set("maxmemory", "1mb")
+    eight.publish()
+    d.wait(lambda: "used memory > 'maxmemory'" in d.log_of(len(d.workers) - 1), "it says that Redis has no room", 30)
+    assert not d.is_all_taken()
+    eight.redis.config_set("maxmemory", "0")
+    d.wait(d.is_all_taken, "everything is taken", 30)
+
     d.stop()
     spoiled = [
         (keys.FORMAT, b"9", "its state has format 9", "newer engine"),
