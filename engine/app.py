@@ -20,6 +20,7 @@ from redis.exceptions import RedisError
 from yarl import URL
 
 from engine import __version__, logs
+from engine.connections import redis_refusal
 from engine.core.layout import Topic
 from engine.errors import EngineError
 from engine.metrics import serve_metrics
@@ -70,13 +71,15 @@ def create_app(settings: Settings, partitions: int) -> faust.App:
         broker_session_timeout=settings.kafka.session_timeout_s,
         broker_heartbeat_interval=settings.kafka.heartbeat_interval_s,
     )
+    app.boot_strategy.enable_kafka_producer = False  # the shards have their own
     transport = BatchTransport([URL(f"kafka://{settings.kafka.bootstrap}")], app)
-    redis_client = connect(settings.redis.url, connections=partitions)
+    redis_client = connect(settings.redis, connections=partitions)
 
     def store(shard: int) -> ShardStore:
         return RedisStore(redis_client, settings.application, shard)
 
     def fail(error: Exception) -> None:
+        logs.leave_the_last_word()
         app.failure = error
         app.ending = asyncio.ensure_future(app.crash(error))
 
@@ -103,7 +106,7 @@ def create_app(settings: Settings, partitions: int) -> faust.App:
     @app.task  # type: ignore[untyped-decorator]
     async def watchdog() -> None:
         while not app.should_stop:
-            worker.look_at_group()
+            await worker.look_at_group()
             stalled = worker.stalled()
             if stalled:
                 # Nothing here can be trusted any more, not even an orderly end: a supervisor starts the worker again.
@@ -136,18 +139,24 @@ def _work(app: faust.App) -> int:
 
 def await_deployment(settings: Settings) -> int:
     """Wait until Kafka and Redis answer, saying what is awaited; the partition count. Raises EngineError for what waiting will not mend."""
-    _await("Kafka", settings.kafka.bootstrap, lambda: topics.connect(settings.kafka.bootstrap).close(), KafkaError)
-    states = topics.described(settings.kafka.bootstrap)
-    for problem in topics.problems(states):
+    _await("Kafka", settings.kafka.bootstrap, lambda: topics.connect(settings.kafka).close(), KafkaError)
+    states = topics.described(settings.kafka)
+    for problem in (*topics.forbidden(states, "engine", settings.application), *topics.problems(states)):
         raise problem
-    _await("Redis", settings.redis.address, lambda: asyncio.run(_check_redis(settings.redis.url)), RedisError)
+    _await("Redis", settings.redis.address, lambda: asyncio.run(_check_redis(settings)), RedisError)
     return next(state.partitions for state in states if state.name == INPUTS[Topic.CONTROL].name)
 
 
-async def _check_redis(url: str) -> None:
-    client = connect(url)
+async def _check_redis(settings: Settings) -> None:
+    client = connect(settings.redis)
     try:
         problem = await eviction_problem(client)
+        await RedisStore(client, settings.application, 0).load([b""])
+    except (RedisError, OSError) as error:
+        refusal = redis_refusal(settings.redis, error)
+        if refusal is not None:
+            raise refusal from error
+        raise
     finally:
         await client.aclose()
     if problem is not None:

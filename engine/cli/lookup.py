@@ -54,14 +54,15 @@ async def shards_of(settings: Settings) -> list[dict[str, bytes]]:
 @asynccontextmanager
 async def _client(settings: Settings) -> AsyncIterator[Redis]:
     """A connection to Redis; raises EngineError where it does not answer."""
+    from engine.connections import redis_refusal
     from engine.errors import EngineError
     from engine.state.redis_store import StoreAway, connect
 
-    client = connect(settings.redis.url)
+    client = connect(settings.redis)
     try:
         yield client
     except StoreAway as away:
-        raise EngineError(
+        raise redis_refusal(settings.redis, away) or EngineError(
             f"{settings.redis.address} does not answer: {str(away).removeprefix('Redis: ')}", where="Redis", cure=LOOK
         ) from away
     finally:

@@ -15,11 +15,14 @@ from itertools import groupby
 from typing import Any, Final
 
 import hiredis
-from redis.asyncio import BlockingConnectionPool, Connection, Redis
+from redis.asyncio import BlockingConnectionPool, Connection, Redis, SSLConnection
+from redis.asyncio.connection import UnixDomainSocketConnection, parse_url
 from redis.asyncio.retry import Retry
 from redis.backoff import NoBackoff
 from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
 
+from engine.connections import redis_options
+from engine.settings import Redis as RedisSettings
 from engine.state.keys import BUCKETS, ShardKeys, bucket_of
 from engine.state.record import JournalRecord
 from engine.state.store import Loaded, Slice, cut_slice, fields_of
@@ -43,7 +46,7 @@ LOAD: Final = _Script("load.lua")
 SLICE: Final = _Script("slice.lua")
 
 
-class _QuickConnection(Connection):
+class _QuickPacking:
     """Packs commands in C: a batch's script has some ten thousand arguments."""
 
     def pack_command(self, *args: Any) -> list[bytes]:
@@ -51,12 +54,29 @@ class _QuickConnection(Connection):
         return [hiredis.pack_command((*args[0].split(), *args[1:]))]
 
 
-def connect(url: str, connections: int = 1) -> Redis:
-    """A client that neither retries nor shares a connection between two calls at once."""
-    pool = BlockingConnectionPool.from_url(
-        url,
+class _QuickConnection(_QuickPacking, Connection):
+    pass
+
+
+class _QuickTlsConnection(_QuickPacking, SSLConnection):
+    pass
+
+
+class _QuickSocketConnection(_QuickPacking, UnixDomainSocketConnection):
+    pass
+
+
+QUICK: Final = {Connection: _QuickConnection, SSLConnection: _QuickTlsConnection, UnixDomainSocketConnection: _QuickSocketConnection}
+
+
+def connect(redis: RedisSettings, connections: int = 1) -> Redis:
+    """A client that neither retries nor shares a connection between two calls at once. Raises EngineError for unreadable certificates."""
+    options: dict[str, Any] = {**parse_url(redis.url), **redis_options(redis)}
+    kind = options.pop("connection_class", Connection)
+    pool = BlockingConnectionPool(
+        **options,
+        connection_class=QUICK[kind],
         max_connections=connections,
-        connection_class=_QuickConnection,  # a rediss:// address brings another one
         timeout=None,
         socket_timeout=TIMEOUT_S,
         socket_connect_timeout=TIMEOUT_S,

@@ -21,11 +21,12 @@ from typing import Any, Final
 import cramjam
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import CoordinationType
-from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced, TopicAuthorizationFailedError, TransactionalIdAuthorizationFailed
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.producer.sender import EndTxnHandler, Sender
 from aiokafka.record._crecords import default_records
 
+from engine.connections import forbidden
 from engine.state.record import Output
 from schemas import cloudevents as ce
 from schemas.topics import DEAD_LETTERS, JOURNAL
@@ -125,21 +126,26 @@ class ShardProducer:
         )
 
     async def start(self) -> None:
-        """Connect and fence every predecessor. Raises CommitInDoubtError when Kafka does not answer in time."""
+        """Connect and fence every predecessor. Raises CommitInDoubtError without an answer in time, EngineError where it is not allowed."""
         try:
             async with asyncio.timeout(self._deadline_s):
                 await self._producer.start()
         except (KafkaError, OSError) as error:
             self.drop()
+            if isinstance(error, TransactionalIdAuthorizationFailed):
+                raise forbidden("Write", error) from error
             raise CommitInDoubtError(f"no producer: {error!r}") from error
 
     async def commit(self, journal: bytes, outputs: Sequence[Output]) -> int:
-        """Commit a journal record and its outputs; returns the record's offset. Raises CommitInDoubtError; then ``drop`` is the only way on."""
+        """Commit a journal record and its outputs; returns the record's offset. Raises CommitInDoubtError; then ``drop`` is the only way on.
+        EngineError: it is not allowed, and was not done."""
         try:
             async with asyncio.timeout(self._deadline_s):
                 return await self._commit(journal, outputs)
         except ProducerFenced as error:
             raise FencedError("another owner has fenced this one") from error
+        except (TopicAuthorizationFailedError, TransactionalIdAuthorizationFailed) as error:
+            raise forbidden("Write", error) from error
         except (KafkaError, IllegalOperation, AssertionError, OSError) as error:  # TimeoutError is an OSError
             raise CommitInDoubtError(repr(error)) from error
 

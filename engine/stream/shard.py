@@ -17,8 +17,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, Protocol, TypeVar
 
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
+from engine.connections import forbidden
 from engine.core.layout import MISSING, Topic
 from engine.errors import EngineError
 from engine.policy.errors import PolicyErrors
@@ -226,6 +227,8 @@ class Shard:
                 raise ShardStoppedError(str(mismatch), where=self._where, cure=mismatch.cure) from mismatch
             except ValueError as error:
                 raise ShardStoppedError(str(error), where=self._where, cure=NEWER_ENGINE) from error
+            except TopicAuthorizationFailedError as error:
+                raise forbidden("Read", error) from error
             except (KafkaError, TimeoutError) as error:
                 raise StartAgainError(f"the journal cannot be read: {error!r}") from error
             self._is_behind = False

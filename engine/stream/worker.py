@@ -16,6 +16,7 @@ import structlog
 from faust.types import TP
 from kafka.errors import KafkaError
 
+from engine.connections import forbidden, refusal_of
 from engine.core.layout import Topic
 from engine.errors import EngineError
 from engine.settings import Settings
@@ -67,6 +68,10 @@ class Worker:
                 found[TP(INPUTS[topic].name, number)] = offset
         return found
 
+    def forbidden(self, error: Exception) -> None:
+        """Kafka does not let this worker read any more: it ends, and a supervisor finds it fit again when it is allowed again."""
+        self._fail(forbidden("Read", error))
+
     async def deliver(self, partition: int, delivery: Delivery) -> None:
         """A fetch for a partition; one that is not owned any more is dropped."""
         shard = self.shards.get(partition)
@@ -95,7 +100,7 @@ class Worker:
         """The ids of the input topics, asked once an assignment. Raises OSError while Kafka does not answer, EngineError if they are not fit."""
         if self._topic_ids is None:
             try:
-                self._topic_ids = await asyncio.to_thread(input_ids, self._settings.kafka.bootstrap)
+                self._topic_ids = await asyncio.to_thread(input_ids, self._settings.kafka, self._settings.application)
             except KafkaError as error:
                 raise ConnectionError(f"the topics cannot be described: {error!r}") from error
         return self._topic_ids
@@ -145,13 +150,15 @@ class Worker:
             for task in ending:
                 task.cancel()
 
-    def look_at_group(self) -> None:
+    async def look_at_group(self) -> None:
         """Say once that Kafka is away, and once that it is back: a shard with nothing to commit would not notice."""
         if not self.shards or self._consumer is None:
             return
         is_away = self._consumer.unanswered_s() > SILENCE_S
         if is_away and not self._is_away:
-            log.warning("waiting for Kafka", reason=f"the consumer group has not answered for {SILENCE_S:.0f} s")
+            refusal = await refusal_of(self._settings.kafka)
+            told = f"the consumer group has not answered for {SILENCE_S:.0f} s" if refusal is None else str(refusal)
+            log.warning("waiting for Kafka", reason=told)
         elif self._is_away and not is_away:
             log.info("Kafka answers again")
         self._is_away = is_away
@@ -165,7 +172,8 @@ class Worker:
             return
         error = task.exception()
         if isinstance(error, Exception):
-            log.error("failed", task=task.get_name(), exc_info=error)
+            if not isinstance(error, EngineError):
+                log.error("failed", task=task.get_name(), exc_info=error)
             self._fail(error)
 
     def stalled(self) -> list[int]:

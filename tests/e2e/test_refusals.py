@@ -37,7 +37,7 @@ def worked(tmp_path: Path) -> Iterator[Deployment]:
 
 @pytest.fixture
 def admin(worked: Deployment) -> Iterator[KafkaAdminClient]:
-    client = topics.connect(worked.kafka.address)
+    client = topics.connect(worked.kafka.settings)
     yield client
     client.close()
 

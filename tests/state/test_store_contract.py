@@ -8,6 +8,7 @@ import uuid
 import pytest
 
 from engine.local.redis_server import RedisServer
+from engine.settings import Redis
 from engine.state.keys import BUCKETS, bucket_of
 from engine.state.memory_store import MemoryStore
 from engine.state.record import InputCut, JournalRecord
@@ -38,7 +39,7 @@ def store(request: pytest.FixtureRequest) -> ShardStore:
     if request.param == "memory":
         return MemoryStore()
     server: RedisServer = request.getfixturevalue(request.param)
-    return RedisStore(connect(server.url), f"test-{uuid.uuid4().hex}", 3)
+    return RedisStore(connect(server.settings), f"test-{uuid.uuid4().hex}", 3)
 
 
 async def test_a_new_shard_is_empty(store: ShardStore) -> None:
@@ -133,7 +134,7 @@ async def test_values_are_bytes(store: ShardStore) -> None:
 
 
 async def test_scripts_are_sent_again_to_a_server_that_forgot_them(redis_server: RedisServer) -> None:
-    redis = connect(redis_server.url)
+    redis = connect(redis_server.settings)
     store = RedisStore(redis, f"test-{uuid.uuid4().hex}", 0)
     await store.apply(record(1, {b"a": b"1"}), 0)
     await redis.script_flush()
@@ -142,7 +143,7 @@ async def test_scripts_are_sent_again_to_a_server_that_forgot_them(redis_server:
 
 
 async def test_a_server_that_is_not_there_is_away() -> None:
-    redis = connect("redis://127.0.0.1:1/0")
+    redis = connect(Redis(url="redis://127.0.0.1:1/0"))
     with pytest.raises(StoreAway, match="Redis"):
         await RedisStore(redis, "test", 0).load([b"a"])
     await redis.aclose()
@@ -151,7 +152,7 @@ async def test_a_server_that_is_not_there_is_away() -> None:
 @pytest.mark.parametrize("turns", range(12))
 async def test_no_cancellation_is_swallowed(redis_server: RedisServer, turns: int) -> None:
     """Whenever it comes: before, during or together with an answer."""
-    redis = connect(redis_server.url, connections=8)
+    redis = connect(redis_server.settings, connections=8)
     store = RedisStore(redis, f"test-{uuid.uuid4().hex}", 0)
     await store.load([b"a"])
 
@@ -170,7 +171,7 @@ async def test_no_cancellation_is_swallowed(redis_server: RedisServer, turns: in
 
 
 async def test_eviction_is_noticed(redis_server: RedisServer) -> None:
-    redis = connect(redis_server.url)
+    redis = connect(redis_server.settings)
     assert await eviction_problem(redis) is None
     await redis.config_set("maxmemory-policy", "allkeys-lru")
     try:
