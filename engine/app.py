@@ -25,7 +25,8 @@ from engine.core.layout import Topic
 from engine.errors import EngineError
 from engine.metrics import serve_metrics
 from engine.settings import Settings
-from engine.state.redis_store import EVICTION_CURE, RedisStore, connect, eviction_problem
+from engine.state.masters import Masters
+from engine.state.redis_store import EVICTION_CURE, RedisStore
 from engine.state.store import ShardStore
 from engine.stream import topics
 from engine.stream.clients import KafkaClients
@@ -73,10 +74,10 @@ def create_app(settings: Settings, partitions: int) -> faust.App:
     )
     app.boot_strategy.enable_kafka_producer = False  # the shards have their own
     transport = BatchTransport([URL(f"kafka://{settings.kafka.bootstrap}")], app)
-    redis_client = connect(settings.redis, connections=partitions)
+    masters = Masters.of_settings(settings.redis, connections=partitions)
 
     def store(shard: int) -> ShardStore:
-        return RedisStore(redis_client, settings.application, shard)
+        return RedisStore(masters, settings.application, shard)
 
     def fail(error: Exception) -> None:
         logs.leave_the_last_word()
@@ -148,17 +149,18 @@ def await_deployment(settings: Settings) -> int:
 
 
 async def _check_redis(settings: Settings) -> None:
-    client = connect(settings.redis)
+    masters = Masters.of_settings(settings.redis)
     try:
-        problem = await eviction_problem(client)
-        await RedisStore(client, settings.application, 0).load([b""])
-    except (RedisError, OSError) as error:
+        store = RedisStore(masters, settings.application, 0)
+        problem = await store.problem()
+        await store.load([b""])
+    except OSError as error:
         refusal = redis_refusal(settings.redis, error)
         if refusal is not None:
             raise refusal from error
         raise
     finally:
-        await client.aclose()
+        await masters.aclose()
     if problem is not None:
         raise EngineError(problem, where="Redis", cure=EVICTION_CURE)
 

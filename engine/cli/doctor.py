@@ -198,7 +198,7 @@ def _redis(settings: Settings, policies: list[Any]) -> list[dict[str, Any]]:
 
     url = settings.redis.address
     try:
-        server, memory, persistence, shards = asyncio.run(_asked(settings))
+        servers, shards = asyncio.run(_asked(settings))
     except (RedisError, OSError) as error:
         refusal = redis_refusal(settings.redis, error)
         if refusal is not None:
@@ -206,19 +206,19 @@ def _redis(settings: Settings, policies: list[Any]) -> list[dict[str, Any]]:
         cure = "start it (`limit-engine local up`), or point LIMITS_REDIS__URL or --redis at it"
         return [_finding(f"Redis at {url} does not answer: {str(error).removeprefix('Redis: ')}", cure, ok=False)]
     policies += [json.loads(fields[keys.POLICY]) for fields in shards if keys.POLICY in fields]
+    found = []
+    if len(servers) > 1:
+        found.append(_finding(f"Redis at {url} is a cluster of {len(servers)} masters"))
+    for address, info in servers.items():
+        name, place = info.get("server_name", "redis"), url if len(servers) == 1 else address
+        version = info.get(f"{name}_version") or info["redis_version"]
+        found.append(_finding(f"Redis at {place}: {name} {version}, {info['used_memory_human']} used"))
+        policy = info.get("maxmemory_policy", "noeviction")
+        is_fine = policy == "noeviction"
+        found.append(_finding(f"maxmemory-policy is {policy}", "" if is_fine else EVICTION_CURE, ok=is_fine))
+        if not info.get("aof_enabled"):
+            found.append(_finding("appendonly is off", "not an error: the journal is the truth; but a restart replays all of it"))
     held = shards[0]
-    policy = memory.get("maxmemory_policy", "noeviction")
-    name = server.get("server_name", "redis")
-    found = [
-        _finding(f"Redis at {url}: {name} {server.get(f'{name}_version') or server['redis_version']}, {memory['used_memory_human']} used"),
-        _finding(
-            f"maxmemory-policy is {policy}",
-            "" if policy == "noeviction" else EVICTION_CURE,
-            ok=policy == "noeviction",
-        ),
-    ]
-    if not persistence.get("aof_enabled"):
-        found.append(_finding("appendonly is off", "not an error: the journal is the truth; but a restart replays all of it"))
     if held:
         shape = f"{len(shards)} shards, shard 0 at journal sequence {held[keys.SEQUENCE].decode()}"
         found.append(_finding(f"application {settings.application!r}: {shape}"))
@@ -227,17 +227,21 @@ def _redis(settings: Settings, policies: list[Any]) -> list[dict[str, Any]]:
     return found
 
 
-async def _asked(settings: Settings) -> tuple[dict[str, Any], dict[str, Any], dict[str, Any], list[dict[str, bytes]]]:
-    """What Redis says of itself (server, memory, persistence), and the hash of every shard. Raises RedisError, OSError."""
+async def _asked(settings: Settings) -> tuple[dict[str, dict[str, Any]], list[dict[str, bytes]]]:
+    """What each server says of itself, by address, and the hash of every shard. Raises RedisError, OSError."""
     from engine.state import keys
-    from engine.state.redis_store import RedisStore, connect
+    from engine.state.masters import Masters
+    from engine.state.redis_store import RedisStore
 
-    client = connect(settings.redis)
+    masters = Masters.of_settings(settings.redis)
     try:
-        server, memory, persistence = [await client.info(section) for section in ("server", "memory", "persistence")]
-        shards = [await RedisStore(client, settings.application, 0).shard_fields()]
+        servers: dict[str, dict[str, Any]] = {}
+        for address, client in await masters.every():
+            for section in ("server", "memory", "persistence"):
+                servers.setdefault(address, {}).update(await client.info(section))
+        shards = [await RedisStore(masters, settings.application, 0).shard_fields()]
         for shard in range(1, int(shards[0].get(keys.PARTITIONS, 0))):
-            shards.append(await RedisStore(client, settings.application, shard).shard_fields())
-        return server, memory, persistence, shards
+            shards.append(await RedisStore(masters, settings.application, shard).shard_fields())
+        return servers, shards
     finally:
-        await client.aclose()
+        await masters.aclose()

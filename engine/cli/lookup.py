@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from engine.cli.common import LOOK
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from engine.settings import Settings
+    from engine.state.masters import Masters
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,13 +51,14 @@ async def shards_of(settings: Settings) -> list[dict[str, bytes]]:
 
 
 @asynccontextmanager
-async def _client(settings: Settings) -> AsyncIterator[Redis]:
-    """A connection to Redis; raises EngineError where it does not answer."""
+async def _client(settings: Settings) -> AsyncIterator[Masters]:
+    """Connections to Redis; raises EngineError where it does not answer."""
     from engine.connections import redis_refusal
     from engine.errors import EngineError
-    from engine.state.redis_store import StoreAway, connect
+    from engine.state.masters import Masters
+    from engine.state.redis_store import StoreAway
 
-    client = connect(settings.redis)
+    client = Masters.of_settings(settings.redis)
     try:
         yield client
     except StoreAway as away:

@@ -27,7 +27,8 @@ from engine.local.redis_server import RedisServer
 from engine.policy.document import Policy
 from engine.settings import DEFAULT_KEY
 from engine.state import keys
-from engine.state.redis_store import RedisStore, connect
+from engine.state.masters import Masters
+from engine.state.redis_store import RedisStore
 from engine.stream import control, topics
 from engine.stream.in_force import ShardStatus, status_of
 from engine.stream.records import Chunk
@@ -245,7 +246,7 @@ class Deployment:
         """Every account in Redis."""
 
         async def all_accounts() -> dict[bytes, bytes]:
-            client = connect(self.redis.settings)
+            client = Masters.of_settings(self.redis.settings)
             store = RedisStore(client, self.application, shard)
             held = {account: value for bucket in range(keys.BUCKETS) async for account, value in store.accounts(bucket)}
             await client.aclose()

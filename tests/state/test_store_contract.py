@@ -10,10 +10,12 @@ import pytest
 from engine.local.redis_server import RedisServer
 from engine.settings import Redis
 from engine.state.keys import BUCKETS, bucket_of
+from engine.state.masters import Masters
 from engine.state.memory_store import MemoryStore
 from engine.state.record import InputCut, JournalRecord
 from engine.state.redis_store import RedisStore, StoreAway, connect, eviction_problem
 from engine.state.store import ShardStore
+from tests.e2e.cluster import Cluster
 
 
 def record(sequence: int, accounts: dict[bytes, bytes | None], **fields: bytes) -> JournalRecord:
@@ -34,10 +36,13 @@ def record(sequence: int, accounts: dict[bytes, bytes | None], **fields: bytes) 
     )
 
 
-@pytest.fixture(params=["memory", "valkey", "redis_installed"])
+@pytest.fixture(params=["memory", "valkey", "redis_installed", "cluster"])
 def store(request: pytest.FixtureRequest) -> ShardStore:
     if request.param == "memory":
         return MemoryStore()
+    if request.param == "cluster":
+        cluster: Cluster = request.getfixturevalue(request.param)
+        return RedisStore(Masters.of_settings(cluster.servers[0].settings), f"test-{uuid.uuid4().hex}", 3)
     server: RedisServer = request.getfixturevalue(request.param)
     return RedisStore(connect(server.settings), f"test-{uuid.uuid4().hex}", 3)
 
