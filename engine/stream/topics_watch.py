@@ -15,6 +15,7 @@ from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
 from engine.errors import EngineError
+from engine.settings import Kafka
 from engine.stream.refusals import changed
 from engine.stream.topics import Identity, connect, identity
 
@@ -34,9 +35,9 @@ class Topics(Protocol):
 class TopicsWatch:
     """Asks a Kafka cluster, one question at a time."""
 
-    def __init__(self, bootstrap: str, at_start: Identity) -> None:
+    def __init__(self, kafka: Kafka, at_start: Identity) -> None:
         self.at_start = at_start
-        self._bootstrap = bootstrap
+        self._kafka = kafka
         self._admin: KafkaAdminClient | None = None
         self._turn = asyncio.Lock()
         self._asked_at = 0.0  # when the last question that was answered was asked
@@ -65,5 +66,5 @@ class TopicsWatch:
 
     def _identity(self) -> Identity:
         if self._admin is None:
-            self._admin = connect(self._bootstrap)
+            self._admin = connect(self._kafka)
         return identity(self._admin)
