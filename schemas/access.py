@@ -36,8 +36,7 @@ def rights_of(role: Role, application: str) -> list[Right]:
     if role == "engine":
         return [
             *_topics(INPUTS, "Read", "DescribeConfigs"),
-            *_topics(OUTPUTS, "Write", "DescribeConfigs"),
-            *_topics((JOURNAL,), "Read", "Write", "DescribeConfigs"),
+            *_topics((*OUTPUTS, JOURNAL), "Read", "Write", "DescribeConfigs"),
             Right("group", application, ("Read",)),
             Right("transactional-id", f"{application}-", ("Write",), is_prefix=True),
         ]
