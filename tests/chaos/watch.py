@@ -1,0 +1,111 @@
+"""Watches the journal from outside, past the proxies: when each shard has committed, and so for how long it stood still."""
+
+from __future__ import annotations
+
+import threading
+import time
+from bisect import bisect_right
+from dataclasses import dataclass
+from itertools import pairwise
+from statistics import median
+from typing import Any, Final
+
+from confluent_kafka import Consumer, TopicPartition
+
+from schemas.topics import JOURNAL
+from tests.chaos.faults import Done
+
+ON_ITS_WAY_S: Final = 0.3  # what is seen so soon after a fault was committed before it
+FROM_END: Final = ("Redis killed", "Redis older", "Kafka killed", "cut off from Redis")  # nothing can go on before they are over
+
+
+class Watch:
+    """Commits by shard, as a reader of committed records sees them: moments (monotonic)."""
+
+    def __init__(self, bootstrap: str, partitions: int) -> None:
+        self.commits: list[list[float]] = [[] for _ in range(partitions)]
+        self._bootstrap = bootstrap
+        self._over = threading.Event()
+        self._thread = threading.Thread(target=self._read, name="watch", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Look no more."""
+        self._over.set()
+        self._thread.join()
+
+    def count(self) -> int:
+        """Commits so far."""
+        return sum(len(moments) for moments in self.commits)
+
+    def _read(self) -> None:
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._bootstrap,
+                "group.id": "watch",
+                "isolation.level": "read_committed",
+                "enable.auto.commit": False,
+                "fetch.message.max.bytes": 16_000_000,
+                "reconnect.backoff.ms": 50,
+                "reconnect.backoff.max.ms": 200,
+                "fetch.error.backoff.ms": 100,
+                "log_level": 0,
+            }
+        )
+        consumer.assign([TopicPartition(JOURNAL.name, p, 0) for p in range(len(self.commits))])
+        while not self._over.is_set():
+            for message in consumer.consume(1_000, timeout=0.1):
+                if message.error() is None:
+                    self.commits[message.partition() or 0].append(time.monotonic())
+        consumer.close()
+
+    def again_after(self, moment: float) -> float | None:
+        """How long after a moment every shard had committed again; None if one never has."""
+        firsts = []
+        for moments in self.commits:
+            place = bisect_right(moments, moment + ON_ITS_WAY_S)
+            if place == len(moments):
+                return None
+            firsts.append(moments[place])
+        return max(firsts) - moment
+
+    def longest_stop(self, until: float) -> float:
+        """The longest time in which some shard did not commit, before a moment."""
+        gaps = (b - a for moments in self.commits for a, b in pairwise(m for m in moments if m < until))
+        return max(gaps, default=0.0)
+
+
+@dataclass(frozen=True, slots=True)
+class Recovery:
+    """How long every shard took to commit again after faults of a kind that met no other: seconds, from their beginning or, where nothing can
+    go on before, from their end."""
+
+    kind: str
+    since: str
+    seen: int
+    median_s: float
+    longest_s: float
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        return {"from": self.since, "seen": self.seen, "median_s": round(self.median_s, 2), "longest_s": round(self.longest_s, 2)}
+
+
+def recoveries(watch: Watch, done: list[Done]) -> list[Recovery]:
+    """By kind of fault."""
+    found = []
+    for kind in sorted({one.fault.kind for one in done}):
+        times = []
+        for one in (one for one in done if one.fault.kind == kind):
+            since = one.ended if kind in FROM_END else one.began
+            seconds = watch.again_after(since)
+            if seconds is not None and is_alone(one, done, since + seconds):
+                times.append(seconds)
+        if times:
+            found.append(Recovery(kind, "end" if kind in FROM_END else "beginning", len(times), median(times), max(times)))
+    return found
+
+
+def is_alone(one: Done, done: list[Done], until: float) -> bool:
+    """Whether no other fault was there from shortly before this one's beginning until everything went on."""
+    return not any(other is not one and other.began < max(until, one.ended) and other.ended > one.began - 5.0 for other in done)
