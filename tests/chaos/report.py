@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from tests.chaos.watch import Recovery
+from tests.chaos.watch import Recovery, Stop, recoveries
 
 
 @dataclass
@@ -20,10 +20,14 @@ class Report:
     directory: Path
     faults: Counter[str] = field(default_factory=Counter)
     counts: Counter[str] = field(default_factory=Counter)
-    recoveries: list[Recovery] = field(default_factory=list)
+    stops: list[Stop] = field(default_factory=list)
     longest_stop_s: float = 0.0
     given_up: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
+
+    def recoveries(self) -> list[Recovery]:
+        """By kind of fault."""
+        return recoveries(self.stops)
 
     def plain(self) -> dict[str, Any]:
         """As JSON."""
@@ -38,8 +42,9 @@ class Report:
             "changes": self.counts["changes"],
             "advisories": self.counts["advisories"],
             "dead_letters": self.counts["dead_letters"],
-            "recovery": {recovery.kind: recovery.plain() for recovery in self.recoveries},
+            "recovery": {recovery.kind: recovery.plain() for recovery in self.recoveries()},
             "longest_stop_s": round(self.longest_stop_s, 1),
+            "happened": [stop.plain() for stop in self.stops],
             "given_up": self.given_up,
             "violations": self.violations,
             **({"directory": str(self.directory)} if self.violations else {}),
@@ -53,9 +58,9 @@ class Report:
             yield f"  {kind:<22}{times:>5}"
         counted = ("events", "commits", "accounts", "changes", "advisories", "dead_letters")
         yield "taken: " + ", ".join(f"{plain[name]:,} {name.replace('_', ' ')}" for name in counted)
-        if self.recoveries:
+        if self.recoveries():
             yield "every shard commits again, where a fault met no other (median, longest, so many seen):"
-        for one in self.recoveries:
+        for one in self.recoveries():
             yield f"  {one.kind:<22}{one.median_s:>6.1f} s {one.longest_s:>6.1f} s {one.seen:>4}  from its {one.since}"
         yield f"longest stop of a shard: {self.longest_stop_s:.1f} s"
         for told in self.given_up:

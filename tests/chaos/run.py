@@ -18,7 +18,7 @@ from tests.chaos.faults import Done, Faults
 from tests.chaos.ground import Ground, grounded
 from tests.chaos.plan import SLOTS, WORKERS, plan
 from tests.chaos.report import Report
-from tests.chaos.watch import Watch, recoveries
+from tests.chaos.watch import Watch, stops
 from tests.e2e.books import audit_books
 from tests.e2e.deployment import ROOT
 
@@ -71,7 +71,7 @@ def run(options: Options, tell: Tell, show: Show) -> Report:
         watch.stop()
         report.seconds = calmed - began
         report.faults = Counter(one.fault.kind for one in done for _ in range(one.times))
-        report.recoveries = recoveries(watch, done)
+        report.stops = stops(watch, done, began)
         report.longest_stop_s = watch.longest_stop(calmed)
         report.given_up = ground.given_up
         report.violations += complaints(ground)

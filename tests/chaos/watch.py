@@ -14,8 +14,10 @@ from confluent_kafka import Consumer, TopicPartition
 
 from schemas.topics import JOURNAL
 from tests.chaos.faults import Done
+from tests.chaos.plan import Fault
 
 ON_ITS_WAY_S: Final = 0.3  # what is seen so soon after a fault was committed before it
+BEFORE_S: Final = 3.0
 FROM_END: Final = ("Redis killed", "Redis older", "Kafka killed", "cut off from Redis")  # nothing can go on before they are over
 
 
@@ -76,9 +78,31 @@ class Watch:
 
 
 @dataclass(frozen=True, slots=True)
+class Stop:
+    """A fault, and after how many seconds from its beginning (or its end, where nothing can go on before) every shard had committed again (None:
+    not before the end); ``is_alone`` if no other fault was there meanwhile."""
+
+    fault: Fault
+    at_s: float
+    lasted_s: float
+    seconds: float | None
+    is_alone: bool
+
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
+        again = None if self.seconds is None else round(self.seconds, 2)
+        return {
+            "at_s": round(self.at_s, 1),
+            "fault": str(self.fault),
+            "lasted_s": round(self.lasted_s, 1),
+            "again_s": again,
+            "alone": self.is_alone,
+        }
+
+
+@dataclass(frozen=True, slots=True)
 class Recovery:
-    """How long every shard took to commit again after faults of a kind that met no other: seconds, from their beginning or, where nothing can
-    go on before, from their end."""
+    """The stops after faults of a kind that met no other."""
 
     kind: str
     since: str
@@ -91,16 +115,22 @@ class Recovery:
         return {"from": self.since, "seen": self.seen, "median_s": round(self.median_s, 2), "longest_s": round(self.longest_s, 2)}
 
 
-def recoveries(watch: Watch, done: list[Done]) -> list[Recovery]:
+def stops(watch: Watch, done: list[Done], began: float) -> list[Stop]:
+    """Of each fault, in order; ``began`` is the run's beginning."""
+    found = []
+    for one in sorted(done, key=lambda one: one.began):
+        since = one.ended if one.fault.kind in FROM_END else one.began
+        seconds = watch.again_after(since)
+        alone = seconds is not None and is_alone(one, done, since + seconds)
+        found.append(Stop(one.fault, one.began - began, one.ended - one.began, seconds, alone))
+    return found
+
+
+def recoveries(stops: list[Stop]) -> list[Recovery]:
     """By kind of fault."""
     found = []
-    for kind in sorted({one.fault.kind for one in done}):
-        times = []
-        for one in (one for one in done if one.fault.kind == kind):
-            since = one.ended if kind in FROM_END else one.began
-            seconds = watch.again_after(since)
-            if seconds is not None and is_alone(one, done, since + seconds):
-                times.append(seconds)
+    for kind in sorted({stop.fault.kind for stop in stops}):
+        times = [stop.seconds for stop in stops if stop.fault.kind == kind and stop.is_alone and stop.seconds is not None]
         if times:
             found.append(Recovery(kind, "end" if kind in FROM_END else "beginning", len(times), median(times), max(times)))
     return found
@@ -108,4 +138,5 @@ def recoveries(watch: Watch, done: list[Done]) -> list[Recovery]:
 
 def is_alone(one: Done, done: list[Done], until: float) -> bool:
     """Whether no other fault was there from shortly before this one's beginning until everything went on."""
-    return not any(other is not one and other.began < max(until, one.ended) and other.ended > one.began - 5.0 for other in done)
+    others = (other for other in done if other is not one)
+    return not any(other.began < max(until, one.ended) and other.ended > one.began - BEFORE_S for other in others)
