@@ -5,11 +5,15 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
+from typing import Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
 from engine.state.record import JournalRecord
 from schemas.topics import JOURNAL
+
+# Behind the last record lies its transaction's marker. Passing it brings nothing, and so aiokafka waits for as long as it may.
+ASK_MS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,7 +62,7 @@ async def read_journal(
         consumer.seek(partition, max(first, begins))
         while await consumer.position(partition) < end:
             async with asyncio.timeout(deadline_s):
-                fetched = await consumer.getmany(partition, timeout_ms=1000)
+                fetched = await consumer.getmany(partition, timeout_ms=ASK_MS)
             for message in fetched.get(partition, []):
                 record = JournalRecord.decode(message.value)
                 if record.application != application:

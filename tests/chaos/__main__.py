@@ -34,11 +34,18 @@ def options() -> tuple[Options, bool]:
     parser.add_argument("--rate", type=float, default=Options.rate, help=f"events a second (default {Options.rate:g})")
     parser.add_argument("--every", type=float, default=Options.every_s, help=f"seconds from fault to fault (default {Options.every_s:g})")
     parser.add_argument("--policy", type=Path, default=POLICY, help="that decides (default: the benchmark's simple one)")
+    parser.add_argument(
+        "--clock",
+        choices=("records", "wall"),
+        default=Options.clock,
+        help="what a shard that has read everything goes by; wall: the customers' past is late as soon as that is so (default records)",
+    )
     parser.add_argument("--json", action="store_true", help="the summary as JSON")
     asked = parser.parse_args()
     seed = random.SystemRandom().randrange(SEEDS) if asked.seed is None else asked.seed
     directory = Path(tempfile.mkdtemp(prefix=f"chaos-{seed}-"))
-    return Options(seed, asked.minutes * 60, directory, asked.accounts, asked.rate, asked.every, policy=asked.policy), asked.json
+    whole = (asked.accounts, asked.rate, asked.every)
+    return Options(seed, asked.minutes * 60, directory, *whole, policy=asked.policy, clock=asked.clock), asked.json
 
 
 def main() -> int:

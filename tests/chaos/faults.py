@@ -9,11 +9,14 @@ from dataclasses import dataclass
 from random import Random
 from typing import Final
 
+from engine.errors import EngineError
 from tests.chaos.clock import set_clock
 from tests.chaos.ground import Ground, Slot
 from tests.chaos.plan import Fault
 from tests.chaos.proxy import DIRECTIONS, Direction
 
+START_TIMES: Final = 20
+START_AGAIN_S: Final = 0.5
 WAYS: Final[dict[str, tuple[Direction, ...]]] = {"both ways": DIRECTIONS, "requests": ("requests",), "replies": ("replies",)}
 
 
@@ -50,7 +53,8 @@ class Faults:
         """Keep a copy of what Redis holds now, if it is there."""
         if self._servers["Redis"].acquire(blocking=False):
             try:
-                self._ground.copy_store()
+                if self._ground.redis.is_running():
+                    self._ground.copy_store()
             finally:
                 self._servers["Redis"].release()
 
@@ -87,13 +91,26 @@ class Faults:
     def _to_server(self, fault: Fault) -> None:
         ground, done = self._ground, self._noted(fault)
         if fault.kind == "Redis older" and ground.copies:
-            ground.redis.come_back_with(self._random.choice(ground.copies))
+            copy = self._random.choice(ground.copies)
+            self._until_it_starts(lambda: ground.redis.come_back_with(copy))
         else:
             server = ground.kafka if fault.kind.startswith("Kafka") else ground.redis
             server.kill()
             self._wait(fault.for_s)
-            server.start()
+            self._until_it_starts(server.start)
         done.ended = time.monotonic()
+
+    def _until_it_starts(self, start: Callable[[], None]) -> None:
+        """Start a server; another program may have taken its port meanwhile, for a moment."""
+        for _ in range(START_TIMES):
+            try:
+                start()
+            except EngineError as error:
+                self._tell(f"{error}")
+                time.sleep(START_AGAIN_S)
+            else:
+                return
+        start()
 
     def _to_worker(self, fault: Fault, slot: Slot) -> None:
         match fault.kind:

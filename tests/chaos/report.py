@@ -22,6 +22,7 @@ class Report:
     counts: Counter[str] = field(default_factory=Counter)
     stops: list[Stop] = field(default_factory=list)
     longest_stop_s: float = 0.0
+    longest_stop_met: list[str] = field(default_factory=list)
     given_up: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
 
@@ -44,6 +45,7 @@ class Report:
             "dead_letters": self.counts["dead_letters"],
             "recovery": {recovery.kind: recovery.plain() for recovery in self.recoveries()},
             "longest_stop_s": round(self.longest_stop_s, 1),
+            "longest_stop_met": self.longest_stop_met,
             "happened": [stop.plain() for stop in self.stops],
             "given_up": self.given_up,
             "violations": self.violations,
@@ -62,7 +64,7 @@ class Report:
             yield "every shard commits again, where a fault met no other (median, longest, so many seen):"
         for one in self.recoveries():
             yield f"  {one.kind:<22}{one.median_s:>6.1f} s {one.longest_s:>6.1f} s {one.seen:>4}  from its {one.since}"
-        yield f"longest stop of a shard: {self.longest_stop_s:.1f} s"
+        yield f"longest stop of a shard: {self.longest_stop_s:.1f} s; it met: {', '.join(self.longest_stop_met) or 'nothing'}"
         for told in self.given_up:
             yield f"started again: {told}"
         if self.violations:

@@ -5,6 +5,7 @@ Step 9 is not among them: nothing is written to the group."""
 
 from __future__ import annotations
 
+import asyncio
 import shutil
 import signal
 import subprocess
@@ -23,6 +24,9 @@ from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
 
 from engine.policy.source import load_policy
+from engine.settings import Kafka
+from engine.stream.clients import KafkaClients
+from engine.stream.journal import read_journal
 from scripts.personas import midnight_before, population
 from scripts.spoil import Arrival, Shares, spoil
 from scripts.traffic import Publisher
@@ -97,6 +101,13 @@ def arrivals(start_ms: int) -> Iterator[Arrival]:
     return spoil(population(ACCOUNTS, 5, start_ms, DAYS), 5, Shares(broken=0.01), Counter())
 
 
+async def seconds_to_read(d: Deployment) -> float:
+    """A shard's journal, as at a takeover."""
+    began, reader = time.monotonic(), KafkaClients(Kafka(bootstrap=d.kafka.address)).journal_reader()
+    assert [entry async for entry in read_journal(reader, d.application, 0, 0, 1, 30.0)]
+    return time.monotonic() - began
+
+
 def in_turn() -> list[str]:
     """The points in an order in which there is something to catch up with when that is to be seen, and little to do when nothing is."""
     return sorted(POINTS, key=lambda point: (not point.startswith(DECIDING), not point.startswith("10")))
@@ -139,6 +150,7 @@ def test_a_worker_may_die_anywhere(four: Deployment) -> None:
     worker = d.start_worker()
     d.wait(d.is_all_taken, "everything is taken", 60)
     worker.stop(20)
+    assert min(asyncio.run(seconds_to_read(d)) for _ in range(3)) < 0.9, "the journal's end is waited for"
     counts, found = audit_books(d.kafka.address, d.redis.url, d.application, PARTITIONS)
     print(dict(counts))
     assert found == []

@@ -71,10 +71,10 @@ class Watch:
             firsts.append(moments[place])
         return max(firsts) - moment
 
-    def longest_stop(self, until: float) -> float:
-        """The longest time in which some shard did not commit, before a moment."""
-        gaps = (b - a for moments in self.commits for a, b in pairwise(m for m in moments if m < until))
-        return max(gaps, default=0.0)
+    def longest_gap(self, until: float) -> tuple[float, float]:
+        """Between which moments, before another one, some shard did not commit for longest."""
+        gaps = (gap for moments in self.commits for gap in pairwise([m for m in moments if m < until]))
+        return max(gaps, key=lambda gap: gap[1] - gap[0], default=(until, until))
 
 
 @dataclass(frozen=True, slots=True)
@@ -124,6 +124,11 @@ def stops(watch: Watch, done: list[Done], began: float) -> list[Stop]:
         alone = seconds is not None and is_alone(one, done, since + seconds)
         found.append(Stop(one.fault, one.began - began, one.ended - one.began, seconds, alone))
     return found
+
+
+def met(gap: tuple[float, float], done: list[Done]) -> list[str]:
+    """The faults that were there between two moments."""
+    return [str(one.fault) for one in sorted(done, key=lambda one: one.began) if one.began < gap[1] and one.ended > gap[0] - BEFORE_S]
 
 
 def recoveries(stops: list[Stop]) -> list[Recovery]:
