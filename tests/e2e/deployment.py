@@ -66,9 +66,9 @@ class Deployment:
 
     # Processes
 
-    def run(self, *command: str, log: str) -> ServerProcess:
-        """Start a Python program of ours with the deployment's settings."""
-        words = ["env", *(f"{name}={value}" for name, value in self._settings().items()), sys.executable, *command]
+    def run(self, *command: str, log: str, **own: str) -> ServerProcess:
+        """Start a Python program of ours with the deployment's settings; its ``own`` ones take their place."""
+        words = ["env", *(f"{name}={value}" for name, value in (self._settings() | own).items()), sys.executable, *command]
         return ServerProcess.spawn(words, log=self.directory / log, directory=ROOT, bound=True)
 
     def start_worker(self) -> ServerProcess:
