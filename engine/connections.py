@@ -13,11 +13,16 @@ from engine.settings import Kafka, Redis
 
 C = TypeVar("C")
 FIRST_ANSWER_MS: Final = 5_000  # how long a command waits for a broker's first answer
+NO_TLS: Final = ("WRONG_VERSION_NUMBER", "RECORD_LAYER_FAILURE")
 RIGHTS: Final = "`limit-engine topics acls` says what each user must be allowed to do"
 
 
+class RefusedError(EngineError):
+    """A server answers, and does not let this user in or do what is to be done: until somebody changes that, here or there."""
+
+
 def kafka_client(kind: Callable[..., C], kafka: Kafka, *topics: str, **options: Any) -> C:
-    """A client of kafka-python, which is imported late. Raises EngineError when a broker refuses it, KafkaError when none answers."""
+    """A client of kafka-python, which is imported late. Raises RefusedError when a broker refuses it, KafkaError when none answers."""
     from kafka.errors import KafkaTimeoutError
 
     try:
@@ -27,10 +32,11 @@ def kafka_client(kind: Callable[..., C], kafka: Kafka, *topics: str, **options: 
         if refusal is not None:
             raise refusal from None
         told = f"no answer from {kafka.bootstrap} by {kafka.security_protocol}"
+        told += ": does it ask for a certificate of ours?" if kafka.is_encrypted and kafka.cert_file is None else ""
         raise KafkaTimeoutError(told) from None
 
 
-async def refusal_of(kafka: Kafka) -> EngineError | None:
+async def refusal_of(kafka: Kafka) -> RefusedError | None:
     """Why a broker lets no client of these settings in; None if none of them answers, or one does let it in."""
     from aiokafka.conn import create_conn
     from aiokafka.errors import KafkaError
@@ -51,26 +57,21 @@ async def refusal_of(kafka: Kafka) -> EngineError | None:
     return None
 
 
-def _refusal(kafka: Kafka, server: str, error: Exception) -> EngineError | None:
+def _refusal(kafka: Kafka, server: str, error: Exception) -> RefusedError | None:
     """What a broker's first words mean; None: nothing that stays so."""
     from aiokafka.errors import SaslAuthenticationFailed, UnsupportedSaslMechanismError
 
     where = f"Kafka at {server}"
     if isinstance(error, SaslAuthenticationFailed):
         cure = "set LIMITS_KAFKA__USER and LIMITS_KAFKA__PASSWORD to a user that the brokers know"
-        return EngineError(f"refuses user {kafka.user!r}: unknown, or the password is wrong", where=where, cure=cure)
+        return RefusedError(f"refuses user {kafka.user!r}: unknown, or the password is wrong", where=where, cure=cure)
     if isinstance(error, UnsupportedSaslMechanismError):
         cure = "set LIMITS_KAFKA__SASL_MECHANISM to one that the brokers have"
-        return EngineError(f"does not let users in by {kafka.sasl_mechanism}", where=where, cure=cure)
-    if isinstance(error, ssl.SSLCertVerificationError):
-        return distrusted(error, where, "LIMITS_KAFKA__CA_FILE")
-    if isinstance(error, ssl.SSLError):
-        cure = "set LIMITS_KAFKA__SECURITY_PROTOCOL to what this listener speaks, or LIMITS_KAFKA__BOOTSTRAP to another"
-        return EngineError(f"does not speak TLS: {error.reason or error}", where=where, cure=cure)
-    return None
+        return RefusedError(f"does not let users in by {kafka.sasl_mechanism}", where=where, cure=cure)
+    return _tls_refusal(error, where, "LIMITS_KAFKA__") if isinstance(error, ssl.SSLError) else None
 
 
-def redis_refusal(redis: Redis, error: BaseException) -> EngineError | None:
+def redis_refusal(redis: Redis, error: BaseException) -> RefusedError | None:
     """Why a Redis lets nobody of these settings in, by what a client has raised; None: nothing that stays so."""
     from redis.exceptions import AuthenticationError, NoPermissionError
 
@@ -78,33 +79,40 @@ def redis_refusal(redis: Redis, error: BaseException) -> EngineError | None:
     while True:
         if isinstance(told, AuthenticationError):
             cure = "set LIMITS_REDIS__USER and LIMITS_REDIS__PASSWORD, or those in the URL, to a user that it knows"
-            return EngineError("refuses this user: unknown, or the password is wrong", where=where, cure=cure)
+            return RefusedError("refuses this user: unknown, or the password is wrong", where=where, cure=cure)
         if isinstance(told, NoPermissionError) or "ACL failure" in str(told):
             cure = "give this user the rights that docs/security.md names (ACL SETUSER)"
-            return EngineError(f"does not allow this user what the engine does: {told}", where=where, cure=cure)
-        if isinstance(told, ssl.SSLCertVerificationError):
-            return distrusted(told, where, "LIMITS_REDIS__CA_FILE")
+            return RefusedError(f"does not allow this user what the engine does: {told}", where=where, cure=cure)
         if isinstance(told, ssl.SSLError):
-            cure = "set LIMITS_REDIS__URL to its TLS port, or to redis:// if it has none"
-            return EngineError(f"does not speak TLS: {told.reason or told}", where=where, cure=cure)
+            return _tls_refusal(told, where, "LIMITS_REDIS__")
         below = told.__cause__ or told.__context__  # redis-py does not always say from what
         if below is None:
             return None
         told = below
 
 
-def forbidden(operation: str, error: Exception) -> EngineError:
+def forbidden(operation: str, error: Exception) -> RefusedError:
     """That Kafka has refused somebody that it has let in. ``error`` is one of aiokafka's, about topics, a group or a transactional id."""
     kind = type(error).__name__.partition("Authorization")[0]
     kinds = {"Topic": "topic", "Group": "group", "TransactionalId": "transactional id"}
     what = ", ".join(str(name) for arg in error.args for name in (arg if isinstance(arg, set | frozenset | list) else [arg]))
-    return EngineError(f"this user is not allowed {operation} on {kinds.get(kind, kind)} {what}", where="Kafka", cure=RIGHTS)
+    return RefusedError(f"this user is not allowed {operation} on {kinds.get(kind, kind)} {what}", where="Kafka", cure=RIGHTS)
 
 
-def distrusted(error: ssl.SSLCertVerificationError, where: str, setting: str) -> EngineError:
-    """That a server's certificate is not believed."""
-    cure = f"set {setting} to the file of the authority that has signed it, or connect by a name that is in it"
-    return EngineError(f"its certificate is not believed: {error.verify_message}", where=where, cure=cure)
+def _tls_refusal(error: ssl.SSLError, where: str, settings: str) -> RefusedError | None:
+    """What an error of TLS means; None: nothing that stays so, as the end of a server in the middle of it."""
+    reason = error.reason or ""
+    if isinstance(error, ssl.SSLCertVerificationError):
+        cure = f"set {settings}CA_FILE to the file of the authority that has signed it, or connect by a name that is in it"
+        return RefusedError(f"its certificate is not believed: {error.verify_message}", where=where, cure=cure)
+    if "ALERT" in reason:
+        cure = f"set {settings}CERT_FILE to a certificate of an authority that it trusts"
+        return RefusedError(f"refuses this client's certificate, or that it has none ({reason})", where=where, cure=cure)
+    if reason in NO_TLS:
+        return RefusedError(
+            f"does not speak TLS ({reason})", where=where, cure="choose its listener for TLS, or the settings for plain text"
+        )
+    return None
 
 
 def host_and_port(server: str) -> tuple[str, int]:

@@ -12,7 +12,7 @@ from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, GroupIdNotFoundError, NotCoordinatorError
 
-from engine.connections import RIGHTS, kafka_client
+from engine.connections import RIGHTS, RefusedError, kafka_client
 from engine.errors import EngineError
 from engine.settings import Kafka
 from schemas.access import Operation, Role, rights_of
@@ -198,14 +198,14 @@ def problems(states: list[TopicState]) -> list[EngineError]:
     return found
 
 
-def forbidden(states: list[TopicState], role: Role, application: str) -> list[EngineError]:
+def forbidden(states: list[TopicState], role: Role, application: str) -> list[RefusedError]:
     """What this user may not do, of what the role needs; of topics only, since of nothing else Kafka tells."""
     needed = {right.name: right.operations for right in rights_of(role, application) if right.resource == "topic"}
     found = []
     for state in states:
         missing = [word for word in needed.get(state.name, ()) if state.allowed is not None and _KAFKAS[word] not in state.allowed]
         if missing:
-            found.append(EngineError(f"this user is not allowed {' and '.join(missing)} on {state.name}", where="topics", cure=RIGHTS))
+            found.append(RefusedError(f"this user is not allowed {' and '.join(missing)} on {state.name}", where="topics", cure=RIGHTS))
     return found
 
 

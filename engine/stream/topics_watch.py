@@ -14,6 +14,7 @@ from typing import Final, Protocol
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from engine.connections import RefusedError
 from engine.errors import EngineError
 from engine.settings import Kafka
 from engine.stream.refusals import changed
@@ -59,7 +60,7 @@ class TopicsWatch:
             if now.ids.keys() != self.at_start.ids.keys():
                 await asyncio.sleep(ASK_AGAIN_S)
                 now = await asyncio.to_thread(self._identity)
-        except KafkaError as error:
+        except (KafkaError, RefusedError) as error:
             self._admin = None
             raise ConnectionError(f"the topics cannot be described: {error!r}") from error
         self._problem, self._asked_at = changed(self.at_start, now), asked_at

@@ -24,23 +24,27 @@ KEY: Final = ("-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:prime256v1", "-nod
 
 @dataclass(frozen=True)
 class Certificates:
-    """An authority of the test's own, and a server's certificate for loopback by it; ``server`` holds key and chain."""
+    """An authority of the test's own, and certificates by it: a server's for loopback and a client's, each in one file with key and chain."""
 
     ca: Path
     server: Path
+    client: Path
 
     @classmethod
     def made_in(cls, directory: Path) -> Certificates:
         """New ones, by openssl."""
         directory.mkdir()
-        ca, ca_key, own, key = (directory / name for name in ("ca.pem", "ca.key", "own.pem", "own.key"))
+        ca, ca_key = directory / "ca.pem", directory / "ca.key"
         _openssl("req", "-x509", *KEY, "-keyout", ca_key, "-out", ca, "-subj", "/CN=authority of a test")
-        names = ("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE")
-        by_ca = ("-CA", ca, "-CAkey", ca_key)
-        _openssl("req", "-x509", *by_ca, *KEY, *names, "-keyout", key, "-out", own, "-subj", "/CN=server of a test")
-        server = directory / "server.pem"
-        server.write_text(key.read_text() + own.read_text() + ca.read_text())
-        return cls(ca, server)
+        files = []
+        for name in ("server", "client"):
+            own, key, both = (directory / f"{name}.{ending}" for ending in ("crt", "key", "pem"))
+            names = ("-addext", "subjectAltName=IP:127.0.0.1,DNS:localhost", "-addext", "basicConstraints=critical,CA:FALSE")
+            by_ca = ("-CA", ca, "-CAkey", ca_key, "-subj", f"/CN={name} of a test")
+            _openssl("req", "-x509", *by_ca, *KEY, *names, "-keyout", key, "-out", own)
+            both.write_text(key.read_text() + own.read_text() + ca.read_text())
+            files.append(both)
+        return cls(ca, *files)
 
 
 def _openssl(*words: str | Path) -> None:
@@ -48,8 +52,8 @@ def _openssl(*words: str | Path) -> None:
 
 
 class SecureBroker(KafkaBroker):
-    """A broker that lets nobody do what no ACL allows. Users (name: password) come in by SASL_SSL at ``secure_address``; who comes in by the
-    ordinary address is the administrator."""
+    """A broker that lets nobody do what no ACL allows. Users (name: password) come in by SASL_SSL at ``secure_address``, with a certificate
+    besides; who comes in by the ordinary address may do everything."""
 
     def __init__(self, data_dir: Path, certificates: Certificates, users: dict[str, str]) -> None:
         super().__init__(data_dir)
@@ -71,6 +75,7 @@ class SecureBroker(KafkaBroker):
                 "user": user,
                 "password": self._users[user] if password is None else password,
                 "ca_file": self._certificates.ca,
+                "cert_file": self._certificates.client,
             }
         )
 
@@ -85,6 +90,9 @@ class SecureBroker(KafkaBroker):
             "listener.name.users.scram-sha-512.sasl.jaas.config": "org.apache.kafka.common.security.scram.ScramLoginModule required;",
             "ssl.keystore.type": "PEM",
             "ssl.keystore.location": str(self._certificates.server),
+            "ssl.truststore.type": "PEM",
+            "ssl.truststore.location": str(self._certificates.ca),
+            "listener.name.users.ssl.client.auth": "required",
             "authorizer.class.name": "org.apache.kafka.metadata.authorizer.StandardAuthorizer",
             "super.users": "User:ANONYMOUS",
         }
@@ -101,6 +109,8 @@ class TlsEnd:
         self._target = 0
         self._context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
         self._context.load_cert_chain(certificates.server)
+        self._context.load_verify_locations(certificates.ca)
+        self._context.verify_mode = ssl.CERT_REQUIRED  # as Redis has it unless told otherwise
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import shutil
 import time
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +12,7 @@ from typing import Any, Final, get_args
 
 import pytest
 import redis
-from kafka import KafkaAdminClient, KafkaProducer
+from kafka import KafkaAdminClient, KafkaConsumer, KafkaProducer
 from kafka.admin import ACLFilter
 from kafka.errors import KafkaError
 from typer.testing import CliRunner
@@ -53,6 +54,8 @@ def told_user(password: str) -> list[str]:
 @pytest.fixture(scope="module")
 def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
     """Two shards, the policy in force, nobody at work yet. Settings are those of the role engine."""
+    if shutil.which("openssl") is None:
+        pytest.skip("openssl is not installed")
     directory = tmp_path_factory.mktemp("secured")
     certificates = Certificates.made_in(directory / "certificates")
     kafka = SecureBroker(directory / "kafka", certificates, USERS)
@@ -62,11 +65,13 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         store.start()
         end.start(store.port)
         kafka.start()
-        d.create_topics()
-        with_rights = topics.connect(kafka.settings)
+        all_mighty = topics.connect(kafka.settings)
         for role, rights in told_rights().items():
-            assert not with_rights.create_acls(acls_of(role, rights))["failed"]
-        with_rights.close()
+            assert not all_mighty.create_acls(acls_of(role, rights))["failed"]
+        all_mighty.close()
+        administrator = topics.connect(kafka.settings_of("administrator"))
+        topics.create(administrator, d.partitions, 1, {})
+        administrator.close()
         with redis.Redis.from_url(store.url) as client:
             client.execute_command(*told_user("geheim-redis"))
             client.acl_setuser("default", enabled=True, reset_passwords=True, passwords=[f"+{ADMINISTRATOR}"])
@@ -74,10 +79,12 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
             "LIMITS_KAFKA__BOOTSTRAP": kafka.secure_address,
             "LIMITS_KAFKA__SECURITY_PROTOCOL": "SASL_SSL",
             "LIMITS_KAFKA__CA_FILE": str(certificates.ca),
+            "LIMITS_KAFKA__CERT_FILE": str(certificates.client),
             "LIMITS_REDIS__URL": f"rediss://localhost:{end.port}/0",
             "LIMITS_REDIS__USER": "limits",
             "LIMITS_REDIS__PASSWORD": "geheim-redis",
             "LIMITS_REDIS__CA_FILE": str(certificates.ca),
+            "LIMITS_REDIS__CERT_FILE": str(certificates.client),
             **user("engine"),
         }
         yield d
@@ -129,9 +136,18 @@ def test_each_role_can_do_its_work_and_no_more(secured: Deployment) -> None:
     code, out, said = by(d, "consumer", "tail", "--from-start", "-n", "1", "--json")
     assert code == 0, said
     assert json.loads(out)["value"]["account_id"] == "account-1"
+    assert isinstance(d.kafka, SecureBroker)
+    of_group = kafka_client(
+        KafkaConsumer, d.kafka.settings_of("consumer"), "limit-changes", group_id="limits-app", auto_offset_reset="earliest"
+    )
+    assert next(of_group).key == b"account-1"
+    of_group.close()
 
     code, out, said = by(d, "operator", "account", "show", "account-1", "--json")
     assert json.loads(out)["standing"]["limit_minor"] == 100_000, said
+    for words in ("account history account-1", "dlq list", "dlq replay --all", "policy status"):
+        code, _, said = by(d, "operator", *words.split())
+        assert code == 0, said
     code, out, said = by(d, "operator", "doctor")
     assert code == 0, out + said
     assert "Kafka is spoken to by TLS, as user 'operator' by SCRAM-SHA-512" in out
@@ -146,7 +162,6 @@ def test_each_role_can_do_its_work_and_no_more(secured: Deployment) -> None:
     for role, topic in others:
         code, _, said = by(d, role, "send", topic, '{"account_id": "account-1"}')
         assert (code, "AuthorizationFailed" in said, "limit-engine topics acls" in said) == (2, True, True), said
-    assert isinstance(d.kafka, SecureBroker)
     for role in ("producer", "engine"):
         producer = kafka_client(KafkaProducer, d.kafka.settings_of(role))
         with pytest.raises(KafkaError, match="AuthorizationFailed"):
