@@ -156,6 +156,13 @@ class Follower:
                 await self._open(partition)
                 return
             at.records += 1
+            made_with = int(dict(record.fields).get(keys.PARTITIONS, str(len(self._partitions))))
+            if made_with != len(self._partitions):
+                raise EngineError(
+                    f"the deployment has {made_with} shards from here on, and {len(self._partitions)} are followed",
+                    where=f"shard {at.shard}",
+                    cure="follow again: all of them are followed then",
+                )
 
     async def _applied(self, store: ShardStore, record: JournalRecord, offset: int) -> int:
         return await self._patiently(lambda: store.apply(record, offset))
