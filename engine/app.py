@@ -28,15 +28,18 @@ from engine.state.redis_store import EVICTION_CURE, RedisStore, connect, evictio
 from engine.state.store import ShardStore
 from engine.stream import topics
 from engine.stream.clients import KafkaClients
+from engine.stream.topics import Identity, identity_of
+from engine.stream.topics_watch import TopicsWatch
 from engine.stream.transport import BatchTransport
 from engine.stream.warm_up import warm_up
 from engine.stream.worker import Worker
-from schemas.topics import INPUTS
+from schemas.topics import INPUTS, JOURNAL
 
 log = structlog.get_logger("engine")
 
 ASK_AGAIN_S: Final = 1.0
 WATCH_EVERY_S: Final = 1.0
+LOOK_EVERY_S: Final = 1.5
 EXIT_STALLED: Final = 3
 GARBAGE_OBJECTS: Final = 100_000
 
@@ -45,18 +48,18 @@ def run_worker(settings: Settings) -> int:
     """Check, then work until SIGINT or SIGTERM. Returns the exit code. Raises EngineError when the deployment is not fit to start on."""
     logs.configure(settings.log_format)
     log.info("starting", version=__version__, application=settings.application, kafka=settings.kafka.bootstrap)
-    partitions = await_deployment(settings)
+    at_start = await_deployment(settings)
     log.info("compiling the decision kernel; it takes about 45 s the first time on a machine")
     warm_up()
     # A batch makes tens of thousands of objects and few cycles: collect seldom, and never look at what is here for good.
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS)
-    log.info("ready to join", partitions=partitions)
-    return _work(create_app(settings, partitions))
+    log.info("ready to join", partitions=at_start.partitions[INPUTS[Topic.CONTROL].name])
+    return _work(create_app(settings, at_start))
 
 
-def create_app(settings: Settings, partitions: int) -> faust.App:
-    """The Faust application of a worker."""
+def create_app(settings: Settings, at_start: Identity) -> faust.App:
+    """The Faust application of a worker on these topics."""
     app = faust.App(
         settings.application,
         broker=f"kafka://{settings.kafka.bootstrap}",
@@ -70,17 +73,18 @@ def create_app(settings: Settings, partitions: int) -> faust.App:
         broker_session_timeout=settings.kafka.session_timeout_s,
         broker_heartbeat_interval=settings.kafka.heartbeat_interval_s,
     )
+    partitions = at_start.partitions[INPUTS[Topic.CONTROL].name]
     transport = BatchTransport([URL(f"kafka://{settings.kafka.bootstrap}")], app)
     redis_client = connect(settings.redis.url, connections=partitions)
 
     def store(shard: int) -> ShardStore:
-        return RedisStore(redis_client, settings.application, shard)
+        return RedisStore(redis_client, settings.application, shard, at_start.ids[JOURNAL.name])
 
     def fail(error: Exception) -> None:
         app.failure = error
         app.ending = asyncio.ensure_future(app.crash(error))
 
-    worker = Worker(settings, partitions, store, KafkaClients(settings.kafka), fail)
+    worker = Worker(settings, TopicsWatch(settings.kafka.bootstrap, at_start), store, KafkaClients(settings.kafka), fail)
     transport.feed, transport.kafka = worker, settings.kafka
     app.transport = transport
     app.failure = None
@@ -111,6 +115,12 @@ def create_app(settings: Settings, partitions: int) -> faust.App:
                 os._exit(EXIT_STALLED)
             await app.sleep(WATCH_EVERY_S)
 
+    @app.task  # type: ignore[untyped-decorator]
+    async def watch() -> None:
+        while not app.should_stop:
+            await worker.look_at_deployment()
+            await app.sleep(LOOK_EVERY_S)
+
     serve_metrics(settings.metrics_port, worker)
     return app
 
@@ -134,14 +144,14 @@ def _work(app: faust.App) -> int:
 # Before the start
 
 
-def await_deployment(settings: Settings) -> int:
-    """Wait until Kafka and Redis answer, saying what is awaited; the partition count. Raises EngineError for what waiting will not mend."""
+def await_deployment(settings: Settings) -> Identity:
+    """Wait until Kafka and Redis answer, saying what is awaited; the topics as they are. Raises EngineError for what waiting will not mend."""
     _await("Kafka", settings.kafka.bootstrap, lambda: topics.connect(settings.kafka.bootstrap).close(), KafkaError)
     states = topics.described(settings.kafka.bootstrap)
     for problem in topics.problems(states):
         raise problem
     _await("Redis", settings.redis.address, lambda: asyncio.run(_check_redis(settings.redis.url)), RedisError)
-    return next(state.partitions for state in states if state.name == INPUTS[Topic.CONTROL].name)
+    return identity_of(states)
 
 
 async def _check_redis(url: str) -> None:

@@ -66,11 +66,12 @@ async def _follow(target: Settings, told: Callable[[int, int], None], *, once: b
     from engine.stream import topics
     from engine.stream.clients import KafkaClients
     from engine.stream.following import Follower
+    from schemas.topics import JOURNAL
 
     states = await asyncio.to_thread(topics.described, target.kafka.bootstrap)
     for problem in topics.problems(states):
         raise problem
-    partitions = states[-1].partitions
+    partitions, journal_id = states[-1].partitions, topics.identity_of(states).ids[JOURNAL.name]
     async with client_of(target, partitions) as client:
         evicts = await RedisStore(client, target.application, 0).problem()
         if evicts is not None:
@@ -79,7 +80,7 @@ async def _follow(target: Settings, told: Callable[[int, int], None], *, once: b
             target.application,
             partitions,
             KafkaClients(target.kafka),
-            lambda shard: RedisStore(client, target.application, shard),
+            lambda shard: RedisStore(client, target.application, shard, journal_id),
             is_patient=not once,
         )
         try:

@@ -89,7 +89,7 @@ def left_of(held: Held) -> int | None:
     try:
         return None if held.value is None else forgotten_sequence(held.value)
     except StateFormatError as error:
-        raise EngineError(str(error), where=f"shard {held.shard}") from error
+        raise EngineError(error.what, where=f"shard {held.shard}", cure=error.cure) from error
 
 
 def inspected(held: Held, settings: Settings) -> dict[str, Any]:
@@ -112,4 +112,4 @@ def inspected(held: Held, settings: Settings) -> dict[str, Any]:
     try:
         return named | inspect_account(policy, settings.application, held.account, held.value, int(held.fields[keys.TICK_MS]))
     except StateFormatError as error:
-        raise EngineError(str(error), where=f"shard {held.shard}") from error
+        raise EngineError(error.what, where=f"shard {held.shard}", cure=error.cure) from error

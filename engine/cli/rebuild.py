@@ -68,7 +68,8 @@ async def _rebuild(settings: Settings, source: str, wanted: list[int], bar: Call
     from engine.state.redis_store import EVICTION_CURE, RedisStore
     from engine.stream.clients import KafkaClients
     from engine.stream.rebuild import Rebuild
-    from schemas.topics import INPUTS
+    from engine.stream.topics import identity_of
+    from schemas.topics import JOURNAL
 
     states = await asyncio.to_thread(_described, settings)
     partitions = states[-1].partitions
@@ -76,12 +77,11 @@ async def _rebuild(settings: Settings, source: str, wanted: list[int], bar: Call
     if unknown:
         raise EngineError(f"there is no shard {unknown[0]}: the topics have {partitions} partitions", where="--shard")
     shards = sorted(set(wanted)) or list(range(partitions))
-    names = {spec.name for spec in INPUTS}
-    ids = {state.name: state.id for state in states if state.name in names}
+    ids = identity_of(states).ids
     clients, done = KafkaClients(settings.kafka), []
     async with client_of(settings) as client:
         for place, shard in enumerate(shards):
-            store = RedisStore(client, settings.application, shard)
+            store = RedisStore(client, settings.application, shard, ids[JOURNAL.name])
             evicts = await store.problem()
             if evicts is not None:
                 raise EngineError(evicts, where="Redis", cure=EVICTION_CURE)

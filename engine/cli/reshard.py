@@ -61,17 +61,19 @@ async def _reshard(settings: Settings, partitions: int, bar: Callable[[int, int]
     from engine.stream import topics
     from engine.stream.clients import KafkaClients
     from engine.stream.rebuild import Rebuild
+    from schemas.topics import JOURNAL
 
     bootstrap, clients = settings.kafka.bootstrap, KafkaClients(settings.kafka)
     await asyncio.to_thread(topics.check_stopped, bootstrap, settings.application)
     states = await asyncio.to_thread(topics.described, bootstrap)
     if not all(state.partitions for state in states):
         raise topics.problems(states)[0]
+    journal_id = topics.identity_of(states).ids[JOURNAL.name]
     async with client_of(settings) as client:
 
         async def catch_up(there: int) -> None:
             for shard in range(there):
-                store = RedisStore(client, settings.application, shard)
+                store = RedisStore(client, settings.application, shard, journal_id)
                 await Rebuild(settings, shard, there, store, clients, lambda _behind, _total: None).catch_up()
                 bar(shard + 1, there)
 
@@ -88,7 +90,7 @@ async def _reshard(settings: Settings, partitions: int, bar: Callable[[int, int]
         steps.check_fit(fields, before, partitions)
         await steps.check_taken(clients, fields)
         await asyncio.to_thread(steps.grow, bootstrap, before, partitions)
-        stores = [RedisStore(client, settings.application, shard) for shard in range(before)]
+        stores = [RedisStore(client, settings.application, shard, journal_id) for shard in range(before)]
         move = steps.Move(settings, steps.Layout(settings.application, fields, partitions), stores, fields)
         await move.write(bar)
         await catch_up(partitions)

@@ -57,6 +57,7 @@ from engine.core.layout import (
 from engine.core.rows import blank_row
 from engine.core.tables import Ints, Me, MeasureKind, RowLayout
 from engine.core.windows import tile_of
+from engine.errors import EngineError
 from engine.state.bits import (
     NUMBER_BITS_MAX,
     ONE,
@@ -77,6 +78,7 @@ from engine.state.bits import (
     unfolded,
     width_of,
 )
+from engine.state.keys import bucket_of
 
 Bytes = npt.NDArray[np.uint8]
 FORMAT: Final = 1
@@ -97,6 +99,7 @@ def _mask(columns: Sequence[int]) -> np.uint64:
     return np.uint64(sum(1 << column for column in columns))
 
 
+DAMAGED: Final = "the value is damaged: restore a backup of Redis; the rest comes from the journal"
 FIXED_TIMES: Final = _mask(
     [
         *(Col.FIRST_AT, Col.TEMPORARY_UNTIL, Col.OFFER_UNTIL, Col.PENDING_AT, Col.HOLD_UNTIL, Col.OVERRIDE_UNTIL, Col.PENDING_RATE_AT),
@@ -106,8 +109,8 @@ FIXED_TIMES: Final = _mask(
 FIGURE_TIMES: Final = _mask([Fig.AS_OF, Fig.APPLIED_AT])
 
 
-class StateFormatError(Exception):
-    """An encoded state that this engine cannot read."""
+class StateFormatError(EngineError):
+    """An encoded state that this engine cannot read. It is told by the bucket that it lies in: an account's id belongs in no log."""
 
 
 # Writing
@@ -545,7 +548,7 @@ class RowCodec:
         return values
 
     def decode(self, accounts: Sequence[bytes], values: Sequence[bytes], rows: Ints, slots: Ints) -> None:
-        """Read ``values`` into the blank ``rows[slots]``. Raises StateFormatError naming the account."""
+        """Read ``values`` into the blank ``rows[slots]``. Raises StateFormatError."""
         lengths = np.fromiter(map(len, values), np.int64, len(values))
         behind = np.cumsum(lengths // 8 + 1) * 8
         begins = behind - (lengths // 8 + 1) * 8
@@ -555,8 +558,8 @@ class RowCodec:
         if bad >= 0:
             held = values[bad][0] if values[bad] else None
             raise StateFormatError(
-                f"the state of account {accounts[bad].decode(errors='replace')} has format {held}; this engine reads {FORMAT}: "
-                + ("run a newer engine" if held is not None and held > FORMAT else "the value is damaged, restore it from the journal")
+                f"the state of an account in bucket {bucket_of(accounts[bad])} has format {held}, and this engine reads {FORMAT}",
+                cure="run a newer engine" if held is not None and held > FORMAT else DAMAGED,
             )
 
 
@@ -569,5 +572,5 @@ def forgotten_sequence(value: bytes) -> int | None:
     width = 64 if width == WIDTH_MAX else width
     held = bits >> 15
     if 15 + width > 8 * len(value) or held >> width or held & 1 or held == 0:
-        raise StateFormatError("the value of a forgotten account is damaged, restore it from the journal")
+        raise StateFormatError("the value of a forgotten account cannot be read", cure=DAMAGED)
     return held >> 1

@@ -40,7 +40,7 @@ def topic_clock(topic: str) -> str:
 
 
 def topic_id(topic: str) -> str:
-    """Field: Kafka's own id of an input topic, which another topic of that name does not have."""
+    """Field: Kafka's own id of an input topic or the journal, which another topic of that name does not have."""
     return f"topic_id:{topic}"
 
 

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Sequence
 
-from engine.state.keys import BUCKETS, bucket_of
+from engine.state.keys import BUCKETS, bucket_of, topic_id
 from engine.state.record import JournalRecord
-from engine.state.store import Loaded, Slice, applied_of, cut_slice, fields_of
+from engine.state.store import OTHER_JOURNAL, Loaded, Slice, applied_of, cut_slice, fields_of
+from schemas.topics import JOURNAL
 
 
 class MemoryStore:
-    """One shard's state in dictionaries."""
+    """One shard's state in dictionaries, made from the journal whose topic has this id."""
 
-    def __init__(self) -> None:
+    def __init__(self, journal_id: str = "") -> None:
+        self._journal_id = journal_id.encode()
         self._fields: dict[str, bytes] = {}
         self._buckets: list[dict[bytes, bytes]] = [{} for _ in range(BUCKETS)]
 
@@ -22,11 +24,11 @@ class MemoryStore:
 
     async def load(self, accounts: Sequence[bytes]) -> Loaded:
         """See ``ShardStore``."""
-        return Loaded(applied_of(self._fields), [self._buckets[bucket_of(account)].get(account) for account in accounts])
+        return Loaded(self._applied(), [self._buckets[bucket_of(account)].get(account) for account in accounts])
 
     async def apply(self, record: JournalRecord, journal_offset: int) -> int:
         """See ``ShardStore``."""
-        applied = applied_of(self._fields)
+        applied = self._applied()
         if applied >= record.sequence or (applied != record.sequence - 1 and not record.is_beginning):
             return applied
         if record.is_beginning:
@@ -45,11 +47,15 @@ class MemoryStore:
     async def slice(self, bucket: int, after: bytes, buckets: int, most: int) -> Slice:
         """See ``ShardStore``."""
         held = [self._buckets[(bucket + step) % BUCKETS].items() for step in range(buckets)]
-        return cut_slice(applied_of(self._fields), held, after, most)
+        return cut_slice(self._applied(), held, after, most)
 
     async def problem(self) -> str | None:
         """See ``ShardStore``."""
         return None
+
+    def _applied(self) -> int:
+        is_ours = self._fields.get(topic_id(JOURNAL.name), self._journal_id) == self._journal_id
+        return applied_of(self._fields) if is_ours else OTHER_JOURNAL
 
     async def accounts(self, bucket: int) -> AsyncIterator[tuple[bytes, bytes]]:
         """See ``ShardStore``."""

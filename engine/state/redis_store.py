@@ -68,10 +68,11 @@ def connect(url: str, connections: int = 1) -> Redis:
 
 
 class RedisStore:
-    """The state of one shard in Redis."""
+    """The state of one shard in Redis. Whoever only reads it needs not know the id of its journal's topic, and is told no sequence then."""
 
-    def __init__(self, redis: Redis, application: str, shard: int) -> None:
+    def __init__(self, redis: Redis, application: str, shard: int, journal_id: str = "") -> None:
         self._redis = redis
+        self._journal_id = journal_id.encode()
         self._keys = ShardKeys(application, shard)
 
     async def shard_fields(self) -> dict[str, bytes]:
@@ -82,7 +83,7 @@ class RedisStore:
     async def load(self, accounts: Sequence[bytes]) -> Loaded:
         """See ``ShardStore``."""
         order = sorted(range(len(accounts)), key=lambda i: bucket_of(accounts[i]))
-        names, arguments = [self._keys.shard], []
+        names, arguments = [self._keys.shard], [self._journal_id]
         for bucket, places in groupby(order, key=lambda i: bucket_of(accounts[i])):
             wanted = [accounts[i] for i in places]
             names.append(self._keys.accounts(bucket))
@@ -97,7 +98,8 @@ class RedisStore:
         """See ``ShardStore``."""
         shard = [part for name, value in fields_of(record, journal_offset).items() for part in (name.encode(), value)]
         voided = [self._keys.accounts(bucket) for bucket in range(BUCKETS)] if record.is_beginning else []
-        names, arguments = [self._keys.shard], [b"%d" % record.sequence, b"%d" % len(voided), b"%d" % len(shard), *shard]
+        names = [self._keys.shard]
+        arguments = [self._journal_id, b"%d" % record.sequence, b"%d" % len(voided), b"%d" % len(shard), *shard]
         by_bucket = sorted(record.accounts, key=lambda pair: bucket_of(pair[0]))
         for bucket, pairs in groupby(by_bucket, key=lambda pair: bucket_of(pair[0])):
             kept: list[bytes] = []
@@ -126,7 +128,7 @@ class RedisStore:
     async def slice(self, bucket: int, after: bytes, buckets: int, most: int) -> Slice:
         """See ``ShardStore``. Order is made here: a server compares text by its own locale."""
         names = [self._keys.shard, *(self._keys.accounts((bucket + step) % BUCKETS) for step in range(buckets))]
-        applied, *found = await self._run(SLICE, names, [])
+        applied, *found = await self._run(SLICE, names, [self._journal_id])
         return cut_slice(applied, [zip(flat[::2], flat[1::2], strict=True) for flat in found], after, most)
 
     async def problem(self) -> str | None:

@@ -1,16 +1,20 @@
 """What a shard's store is: the interface that the in-memory store and Redis both pass the same contract suite for.
 
-A store holds a prefix of the shard's journal. ``apply`` is idempotent and needs no owner; nothing else writes.
+A store holds a prefix of the shard's journal. ``apply`` is idempotent and needs no owner; nothing else writes. Two deployments of one name on
+different clusters would count to the same sequences; so a state says which journal it was made from (by ``keys.topic_id`` of the journal, a
+field that the first record brings), and to who comes from another one a store answers ``OTHER_JOURNAL`` instead of a sequence.
 """
 
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Protocol
+from typing import Final, Protocol
 
 from engine.state import keys
 from engine.state.record import JournalRecord
+
+OTHER_JOURNAL: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,9 +47,10 @@ class ShardStore(Protocol):
 
     async def apply(self, record: JournalRecord, journal_offset: int) -> int:
         """Apply ``record`` if the applied sequence is the one before it, else do nothing. Returns the applied sequence afterwards: equal to
-        ``record.sequence`` when done (now or before), lower when the store lacks earlier records, higher when it is further.
+        ``record.sequence`` when done (now or before), lower when the store lacks earlier records (or holds another journal's state), higher when
+        it is further.
 
-        A beginning (``record.is_beginning``) needs no earlier records: all accounts and fields make room for its own."""
+        A beginning (``record.is_beginning``) needs no earlier records: all accounts and fields make room for its own, also another journal's."""
 
     async def slice(self, bucket: int, after: bytes, buckets: int, most: int) -> Slice:
         """At most ``most`` accounts of ``buckets`` buckets from ``bucket`` on (after 255 comes 0), of the first one those with ids above

@@ -21,7 +21,14 @@ from typing import Any, Final
 import cramjam
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import CoordinationType
-from aiokafka.errors import IllegalOperation, KafkaError, ProducerFenced
+from aiokafka.errors import (
+    BrokerResponseError,
+    IllegalOperation,
+    KafkaError,
+    MessageSizeTooLargeError,
+    ProducerFenced,
+    TopicAuthorizationFailedError,
+)
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.producer.sender import EndTxnHandler, Sender
 from aiokafka.record._crecords import default_records
@@ -30,6 +37,10 @@ from engine.state.record import Output
 from schemas import cloudevents as ce
 from schemas.topics import DEAD_LETTERS, JOURNAL
 
+REFUSED: Final[dict[type[BrokerResponseError], str]] = {
+    MessageSizeTooLargeError: "raise the topic's max.message.bytes to what `limit-engine topics create` gives it",
+    TopicAuthorizationFailedError: "allow this worker's user to write to the topic",
+}
 BATCH_BYTES: Final = 512 * 1024  # of outputs; a larger record travels alone. Brokers judge a batch by the bound of its topic's messages
 
 
@@ -39,6 +50,14 @@ class CommitInDoubtError(Exception):
 
 class FencedError(CommitInDoubtError):
     """Another owner of the shard has taken over (or this one has, again)."""
+
+
+class CommitRefusedError(CommitInDoubtError):
+    """Kafka does not take what must be written to a topic. That it was not committed is certain; that the next attempt is refused too is not."""
+
+    def __init__(self, topic: str, error: BrokerResponseError) -> None:
+        super().__init__(f"Kafka does not take what is written to {topic}: {error!r}")
+        self.cure = REFUSED[type(error)]
 
 
 class _OnceEndTxn(EndTxnHandler):  # type: ignore[misc]
@@ -105,6 +124,14 @@ def see_failures(producer: AIOKafkaProducer) -> None:
     manager.fatal_error, accumulator.fail_all, accumulator._append_batch = seen, all_seen, appended
 
 
+async def all_taken(topic: str, sent: Iterable[asyncio.Future[Any]]) -> list[Any]:
+    """Kafka's answers to what was sent to a topic. Raises KafkaError, CommitRefusedError."""
+    try:
+        return await asyncio.gather(*sent)
+    except tuple(REFUSED) as error:
+        raise CommitRefusedError(topic, error) from error
+
+
 class ShardProducer:
     """The producer of one shard's owner, from ``start`` until ``drop``."""
 
@@ -158,11 +185,12 @@ class ShardProducer:
         await producer.begin_transaction()
         sending = await producer.send(JOURNAL.name, journal, partition=self._shard, timestamp_ms=now_ms)
         sending.add_done_callback(see_failure)
-        sent = await sending
-        handed_over = []
+        (sent,) = await all_taken(JOURNAL.name, [sending])
+        handed_over = {}
         for topic in dict.fromkeys(output.topic for output in outputs):
-            handed_over += await self._hand_over(topic, (output for output in outputs if output.topic == topic), now_ms)
-        await asyncio.gather(*handed_over)
+            handed_over[topic] = await self._hand_over(topic, (output for output in outputs if output.topic == topic), now_ms)
+        for topic, batches in handed_over.items():
+            await all_taken(topic, batches)
         await producer.commit_transaction()
         return int(sent.offset)
 

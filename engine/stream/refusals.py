@@ -12,39 +12,66 @@ from engine.errors import EngineError
 from engine.state import keys
 from engine.state.redis_store import EVICTION_CURE
 from engine.stream.records import Delivery
-from schemas.topics import INPUTS
+from engine.stream.topics import Identity
+from schemas.topics import INPUTS, JOURNAL
 
-BELONG_TOGETHER: Final = "restore topics and a Redis that belong together, or begin anew, with new topics and an empty Redis"
+BELONG_TOGETHER: Final = (
+    "restore topics and a Redis that belong together, or make the state anew (`limit-engine rebuild --from inputs`), or begin anew, with new "
+    "topics and an empty Redis"
+)
 FINISH: Final = "stop the workers, run that again (it goes on where it was), then start them"
 NEWER_ENGINE: Final = "run a newer engine"
+RESHARD: Final = "stop every worker and run `limit-engine reshard` (again): by it alone partitions are added"
 
 
 class ShardStoppedError(EngineError):
     """This shard cannot go on, and waiting will not mend it."""
 
 
-def refuse(where: str, fields: Mapping[str, bytes], partitions: int, topic_ids: Mapping[str, str], store_problem: str | None) -> None:
-    """Look at what a shard hash tells before the shard goes on from it. Raises ShardStoppedError."""
-    if store_problem is not None:
-        raise ShardStoppedError(store_problem, where=where, cure=EVICTION_CURE)
-    unfinished = fields.get(keys.UNFINISHED)
-    if unfinished:
-        raise ShardStoppedError(f"`{unfinished.decode()}` is not done with it", where=where, cure=FINISH)
-    for topic, own_id in topic_ids.items():
-        if fields.get(keys.topic_id(topic), own_id.encode()) != own_id.encode():
-            raise ShardStoppedError(f"{topic} is another topic than the one its state was made from", where=where, cure=BELONG_TOGETHER)
-    held = int(fields.get(keys.PARTITIONS, str(partitions)))
-    if held != partitions:
-        raise ShardStoppedError(
-            f"its state was made with {held} partitions, the topics have {partitions}",
-            where=where,
-            cure="stop every worker and run `limit-engine reshard` (again), or " + BELONG_TOGETHER,
-        )
+def refuse_to_apply(where: str, fields: Mapping[str, bytes], topic_ids: Mapping[str, str]) -> None:
+    """Look at what a shard hash tells before anything of the journal is applied to it. Raises ShardStoppedError."""
+    _check_ids(where, fields, {name: own_id for name, own_id in topic_ids.items() if name == JOURNAL.name})
     state_format = int(fields.get(keys.FORMAT, str(keys.STATE_FORMAT)))
     if state_format > keys.STATE_FORMAT:
         raise ShardStoppedError(
             f"its state has format {state_format}, this engine reads {keys.STATE_FORMAT}", where=where, cure=NEWER_ENGINE
         )
+
+
+def refuse(where: str, fields: Mapping[str, bytes], partitions: int, topic_ids: Mapping[str, str]) -> None:
+    """Look at what a shard hash tells at the journal's end, before the shard goes on from it. Raises ShardStoppedError."""
+    unfinished = fields.get(keys.UNFINISHED)
+    if unfinished:
+        raise ShardStoppedError(f"`{unfinished.decode()}` is not done with it", where=where, cure=FINISH)
+    _check_ids(where, fields, topic_ids)
+    held = int(fields.get(keys.PARTITIONS, str(partitions)))
+    if held != partitions:
+        raise ShardStoppedError(f"its state was made with {held} partitions, the topics have {partitions}", where=where, cure=RESHARD)
+
+
+def _check_ids(where: str, fields: Mapping[str, bytes], topic_ids: Mapping[str, str]) -> None:
+    for topic, own_id in topic_ids.items():
+        if fields.get(keys.topic_id(topic), own_id.encode()) != own_id.encode():
+            raise ShardStoppedError(f"{topic} is another topic than the one its state was made from", where=where, cure=BELONG_TOGETHER)
+
+
+def may_evict(where: str, problem: str) -> ShardStoppedError:
+    """A store that may lose accounts."""
+    return ShardStoppedError(problem, where=where, cure=EVICTION_CURE)
+
+
+def changed(before: Identity, now: Identity) -> EngineError | None:
+    """That topics are not those that the worker was started on; None if they are."""
+    for name, own_id in before.ids.items():
+        if name not in now.ids:
+            return EngineError(f"{name} is not there any more", where="topics", cure=BELONG_TOGETHER)
+        if now.ids[name] != own_id:
+            what = f"{name} was deleted and made anew while the worker was running"
+            return EngineError(what, where="topics", cure=BELONG_TOGETHER)
+        if now.partitions[name] != before.partitions[name]:
+            what = f"{name} had {before.partitions[name]} partitions when the worker was started, and now has {now.partitions[name]}"
+            return EngineError(what, where="topics", cure=RESHARD)
+    return None
 
 
 def position_gone(where: str, delivery: Delivery) -> ShardStoppedError:

@@ -16,6 +16,7 @@ from engine.state.store import ShardStore
 from engine.stream.alignment import Alignment
 from engine.stream.records import TOPICS, Batch, Chunk, Delivery
 from engine.stream.sweep import Sweep
+from engine.stream.topics import IDENTIFIED
 from engine.stream.turn import DecisionMachine
 from schemas.topics import INPUTS
 
@@ -45,7 +46,7 @@ class Replay:
         """What the machine makes of the inputs that ``record`` cut (of each topic the records between its offsets) at its tick."""
         if record.sequence == 1:  # which topics these were is no matter of the decisions
             told = dict(record.fields)
-            self._machine.topic_ids = {name: told[keys.topic_id(name)].decode() for name in TOPICS if keys.topic_id(name) in told}
+            self._machine.topic_ids = {name: told[keys.topic_id(name)].decode() for name in IDENTIFIED if keys.topic_id(name) in told}
         made = await self._swept(record) if not record.cuts else await self._decided(record, inputs)
         await self._store.apply(made, -1)
         return made

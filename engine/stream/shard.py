@@ -27,17 +27,18 @@ from engine.state import keys
 from engine.state.codec import StateFormatError
 from engine.state.record import JournalRecord, Output
 from engine.state.redis_store import StoreAway
-from engine.state.store import Loaded, ShardStore, applied_of
+from engine.state.store import OTHER_JOURNAL, Loaded, ShardStore, applied_of
 from engine.stream.alignment import Alignment, GapError
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.dead_letters import RejectLimit, dead_letters
 from engine.stream.in_force import Version
 from engine.stream.journal import JournalEndsError, JournalMismatchError, read_journal
-from engine.stream.producer import CommitInDoubtError, FencedError, ShardProducer
+from engine.stream.producer import CommitInDoubtError, CommitRefusedError, FencedError, ShardProducer
 from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
-from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, position_gone, refuse
+from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, may_evict, position_gone, refuse, refuse_to_apply
 from engine.stream.sweep import SLICE_ACCOUNTS_MAX, Pace
+from engine.stream.topics_watch import Topics
 from engine.stream.turn import DecisionMachine, Prepared
 from schemas.topics import INPUTS
 
@@ -45,6 +46,7 @@ T = TypeVar("T")
 log = structlog.get_logger("shard")
 
 HEARTBEAT_S: Final = 1.0
+REFUSALS_MAX: Final = 3  # of a commit, one after the other, until it is believed that waiting does not help
 CATCHING_UP_TOLD_S: Final = 5.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 FLOW_AGAIN_SHARE: Final = 0.5
@@ -68,8 +70,9 @@ class Inputs(Protocol):
     async def hold(self, shard: int, topic: Topic, *, held: bool) -> None:
         """Stop fetching a topic's partition, or let it flow again."""
 
-    async def topic_ids(self) -> Mapping[str, str]:
-        """Kafka's own ids of the input topics. Raises OSError while Kafka does not answer, EngineError if the topics are not fit to work on."""
+    @property
+    def topics(self) -> Topics:
+        """The topics, as they were at the start and as they are."""
 
     async def ownership_confirmed(self) -> None:
         """Return when the group has answered a heartbeat that began after this call."""
@@ -78,15 +81,17 @@ class Inputs(Protocol):
 class Shard:
     """Owns shard ``number`` until its ``run`` is cancelled."""
 
-    def __init__(self, number: int, partitions: int, settings: Settings, store: ShardStore, inputs: Inputs, clients: Clients) -> None:
+    def __init__(self, number: int, settings: Settings, store: ShardStore, inputs: Inputs, clients: Clients) -> None:
         self.number = number
         self.progress = Progress(log.bind(shard=number))
         self._settings = settings
         self._store = store
         self._inputs = inputs
         self._clients = clients
-        self._machine = DecisionMachine(settings.application, number, partitions, settings.key, settings.shard.cache_accounts)
-        self._partitions = partitions
+        at_start = inputs.topics.at_start
+        self._partitions = at_start.partitions[INPUTS[Topic.CONTROL].name]
+        self._machine = DecisionMachine(settings.application, number, self._partitions, settings.key, settings.shard.cache_accounts)
+        self._machine.topic_ids = at_start.ids
         self._alignment = Alignment()
         self._rejects = RejectLimit(settings.shard.reject_ratio_max, settings.shard.reject_run_max)
         self._producer: ShardProducer | None = None
@@ -97,6 +102,7 @@ class Shard:
         self._is_open = False  # whether deliveries are taken
         self._is_behind = False  # whether the journal seemed to end before what the store has applied
         self._gone: Delivery | None = None  # a topic does not have the records that come next
+        self._problem: ShardStoppedError | None = None  # that was seen from outside
         self._where = f"shard {number}"
 
     # What the transport calls
@@ -134,6 +140,24 @@ class Shard:
         """Records that could be read and were not taken yet."""
         return self._alignment.lag()
 
+    # What the worker calls now and then
+
+    def stop(self, problem: EngineError) -> None:
+        """Go no further than the batch at hand, for this reason."""
+        self._problem = ShardStoppedError(problem.what, where=problem.where, cure=problem.cure)
+        self._wake.set()
+
+    async def look_at_store(self) -> None:
+        """Stop when the store may not hold limits any more."""
+        if not self._is_open:
+            return
+        try:
+            problem = await self._store.problem()
+        except StoreAway:
+            return  # the shard itself will wait for it, and say so
+        if problem is not None:
+            self.stop(may_evict(self._where, problem))
+
     # The owner's life
 
     async def run(self) -> None:
@@ -148,6 +172,8 @@ class Shard:
                         await self._turn()
                 except (CommitInDoubtError, StartAgainError, StoreAway) as doubt:
                     failures = 0 if self.progress.commits > before else failures + 1
+                    if isinstance(doubt, CommitRefusedError) and failures >= REFUSALS_MAX:
+                        raise ShardStoppedError(str(doubt), where=self._where, cure=doubt.cure) from doubt
                     await self._step_back(doubt, failures)
         except ShardStoppedError as stop:
             self.progress.enter(State.STOPPED, str(stop))
@@ -180,11 +206,14 @@ class Shard:
         producer = self._clients.producer(f"{self._settings.application}-{self.number}")
         self._producer = ShardProducer(producer, self.number, self._settings.kafka.commit_deadline_s)
         await self._producer.start()
+        # 3. Refuse.
+        await self._confirm_topics()
+        problem = await self._patiently(self._store.problem)
+        if problem is not None:
+            raise may_evict(self._where, problem)
         # 2. Catch up: the store brought to the end of the journal.
         fields = await self._catch_up()
-        # 3. Refuse.
-        self._machine.topic_ids = await self._topic_ids()
-        refuse(self._where, fields, self._partitions, self._machine.topic_ids, await self._patiently(self._store.problem))
+        refuse(self._where, fields, self._partitions, self._machine.topic_ids)
         try:
             self._machine.restore(fields)
         except (PolicyErrors, ValueError) as error:
@@ -198,7 +227,7 @@ class Shard:
         )
         # 4. Seek, and let the topics flow.
         self._held.clear()
-        self._gone = None
+        self._gone = self._problem = None
         self._rejects = RejectLimit(self._settings.shard.reject_ratio_max, self._settings.shard.reject_run_max)
         self._is_open = True
         await self._inputs.seek(self.number, offsets)
@@ -208,9 +237,11 @@ class Shard:
         self._note_machine()
 
     async def _catch_up(self) -> dict[str, bytes]:
-        """Apply what the store lacks of the journal until nothing is missing; the shard's fields then."""
+        """Apply what the store lacks of the journal until nothing is missing; the shard's fields then. Nothing is applied to a state that may be
+        another one's."""
         while True:
             fields = await self._patiently(self._store.shard_fields)
+            refuse_to_apply(self._where, fields, self._machine.topic_ids)
             applied, offset = applied_of(fields), int(fields.get(keys.JOURNAL_OFFSET, b"-1"))
             outputs = int(fields.get(keys.OUTPUTS, b"0"))
             newest, missing, told_at = applied, 0, time.monotonic()
@@ -247,9 +278,10 @@ class Shard:
             raise StartAgainError(f"the topics' beginnings cannot be read: {error!r}") from error
         return {topic: begins[topic] if offset is None else int(offset) for topic, offset in held.items()}
 
-    async def _topic_ids(self) -> Mapping[str, str]:
+    async def _confirm_topics(self) -> None:
+        """That they are those that the worker was started on."""
         try:
-            return await self._inputs.topic_ids()
+            await self._inputs.topics.confirmed()
         except OSError as error:
             raise StartAgainError(str(error)) from error
         except EngineError as error:
@@ -282,7 +314,7 @@ class Shard:
         try:
             record = self._machine.sweep(part.accounts, part.buckets, part.after, tick_ms)
         except StateFormatError as error:
-            raise ShardStoppedError(str(error), where=self._where) from error
+            raise ShardStoppedError(error.what, where=self._where, cure=error.cure) from error
         journal = record.encode()
         if not self._machine.fits(record, len(journal)):
             self._machine.take_back()
@@ -330,7 +362,10 @@ class Shard:
         """Wait for records, or until there is something to sweep (None); meanwhile look each second whether the store still is where it was
         (step 10)."""
         while True:
+            if self._problem is not None:
+                raise self._problem
             if self._gone is not None:
+                await self._confirm_topics()  # else it is because they are others
                 raise position_gone(self._where, self._gone)
             most = min(self._settings.shard.batch_records, self._machine.records_per_batch)
             batch = self._alignment.take(
@@ -359,7 +394,7 @@ class Shard:
         try:
             self._machine.admit(prepared.missing, loaded.values)
         except StateFormatError as error:
-            raise ShardStoppedError(str(error), where=self._where) from error
+            raise ShardStoppedError(error.what, where=self._where, cure=error.cure) from error
 
     async def _load_checked(self, accounts: list[bytes]) -> Loaded:
         loaded = await self._patiently(lambda: self._store.load(accounts))
@@ -368,6 +403,8 @@ class Shard:
 
     def _check_applied(self, applied: int) -> None:
         """That the store is where the machine is."""
+        if applied == OTHER_JOURNAL:
+            raise StartAgainError("what Redis holds was made from another journal")
         if applied > self._machine.sequence:
             raise FencedError(f"Redis has applied sequence {applied}, further than {self._machine.sequence}: another owner works")
         if applied < self._machine.sequence:
@@ -383,6 +420,7 @@ class Shard:
     async def _apply_own(self, record: JournalRecord, offset: int) -> None:
         applied = await self._apply(record, offset)
         if applied != record.sequence:
+            self._check_applied(applied)
             raise StartAgainError(f"Redis has applied sequence {applied} instead of {record.sequence}")
 
     async def _apply(self, record: JournalRecord, offset: int) -> int:

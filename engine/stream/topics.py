@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -11,7 +12,7 @@ from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, GroupIdNotFoundError, NotCoordinatorError
 
 from engine.errors import EngineError
-from schemas.topics import FOREVER, INPUTS, TOPICS, TopicSpec
+from schemas.topics import FOREVER, INPUTS, JOURNAL, TOPICS, TopicSpec
 
 BOOTSTRAP_TIMEOUT_MS: Final = 5_000  # how long a command waits for a broker's first answer
 COORDINATOR_S: Final = 20.0
@@ -19,6 +20,7 @@ ASK_AGAIN_S: Final = 0.5
 AHEAD_MS_MAX: Final = 3_600_000
 LONG_MAX: Final = 2**63 - 1
 DAY_MS: Final = 86_400_000
+IDENTIFIED: Final = (*(spec.name for spec in INPUTS), JOURNAL.name)
 CREATE: Final = "create them with `limit-engine topics create`"
 
 
@@ -107,17 +109,29 @@ def described(bootstrap: str) -> list[TopicState]:
         admin.close()
 
 
-def input_ids(bootstrap: str) -> dict[str, str]:
-    """The ids of the input topics by name. Raises KafkaError, or EngineError for topics that are not fit to work on."""
-    admin = connect(bootstrap)
-    try:
-        states = describe(admin)
-    finally:
-        admin.close()
-    for problem in problems(states):
-        raise problem
-    names = {spec.name for spec in INPUTS}
-    return {state.name: state.id for state in states if state.name in names}
+@dataclass(frozen=True, slots=True)
+class Identity:
+    """What makes the input topics and the journal these ones: their partition counts, and their ids, both by name. A topic that is not there is
+    in neither."""
+
+    partitions: Mapping[str, int]
+    ids: Mapping[str, str]
+
+
+def identity_of(states: list[TopicState]) -> Identity:
+    """The identity of described topics."""
+    there = [state for state in states if state.partitions and state.name in IDENTIFIED]
+    return Identity({state.name: state.partitions for state in there}, {state.name: state.id for state in there})
+
+
+def identity(admin: KafkaAdminClient) -> Identity:
+    """The topics as they are now, asked with less effort than ``describe``. Raises KafkaError."""
+    existing = set(admin.list_topics())
+    shapes = admin.describe_topics([name for name in IDENTIFIED if name in existing])
+    return Identity(
+        {shape["name"]: len(shape["partitions"]) for shape in shapes},
+        {shape["name"]: str(shape["topic_id"]) for shape in shapes},
+    )
 
 
 def check_stopped(bootstrap: str, application: str) -> None:

@@ -14,6 +14,7 @@ Theory of operation. Faust hands over one message per record; here its consumer 
 - ``AIOKafkaConsumerThread._fetch_records`` runs in the consumer's thread: it is where positions can be read without a race.
 - the coordinator's ``_do_heartbeat`` is wrapped to learn when the group last confirmed this member (``ownership_confirmed``).
 - ``PartitionRecords._consumer_record`` (of aiokafka): the record as it was parsed, instead of a second object that copies it.
+- ``MemoryRecords`` (of aiokafka): headers' names may be any bytes (``engine.stream.any_headers``).
 - Faust's own acknowledgements, commits and its detectors of slow processing are not used: offsets live in the journal.
 """
 
@@ -35,6 +36,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from engine.settings import Kafka
+from engine.stream.any_headers import AnyHeaders
 from engine.stream.records import TOPICS, Delivery, chunk_of
 
 log = structlog.get_logger("transport")
@@ -53,6 +55,7 @@ class _ParsedRecords(PartitionRecords):  # type: ignore[misc]
 
 
 fetcher.PartitionRecords = _ParsedRecords  # the fetcher finds it there, and has no other place for it
+fetcher.MemoryRecords = AnyHeaders
 
 
 class Feed(Protocol):

@@ -14,7 +14,6 @@ from typing import Final
 
 import structlog
 from faust.types import TP
-from kafka.errors import KafkaError
 
 from engine.core.layout import Topic
 from engine.errors import EngineError
@@ -24,7 +23,7 @@ from engine.stream.clients import Clients
 from engine.stream.progress import State
 from engine.stream.records import TOPICS, Delivery
 from engine.stream.shard import Shard
-from engine.stream.topics import input_ids
+from engine.stream.topics_watch import Topics
 from engine.stream.transport import BatchConsumer
 from schemas.topics import INPUTS
 
@@ -40,20 +39,19 @@ class Worker:
     def __init__(
         self,
         settings: Settings,
-        partitions: int,
+        topics: Topics,
         store: Callable[[int], ShardStore],
         clients: Clients,
         fail: Callable[[Exception], None],
     ) -> None:
         self.shards: dict[int, Shard] = {}
         self._settings = settings
-        self._partitions = partitions
+        self._topics = topics
         self._store = store
         self._clients = clients
         self._fail = fail
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._consumer: BatchConsumer | None = None
-        self._topic_ids: dict[str, str] | None = None
         self._is_away = False  # whether Kafka was said to be away
         self._away_at = 0.0  # when it was last seen to be
 
@@ -91,14 +89,10 @@ class Worker:
         assert self._consumer is not None
         await self._consumer.hold(TP(INPUTS[topic].name, shard), held=held)
 
-    async def topic_ids(self) -> dict[str, str]:
-        """The ids of the input topics, asked once an assignment. Raises OSError while Kafka does not answer, EngineError if they are not fit."""
-        if self._topic_ids is None:
-            try:
-                self._topic_ids = await asyncio.to_thread(input_ids, self._settings.kafka.bootstrap)
-            except KafkaError as error:
-                raise ConnectionError(f"the topics cannot be described: {error!r}") from error
-        return self._topic_ids
+    @property
+    def topics(self) -> Topics:
+        """The topics, as they were at the start and as they are."""
+        return self._topics
 
     async def ownership_confirmed(self) -> None:
         """Return when the group has confirmed this worker again."""
@@ -109,27 +103,37 @@ class Worker:
 
     async def assign(self, assigned: Iterable[TP], consumer: BatchConsumer) -> None:
         """The partitions that this worker now has, all of them."""
-        self._consumer, self._topic_ids = consumer, None
+        self._consumer = consumer
         owned: defaultdict[int, set[Topic]] = defaultdict(set)
         for tp in assigned:
             owned[tp.partition].add(TOPICS[tp.topic])
         split = sorted(number for number, topics in owned.items() if len(topics) != len(Topic))
         if split:
-            self._fail(
-                EngineError(
-                    f"shards {split} came without some of their topics: another member of group {self._settings.application} assigns otherwise",
-                    where="consumer group",
-                    cure="stop every worker of this group that is not of this version, or choose another LIMITS_APPLICATION",
-                )
-            )
+            await self._refuse(split)
             return
         await self.release(number for number in list(self.shards) if number not in owned)
         for number in sorted(owned.keys() - self.shards.keys()):
-            shard = Shard(number, self._partitions, self._settings, self._store(number), self, self._clients)
+            shard = Shard(number, self._settings, self._store(number), self, self._clients)
             self.shards[number] = shard
             self._tasks[number] = asyncio.create_task(shard.run(), name=f"shard {number}")
             self._tasks[number].add_done_callback(self._ended)
         log.info("assigned", shards=sorted(self.shards))
+
+    async def _refuse(self, split: list[int]) -> None:
+        """Shards have come without some of their topics: because these are others now, which stops all shards, or because of another member."""
+        problem = await self._other_topics()
+        if problem is not None:
+            log.error("shards refused", shards=split, reason=problem.what, cure=problem.cure)
+            for shard in self.shards.values():
+                shard.stop(problem)
+            return
+        self._fail(
+            EngineError(
+                f"shards {split} came without some of their topics: another member of group {self._settings.application} assigns otherwise",
+                where="consumer group",
+                cure="stop every worker of this group that is not of this version, or choose another LIMITS_APPLICATION",
+            )
+        )
 
     async def release(self, numbers: Iterable[int] | None = None) -> None:
         """Give shards up (all of them by default); returns when none of them does anything any more."""
@@ -144,6 +148,22 @@ class Worker:
             ending = list(pending)
             for task in ending:
                 task.cancel()
+
+    async def look_at_deployment(self) -> None:
+        """Stop the shards whose topics are others now, or whose store may evict."""
+        problem = await self._other_topics()
+        for shard in list(self.shards.values()):
+            await shard.look_at_store() if problem is None else shard.stop(problem)
+
+    async def _other_topics(self) -> EngineError | None:
+        """That the topics are not those of the start, as far as Kafka answers."""
+        try:
+            await self._topics.confirmed()
+        except EngineError as problem:
+            return problem
+        except OSError as away:  # that is told elsewhere, or seen again at the next look
+            log.debug("the topics were not seen", reason=str(away))
+        return None
 
     def look_at_group(self) -> None:
         """Say once that Kafka is away, and once that it is back: a shard with nothing to commit would not notice."""

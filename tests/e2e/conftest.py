@@ -9,7 +9,14 @@ import pytest
 
 from engine.local.kafka import KafkaBroker
 from engine.local.redis_server import RedisServer
+from engine.stream.warm_up import warm_up
 from tests.e2e.deployment import Deployment
+
+
+@pytest.fixture(scope="session", autouse=True)
+def _kernel_is_compiled() -> None:
+    """No test waits for a worker that compiles for a minute or two."""
+    warm_up()
 
 
 @pytest.fixture

@@ -23,7 +23,12 @@ class Publisher:
 
     def __init__(self, deployment: Deployment, account: str) -> None:
         self.partitions = deployment.partitions
-        settings = {"bootstrap.servers": deployment.kafka.address, "partitioner": "murmur2_random", "message.max.bytes": 2_000_000}
+        settings = {
+            "bootstrap.servers": deployment.kafka.address,
+            "partitioner": "murmur2_random",
+            "message.max.bytes": 2_000_000,
+            "enable.idempotence": True,  # a broker killed between a write and its answer leaves one record all the same
+        }
         self._producer = Producer(settings)
         self._serial = 0
         self.account = account

@@ -7,15 +7,18 @@ import time
 from pathlib import Path
 from random import Random
 from typing import Any, Final
+from urllib.request import urlopen
 
 import pytest
 from ruamel.yaml import YAML
 
+from engine.local.ports import choose_port
 from engine.policy.source import load_policy
 from schemas import dead_letters as names
 from tests.e2e.deployment import ROOT, Deployment
 from tests.e2e.publisher import Publisher
 
+CANARY: Final = "canary-5f1b"
 CASES: Final[list[dict[str, Any]]] = YAML(typ="safe").load(Path(__file__).with_name("bad_records.yaml"))
 
 
@@ -48,6 +51,7 @@ def value_of(publisher: Publisher, case: dict[str, Any]) -> bytes | None:
 @pytest.fixture
 def minimal(deployment: Deployment) -> Deployment:
     """A worker at work under the minimal policy: three purchases raise the limit."""
+    deployment.settings["LIMITS_METRICS_PORT"] = str(choose_port(0, service="metrics", option=""))
     deployment.promote(load_policy(ROOT / "policies" / "minimal.yaml"), int(time.time() * 1000))
     deployment.start_worker()
     deployment.wait(lambda: deployment.taken() >= deployment.partitions, "the policy is in force everywhere", 180)
@@ -56,7 +60,7 @@ def minimal(deployment: Deployment) -> Deployment:
 
 def test_bad_records_are_dead_letters_and_too_many_stop_the_shard(minimal: Deployment) -> None:
     d = minimal
-    publisher = Publisher(d, "account-1")
+    publisher = Publisher(d, f"{CANARY}-account")
     sent = []
     for case in CASES:
         sent.append((case, publish_bad(publisher, case)))
@@ -71,14 +75,14 @@ def test_bad_records_are_dead_letters_and_too_many_stop_the_shard(minimal: Deplo
     assert len(letters) == len(CASES)
     for letter in letters:
         assert {names.EXCEPTION, names.MESSAGE, names.STACKTRACE, names.PARTITION, names.OFFSET, names.TIMESTAMP} <= headers(letter).keys()
-        assert b"account-1" not in headers(letter)[names.MESSAGE].encode(), "a message names fields, never an account"
+        assert CANARY not in headers(letter)[names.MESSAGE], "a message names fields, never an account"
     (change,) = d.changes()[publisher.partition]
     assert (change["kind"], change["standing"]["limit_minor"]) == ("increase", 100_000)
-    assert d.inspected("account-1")["events_accepted"] == len(CASES)
+    assert d.inspected(publisher.account)["events_accepted"] == len(CASES)
 
     # More of it than a producer's slip: the shard stops instead of draining the topic, and says what to do.
     for _ in range(1_500):
-        publisher.publish("purchases", b"{}", b"account-1")
+        publisher.publish("purchases", b"{}", CANARY.encode())
     publisher.flush()
     d.wait(lambda: '"cure"' in d.log_of(0), "the shard has stopped", 60)
     (stop,) = [line for line in map(json.loads, d.log_of(0).splitlines()) if "cure" in line]
@@ -93,6 +97,14 @@ def test_bad_records_are_dead_letters_and_too_many_stop_the_shard(minimal: Deplo
         other.publish_good()
     other.flush()
     d.wait(lambda: len(d.changes()[other.partition]) == 1, "another shard decides", 30)
+
+    # Nobody's id and nothing of what came stands in what a worker writes for its operators.
+    with urlopen(f"http://127.0.0.1:{d.settings['LIMITS_METRICS_PORT']}/metrics", timeout=5) as answer:
+        metrics = answer.read().decode()
+    assert "limits_dead_letters_total" in metrics
+    assert CANARY not in metrics
+    assert "assigned" in d.log_of(0)
+    assert CANARY not in d.log_of(0)
 
 
 def headers(message: Any) -> dict[str, str]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Iterable, Mapping
 from random import Random
-from typing import Any, Final
+from typing import Final
 
 from aiokafka.errors import KafkaConnectionError
 from faust.types import TP
@@ -21,24 +21,11 @@ from tests.simulation.broker import Broker
 from tests.simulation.clients import Owner
 from tests.simulation.clock import Loop
 from tests.simulation.network import Network
+from tests.simulation.topics import SimulatedTopics
 
 PARTITIONS: Final = {TP(spec.name, 0) for spec in INPUTS}
-IDS: Final = {spec.name: f"id-of-{spec.name}" for spec in INPUTS}
 FETCH_WAIT_S: Final = 2.0
 HEARTBEAT_S: Final = 1.0
-
-
-class SimulatedWorker(Worker):
-    """The worker, which asks the simulated Kafka what its topics are."""
-
-    def __init__(self, *arguments: Any, network: Network) -> None:
-        super().__init__(*arguments)
-        self._network = network
-
-    async def topic_ids(self) -> dict[str, str]:
-        """See ``Inputs``."""
-        found: dict[str, str] = await self._network.call("kafka", "DescribeTopics", lambda: IDS, 5.0)
-        return found
 
 
 class Consumer:
@@ -141,7 +128,7 @@ class Member(Owner):
         super().__init__(loop)
         self.is_dead = False
         self.deaf_until = 0.0  # cut off from the group, not from the rest of Kafka
-        self.worker = SimulatedWorker(settings, 1, store, clients, fail, network=network)
+        self.worker = Worker(settings, SimulatedTopics(network), store, clients, fail)
         self.consumer = Consumer(self, broker, network, chance)
         self._network = network
         self._owns = owns

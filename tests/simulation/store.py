@@ -11,7 +11,9 @@ from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord
 from engine.state.redis_store import TIMEOUT_S, StoreAway
 from engine.state.store import Loaded, ShardStore, Slice, applied_of
+from schemas.topics import JOURNAL
 from tests.simulation.network import Network
+from tests.simulation.topics import AT_START
 
 T = TypeVar("T")
 
@@ -43,7 +45,7 @@ class MemoryServer:
     """The state in dictionaries."""
 
     def __init__(self, store: MemoryStore | None = None) -> None:
-        self.store = store or MemoryStore()
+        self.store = store or MemoryStore(AT_START.ids[JOURNAL.name])
 
     def do(self, call: Coroutine[Any, Any, T]) -> T:
         """See ``Server``."""

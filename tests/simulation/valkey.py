@@ -10,6 +10,8 @@ from typing import Any, TypeVar
 from engine.state.keys import BUCKETS, ShardKeys
 from engine.state.redis_store import RedisStore, connect
 from engine.state.store import applied_of
+from schemas.topics import JOURNAL
+from tests.simulation.topics import AT_START
 
 T = TypeVar("T")
 APPLICATION = "limits"
@@ -24,7 +26,7 @@ class RealServer:
         self._thread.start()
         self._redis = connect(url)
         self._keys = ShardKeys(APPLICATION, 0)
-        self.store = RedisStore(self._redis, APPLICATION, 0)
+        self.store = RedisStore(self._redis, APPLICATION, 0, AT_START.ids[JOURNAL.name])
         self.come_back_with({})
 
     def close(self) -> None:

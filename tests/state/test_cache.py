@@ -16,6 +16,7 @@ from engine.core.rows import blank_row
 from engine.policy.compile import compile_policy
 from engine.state.cache import AccountCache
 from engine.state.codec import StateFormatError
+from engine.state.keys import bucket_of
 from tests.generate import seeded_policy
 
 KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
@@ -110,7 +111,7 @@ def test_a_damaged_state_is_not_held() -> None:
     shard = Shard()
     shard.take(NAMES[:2])
     assert shard.cache.missing(NAMES[1:4]) == NAMES[2:4]
-    with pytest.raises(StateFormatError, match="a-3"):
+    with pytest.raises(StateFormatError, match=f"in bucket {bucket_of(b'a-3')} "):
         shard.cache.admit(NAMES[2:4], [None, b"\x00\x01"])
     assert shard.held() == set(NAMES[:2])
     assert shard.cache.missing(NAMES[1:4]) == NAMES[2:4]

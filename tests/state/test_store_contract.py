@@ -8,12 +8,14 @@ import uuid
 import pytest
 
 from engine.local.redis_server import RedisServer
+from engine.state import keys
 from engine.state.digest import digest_of
 from engine.state.keys import BUCKETS, bucket_of
 from engine.state.memory_store import MemoryStore
 from engine.state.record import InputCut, JournalRecord
 from engine.state.redis_store import RedisStore, StoreAway, connect, eviction_problem
-from engine.state.store import ShardStore
+from engine.state.store import OTHER_JOURNAL, ShardStore
+from schemas.topics import JOURNAL
 
 
 def record(sequence: int, accounts: dict[bytes, bytes | None], **fields: bytes) -> JournalRecord:
@@ -214,3 +216,17 @@ async def test_a_digest_is_of_what_is_held_whatever_the_order(store: ShardStore)
         await another.apply(record(1, accounts, policy=b"{}"), 0)
         await another.apply(change, 1)
         assert (await digest_of(another)).digest != mine.digest
+
+
+async def test_what_was_made_from_another_journal_is_left_alone(store: ShardStore) -> None:
+    name = keys.topic_id(JOURNAL.name)
+    await store.apply(record(1, {b"a": b"1"}, **{name: b"other"}), 0)
+    assert await store.apply(record(2, {b"a": b"2"}), 1) == OTHER_JOURNAL
+    assert (await store.load([b"a"])).applied == OTHER_JOURNAL
+    assert (await store.slice(0, b"", BUCKETS, 10)).applied == OTHER_JOURNAL
+    assert (await store.shard_fields())["sequence"] == b"1"
+    # Only a beginning makes it another one's.
+    begun = record(1, {b"b": b"1"}, **{name: b"", keys.BEGINNING: b"test"})
+    assert await store.apply(begun, 0) == 1
+    loaded = await store.load([b"a", b"b"])
+    assert (loaded.applied, loaded.values) == (1, [None, b"1"])

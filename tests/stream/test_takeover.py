@@ -66,7 +66,7 @@ def shard_with(journal: Journal) -> Shard:
     """A shard whose store has applied the record at offset 22."""
     store = MemoryStore()
     store._fields = {keys.SEQUENCE: b"11", keys.JOURNAL_OFFSET: b"22"}
-    return Shard(0, 1, Settings(), store, Transport(), journal)
+    return Shard(0, Settings(), store, Transport(), journal)
 
 
 async def test_a_journal_whose_end_is_still_to_be_marked_is_looked_at_again() -> None:

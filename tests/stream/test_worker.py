@@ -20,6 +20,8 @@ from engine.stream.in_force import Version
 from engine.stream.progress import Progress, State
 from engine.stream.records import Chunk, Delivery
 from engine.stream.shard import Shard
+from engine.stream.topics import IDENTIFIED, Identity
+from engine.stream.topics_watch import Topics
 from engine.stream.worker import Worker
 
 CLIENTS = KafkaClients(Kafka())
@@ -30,8 +32,13 @@ class Transport:
     """Remembers what a shard asked of it."""
 
     def __init__(self) -> None:
+        self.at_start = Identity(dict.fromkeys(IDENTIFIED, 1), {})
         self.held: list[tuple[Topic, bool]] = []
         self.sought: list[Mapping[Topic, int]] = []
+
+    @property
+    def topics(self) -> Topics:
+        return self
 
     async def seek(self, shard: int, positions: Mapping[Topic, int]) -> None:
         self.sought.append(positions)
@@ -42,8 +49,8 @@ class Transport:
     async def hold(self, shard: int, topic: Topic, *, held: bool) -> None:
         self.held.append((topic, held))
 
-    async def topic_ids(self) -> Mapping[str, str]:
-        return {}
+    async def confirmed(self) -> None:
+        return
 
     async def ownership_confirmed(self) -> None:
         return
@@ -55,13 +62,13 @@ def purchases(first: int, count: int, value: bytes = b"{}") -> Delivery:
 
 
 def open_shard(transport: Transport, **bounds: int) -> Shard:
-    shard = Shard(0, 1, Settings(shard=Bounds(**bounds)), MemoryStore(), transport, CLIENTS)
+    shard = Shard(0, Settings(shard=Bounds(**bounds)), MemoryStore(), transport, CLIENTS)
     shard._is_open = True
     return shard
 
 
 def worker_of(shard: Shard) -> Worker:
-    worker = Worker(Settings(), 1, lambda _: MemoryStore(), CLIENTS, lambda error: pytest.fail(str(error)))
+    worker = Worker(Settings(), Transport(), lambda _: MemoryStore(), CLIENTS, lambda error: pytest.fail(str(error)))
     worker.shards[0] = shard
     return worker
 
