@@ -77,11 +77,11 @@ async def _rebuild(settings: Settings, source: str, wanted: list[int], bar: Call
     if unknown:
         raise EngineError(f"there is no shard {unknown[0]}: the topics have {partitions} partitions", where="--shard")
     shards = sorted(set(wanted)) or list(range(partitions))
-    ids = identity_of(states).ids
+    there = identity_of(states)
     clients, done = KafkaClients(settings.kafka), []
     async with client_of(settings) as client:
         for place, shard in enumerate(shards):
-            store = RedisStore(client, settings.application, shard, ids[JOURNAL.name])
+            store = RedisStore(client, settings.application, shard, there.ids[JOURNAL.name])
             evicts = await store.problem()
             if evicts is not None:
                 raise EngineError(evicts, where="Redis", cure=EVICTION_CURE)
@@ -89,8 +89,8 @@ async def _rebuild(settings: Settings, source: str, wanted: list[int], bar: Call
             def told(behind: int, total: int, place: int = place) -> None:
                 bar(place * 1_000 + 1_000 * behind // max(1, total), 1_000 * len(shards))
 
-            work = Rebuild(settings, shard, partitions, store, clients, told)
-            done.append(await (work.from_journal() if source == "journal" else work.from_inputs(ids)))
+            work = Rebuild(settings, shard, there, store, clients, told)
+            done.append(await (work.from_journal() if source == "journal" else work.from_inputs()))
     return done
 
 

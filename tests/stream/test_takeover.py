@@ -96,7 +96,7 @@ async def test_a_long_way_to_the_journals_end_is_told(monkeypatch: pytest.Monkey
     store = MemoryStore()
     monkeypatch.setattr(shard_module, "read_journal", journal)
     monkeypatch.setattr(shard_module, "CATCHING_UP_TOLD_S", -1.0)
-    shard = Shard(0, 1, Settings(), store, Transport(), Journal(0, 0))
+    shard = Shard(0, Settings(), store, Transport(), Journal(0, 0))
     with structlog.testing.capture_logs() as logs:
         shard.progress.log = structlog.get_logger()
         fields = await shard._catch_up()
