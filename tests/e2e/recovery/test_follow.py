@@ -42,7 +42,7 @@ def test_a_follower_is_the_same_at_the_same_sequence(lived: Deployment, second: 
     assert code == 0
     assert [shard["against"]["result"] for shard in shards] == ["same"] * PARTITIONS
     assert len({shard["digest"] for shard in shards}) == PARTITIONS
-    assert sum(shard["accounts"] for shard in shards) == 60
+    assert sum(shard["accounts"] for shard in shards) == 50
     # Once more there is nothing to do; and one byte of one account is seen.
     assert [shard["applied"] for shard in follow_once(lived, second)["shards"]] == [0] * PARTITIONS
     account, state = next(iter(lived.accounts(1).items()))

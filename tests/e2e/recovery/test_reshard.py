@@ -100,4 +100,3 @@ def test_killed_while_it_is_written(lived: Deployment) -> None:
     lived.partitions = THEN
     after = {account: value for shard in range(THEN) for account, value in lived.accounts(shard).items()}
     assert after == before if is_early else after.keys() == before.keys()  # the worker went on if it was killed after the commit
-    goes_on(lived)
