@@ -1,7 +1,7 @@
 -- Apply one journal record to a shard, if it is the next one: the whole write path of the engine.
 --
 -- KEYS[1] is the shard hash, KEYS[2..] the buckets that the record touches and, behind them, those that it voids. ARGV: the id of the journal's
--- topic; the record's sequence; the number of buckets that it voids, which is 0 except of a beginning; the number of values in the shard hash's
+-- topic ('': any); the record's sequence; the number of buckets that it voids, which is 0 except of a beginning; the number of values in the shard hash's
 -- part, and they as field, value, ...; then for each bucket that it touches the number of values and they as account, state, ..., and the number
 -- of accounts to remove and they.
 -- Returns the applied sequence afterwards. A sequence that is not the next one changes nothing, so the same call may come twice; a beginning
@@ -12,7 +12,7 @@
 -- last, because a server that runs out of memory refuses the script as a whole, before it begins.
 local here = redis.call('HMGET', KEYS[1], 'sequence', 'topic_id:limit-journal')
 local sequence, voided = tonumber(ARGV[2]), tonumber(ARGV[3])
-local is_ours = not here[2] or here[2] == ARGV[1]
+local is_ours = ARGV[1] == '' or not here[2] or here[2] == ARGV[1]
 if not is_ours and voided == 0 then
     return -1
 end

@@ -11,7 +11,7 @@ from schemas.topics import JOURNAL
 
 
 class MemoryStore:
-    """One shard's state in dictionaries, made from the journal whose topic has this id."""
+    """One shard's state in dictionaries, made from the journal whose topic has this id (empty: from any)."""
 
     def __init__(self, journal_id: str = "") -> None:
         self._journal_id = journal_id.encode()
@@ -54,7 +54,7 @@ class MemoryStore:
         return None
 
     def _applied(self) -> int:
-        is_ours = self._fields.get(topic_id(JOURNAL.name), self._journal_id) == self._journal_id
+        is_ours = not self._journal_id or self._fields.get(topic_id(JOURNAL.name), self._journal_id) == self._journal_id
         return applied_of(self._fields) if is_ours else OTHER_JOURNAL
 
     async def accounts(self, bucket: int) -> AsyncIterator[tuple[bytes, bytes]]:

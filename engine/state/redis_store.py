@@ -68,7 +68,7 @@ def connect(url: str, connections: int = 1) -> Redis:
 
 
 class RedisStore:
-    """The state of one shard in Redis. Whoever only reads it needs not know the id of its journal's topic, and is told no sequence then."""
+    """The state of one shard in Redis. It is that of the journal whose topic has this id (empty: of any)."""
 
     def __init__(self, redis: Redis, application: str, shard: int, journal_id: str = "") -> None:
         self._redis = redis

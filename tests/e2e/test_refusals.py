@@ -188,7 +188,7 @@ def test_what_redis_says_is_looked_at(eight: Running) -> None:
         (keys.FORMAT, b"9", "its state has format 9", "newer engine"),
         (keys.topic_id("purchases"), b"another", "purchases is another topic", "belong together"),
         (keys.topic_id(JOURNAL.name), b"another", "limit-journal is another topic", "belong together"),
-        (keys.PARTITIONS, b"7", "made with 7 partitions", "partitions cannot be added"),
+        (keys.PARTITIONS, b"7", "made with 7 partitions", "limit-engine reshard"),
         (keys.JOURNAL_OFFSET, b"9999", "the journal ends at", "restore"),
     ]
     held = [d.fields(shard)[field] for shard, (field, *_) in enumerate(spoiled)]
@@ -285,4 +285,4 @@ def test_partitions_that_are_added_under_a_running_worker(pair: Running) -> None
     admin.create_partitions({"purchases": NewPartitions(3)})
     admin.close()
     reason = "purchases had 2 partitions when the worker was started, and now has 3"
-    pair.expect(dict.fromkeys(range(2), (reason, "partitions cannot be added")))
+    pair.expect(dict.fromkeys(range(2), (reason, "limit-engine reshard")))

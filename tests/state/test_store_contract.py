@@ -39,9 +39,9 @@ def record(sequence: int, accounts: dict[bytes, bytes | None], **fields: bytes) 
 @pytest.fixture(params=["memory", "valkey", "redis_installed"])
 def store(request: pytest.FixtureRequest) -> ShardStore:
     if request.param == "memory":
-        return MemoryStore()
+        return MemoryStore("ours")
     server: RedisServer = request.getfixturevalue(request.param)
-    return RedisStore(connect(server.url), f"test-{uuid.uuid4().hex}", 3)
+    return RedisStore(connect(server.url), f"test-{uuid.uuid4().hex}", 3, "ours")
 
 
 async def test_a_new_shard_is_empty(store: ShardStore) -> None:
@@ -226,7 +226,7 @@ async def test_what_was_made_from_another_journal_is_left_alone(store: ShardStor
     assert (await store.slice(0, b"", BUCKETS, 10)).applied == OTHER_JOURNAL
     assert (await store.shard_fields())["sequence"] == b"1"
     # Only a beginning makes it another one's.
-    begun = record(1, {b"b": b"1"}, **{name: b"", keys.BEGINNING: b"test"})
+    begun = record(1, {b"b": b"1"}, **{name: b"ours", keys.BEGINNING: b"test"})
     assert await store.apply(begun, 0) == 1
     loaded = await store.load([b"a", b"b"])
     assert (loaded.applied, loaded.values) == (1, [None, b"1"])
