@@ -100,6 +100,23 @@ class Rebuild:
         finally:
             self._drop()
 
+    async def fence(self) -> None:
+        """Let whoever still owns the shard not commit any more."""
+        try:
+            await self._fence()
+        finally:
+            self._drop()
+
+    async def catch_up_anew(self) -> int:
+        """Apply the journal from its beginning on, as far as that was not done yet; how many records it has from there."""
+        count = 0
+        async for entry in self._journal(0, 0, 0):
+            applied = await self._store.apply(entry.record, entry.offset)
+            if applied < entry.record.sequence:
+                raise self._not_alone(applied, entry.record)
+            count += 1
+        return count
+
     async def catch_up(self) -> int:
         """Fence whoever owns the shard, and bring its store to the journal's end; how many records were applied."""
         try:
@@ -159,8 +176,11 @@ class Rebuild:
     async def _apply(self, record: JournalRecord, offset: int) -> None:
         applied = await self._store.apply(record, offset)
         if applied != record.sequence:
-            what = f"Redis has applied sequence {applied} instead of {record.sequence}: somebody else writes to it"
-            raise EngineError(what, where=self._where, cure="stop every worker, then run this again")
+            raise self._not_alone(applied, record)
+
+    def _not_alone(self, applied: int, record: JournalRecord) -> EngineError:
+        what = f"Redis has applied sequence {applied} instead of {record.sequence}: somebody else writes to it"
+        return EngineError(what, where=self._where, cure="stop every worker, then run this again")
 
     # From the inputs
 
