@@ -79,6 +79,7 @@ async def _follow(target: Settings, told: Callable[[int, int], None], *, once: b
         follower = Follower(
             target.application,
             partitions,
+            journal_id,
             KafkaClients(target.kafka),
             lambda shard: RedisStore(client, target.application, shard, journal_id),
             is_patient=not once,

@@ -68,14 +68,15 @@ async def _reshard(settings: Settings, partitions: int, bar: Callable[[int, int]
     states = await asyncio.to_thread(topics.described, kafka)
     if not all(state.partitions for state in states):
         raise topics.problems(states)[0]
-    journal_id = topics.identity_of(states).ids[JOURNAL.name]
+    there = topics.identity_of(states)
+    journal_id = there.ids[JOURNAL.name]
     async with client_of(settings) as client:
 
-        async def catch_up(there: int) -> None:
-            for shard in range(there):
+        async def catch_up(shards: int) -> None:
+            for shard in range(shards):
                 store = RedisStore(client, settings.application, shard, journal_id)
                 await Rebuild(settings, shard, there, store, clients, lambda _behind, _total: None).catch_up()
-                bar(shard + 1, there)
+                bar(shard + 1, shards)
 
         await catch_up(states[-1].partitions)
         fields = await shards_of(settings)

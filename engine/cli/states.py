@@ -54,14 +54,17 @@ def digest(
 async def _digests(settings: Settings, told: Callable[[int, int], None]) -> list[Digest]:
     """Of every shard. Raises EngineError."""
     from engine.cli.lookup import client_of, shards_of
+    from engine.state import keys
     from engine.state.digest import digest_of
     from engine.state.redis_store import RedisStore
+    from schemas.topics import JOURNAL
 
-    shards, found = len(await shards_of(settings)), []
+    shards, found = await shards_of(settings), []
     async with client_of(settings) as client:
-        for shard in range(shards):
-            told(shard, shards)
-            found.append(await digest_of(RedisStore(client, settings.application, shard)))
+        for shard, fields in enumerate(shards):
+            told(shard, len(shards))
+            journal_id = fields.get(keys.topic_id(JOURNAL.name), b"").decode()  # whichever it was made from
+            found.append(await digest_of(RedisStore(client, settings.application, shard, journal_id)))
     return found
 
 

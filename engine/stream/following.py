@@ -23,7 +23,7 @@ from engine.state.record import JournalRecord
 from engine.state.redis_store import StoreAway
 from engine.state.store import ShardStore, applied_of
 from engine.stream.clients import CONNECT_DEADLINE_S, KafkaClients
-from engine.stream.journal import OTHER_JOURNAL, Chain, JournalMismatchError, check_announced, gap, stop
+from engine.stream.journal import OTHER_JOURNAL, Chain, JournalMismatchError, check_announced, check_journal, gap, stop
 from schemas.topics import JOURNAL
 
 T = TypeVar("T")
@@ -64,11 +64,19 @@ class Follower:
     """Brings stores to the end of the journal. ``is_patient``: a store that is away is waited for."""
 
     def __init__(
-        self, application: str, partitions: int, clients: KafkaClients, store: Callable[[int], ShardStore], *, is_patient: bool
+        self,
+        application: str,
+        partitions: int,
+        journal_id: str,
+        clients: KafkaClients,
+        store: Callable[[int], ShardStore],
+        *,
+        is_patient: bool,
     ) -> None:
         self.shards: dict[int, Followed] = {}
         self._application = application
         self._partitions = [TopicPartition(JOURNAL.name, number) for number in range(partitions)]
+        self._journal_id = journal_id
         self._clients = clients
         self._store = store
         self._is_patient = is_patient
@@ -118,6 +126,7 @@ class Follower:
         applied, outputs = applied_of(fields), int(fields.get(keys.OUTPUTS, b"0"))
         first = int(fields.get(keys.JOURNAL_OFFSET, b"-1")) + 1
         with telling(shard):
+            check_journal(fields, self._journal_id)
             if first > end:
                 what = f"this Redis has applied the journal up to offset {first - 1}, and the journal ends at {end}"
                 raise JournalMismatchError(what, OTHER_JOURNAL)
@@ -157,6 +166,13 @@ class Follower:
                 await self._open(partition)
                 return
             at.records += 1
+            made_with = int(dict(record.fields).get(keys.PARTITIONS, str(len(self._partitions))))
+            if made_with != len(self._partitions):
+                raise EngineError(
+                    f"the deployment has {made_with} shards from here on, and {len(self._partitions)} are followed",
+                    where=f"shard {at.shard}",
+                    cure="follow again: all of them are followed then",
+                )
 
     async def _applied(self, store: ShardStore, record: JournalRecord, offset: int) -> int:
         return await self._patiently(lambda: store.apply(record, offset))

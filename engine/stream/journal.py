@@ -12,12 +12,13 @@ and the inputs themselves say whether they reach back to where the store is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
+from engine.state import keys
 from engine.state.record import JournalRecord
 from engine.stream.render import OUTPUT_SEQUENCE_HEADER
 from schemas.topics import ADVISORIES, CHANGES, JOURNAL
@@ -57,6 +58,12 @@ class JournalMismatchError(Exception):
 class JournalEndsError(JournalMismatchError):
     """The journal ends before what the store has applied. For a moment that is also so where another owner has committed and applied, and the
     end of its transaction is still to be written to the journal."""
+
+
+def check_journal(fields: Mapping[str, bytes], journal_id: str) -> None:
+    """That a shard's state was made from the journal whose topic has this id. Raises JournalMismatchError."""
+    if fields.get(keys.topic_id(JOURNAL.name), journal_id.encode()) != journal_id.encode():
+        raise JournalMismatchError(f"{JOURNAL.name} is another topic than the one that Redis was made from", OTHER_JOURNAL)
 
 
 class Chain:

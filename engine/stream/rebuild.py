@@ -31,10 +31,11 @@ from engine.state.store import applied_of
 from engine.stream.brakes import Brakes, Counts
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.input_log import InputLog, certainly_taken
-from engine.stream.journal import JournalMismatchError, bounds, last_message, read_journal, stop
+from engine.stream.journal import JournalMismatchError, bounds, check_journal, last_message, read_journal, stop
 from engine.stream.producer import CommitInDoubtError, ShardProducer
 from engine.stream.records import Batch
 from engine.stream.refold import Refold
+from engine.stream.topics import Identity
 from engine.stream.witness import Witness, witness_of
 from schemas.topics import INPUTS, JOURNAL
 
@@ -62,10 +63,12 @@ class Rebuilt:
 class Rebuild:
     """Makes one shard's state anew. Every method raises EngineError, KafkaError, TimeoutError and OSError."""
 
-    def __init__(self, settings: Settings, shard: int, partitions: int, store: RedisStore, clients: Clients, told: Told) -> None:
+    def __init__(self, settings: Settings, shard: int, topics: Identity, store: RedisStore, clients: Clients, told: Told) -> None:
+        """``topics`` are those that are there, and ``store`` is of their journal."""
         self._settings = settings
         self._shard = shard
-        self._partitions = partitions
+        self._topic_ids = topics.ids
+        self._partitions = topics.partitions[JOURNAL.name]
         self._store = store
         self._clients = clients
         self._told = told
@@ -87,15 +90,32 @@ class Rebuild:
         finally:
             self._drop()
 
-    async def from_inputs(self, topic_ids: Mapping[str, str]) -> Rebuilt:
+    async def from_inputs(self) -> Rebuilt:
         """Take the inputs again, and what stands from what was announced."""
         try:
             await self._fence()
-            return await self._refolded(topic_ids)
+            return await self._refolded()
         except CommitInDoubtError as doubt:
             raise EngineError(f"a commit was not confirmed: {doubt}", where=self._where, cure=AGAIN) from doubt
         finally:
             self._drop()
+
+    async def fence(self) -> None:
+        """Let whoever still owns the shard not commit any more."""
+        try:
+            await self._fence()
+        finally:
+            self._drop()
+
+    async def catch_up_anew(self) -> int:
+        """Apply the journal from its beginning on, as far as that was not done yet; how many records it has from there."""
+        count = 0
+        async for entry in self._journal(0, 0, 0):
+            applied = await self._store.apply(entry.record, entry.offset)
+            if applied < entry.record.sequence:
+                raise self._not_alone(applied, entry.record)
+            count += 1
+        return count
 
     async def catch_up(self) -> int:
         """Fence whoever owns the shard, and bring its store to the journal's end; how many records were applied."""
@@ -144,6 +164,7 @@ class Rebuild:
         fields = await self._store.shard_fields()
         first, count = int(fields.get(keys.JOURNAL_OFFSET, b"-1")) + 1, 0
         try:
+            check_journal(fields, self._topic_ids[JOURNAL.name])
             async for entry in self._journal(first, applied_of(fields), int(fields.get(keys.OUTPUTS, b"0"))):
                 await self._apply(entry.record, entry.offset)
                 count += 1
@@ -155,17 +176,20 @@ class Rebuild:
     async def _apply(self, record: JournalRecord, offset: int) -> None:
         applied = await self._store.apply(record, offset)
         if applied != record.sequence:
-            what = f"Redis has applied sequence {applied} instead of {record.sequence}: somebody else writes to it"
-            raise EngineError(what, where=self._where, cure="stop every worker, then run this again")
+            raise self._not_alone(applied, record)
+
+    def _not_alone(self, applied: int, record: JournalRecord) -> EngineError:
+        what = f"Redis has applied sequence {applied} instead of {record.sequence}: somebody else writes to it"
+        return EngineError(what, where=self._where, cure="stop every worker, then run this again")
 
     # From the inputs
 
-    async def _refolded(self, topic_ids: Mapping[str, str]) -> Rebuilt:
+    async def _refolded(self) -> Rebuilt:
         consumer = self._clients.journal_reader()
         await consumer.start()
         try:
             witness = await witness_of(consumer, self._shard, self._partitions, CONNECT_DEADLINE_S, self._told)
-            fields = await self._begun(consumer, witness, topic_ids)
+            fields = await self._begun(consumer, witness)
             log = InputLog(consumer, self._shard)
             await log.open(fields)
             for topic in log.made_anew(witness):
@@ -193,7 +217,7 @@ class Rebuild:
         finally:
             await stop(consumer)
 
-    async def _begun(self, consumer: Any, witness: Witness, topic_ids: Mapping[str, str]) -> dict[str, bytes]:
+    async def _begun(self, consumer: Any, witness: Witness) -> dict[str, bytes]:
         """The shard's fields behind a beginning: that of a rebuild that was broken off, or a new one."""
         fields = await self._store.shard_fields()
         if fields.get(keys.UNFINISHED) == FROM_INPUTS:
@@ -210,7 +234,7 @@ class Rebuild:
             keys.UNFINISHED: FROM_INPUTS,
             keys.PARTITIONS: b"%d" % self._partitions,
             keys.OUTPUTS: b"%d" % witness.outputs,
-            **{keys.topic_id(name): own_id.encode() for name, own_id in topic_ids.items()},
+            **{keys.topic_id(name): own_id.encode() for name, own_id in self._topic_ids.items()},
         }
         sequence = max(newest, applied_of(fields)) + 1
         await self._commit(beginning(self._settings.application, self._shard, sequence, MISSING, told))

@@ -16,7 +16,7 @@ from engine.stream.topics import Identity
 from schemas.topics import INPUTS, JOURNAL
 
 BELONG_TOGETHER: Final = (
-    "restore topics and a Redis that belong together, or make the state anew (`limit-engine rebuild --from inputs`), or begin anew, with new "
+    "restore topics and a Redis that belong together, or make the state anew (`limit-engine rebuild`), or begin anew, with new "
     "topics and an empty Redis"
 )
 FINISH: Final = "stop the workers, run that again (it goes on where it was), then start them"

@@ -142,16 +142,20 @@ class Layout:
             told[keys.SWEEP] = sweep.encode()
         if brakes.by_segment:
             told[keys.BRAKES] = brakes.encode()
-        return self._numbered(shard, beginning(self._application, shard, 0, self._tick_ms, told))
+        return self._begun(shard, told)
 
     def more(self, shard: int, accounts: Sequence[Account]) -> JournalRecord:
         """The next record of a shard: some of its accounts."""
-        record = beginning(self._application, shard, 0, self._tick_ms, {})
-        return self._numbered(shard, replace(record, accounts=tuple(sorted(accounts))))
+        return replace(self._begun(shard, {}), accounts=tuple(sorted(accounts)))
 
-    def _numbered(self, shard: int, record: JournalRecord) -> JournalRecord:
+    def _begun(self, shard: int, fields: Mapping[str, bytes]) -> JournalRecord:
+        """The next record of a shard, with these fields."""
         self._sequences[shard] += 1
-        return replace(record, sequence=self._sequences[shard])
+        return beginning(self._application, shard, self._sequences[shard], self._tick_of(shard), fields)
+
+    def _tick_of(self, shard: int) -> int:
+        """The tick of a shard of the new layout: accounts come from any."""
+        return self._tick_ms
 
     def _sweep(self) -> Sweep | None:
         """The newest sweep; where one of that day or cause was not done, all accounts are gone through again."""

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+from collections.abc import AsyncIterator
 from typing import Any
 
 import pytest
+import structlog
 from aiokafka import AIOKafkaProducer, TopicPartition
 
 from engine.settings import Settings
 from engine.state import keys
 from engine.state.memory_store import MemoryStore
+from engine.state.record import JournalRecord
+from engine.stream import shard as shard_module
+from engine.stream.journal import JournalEntry
 from engine.stream.producer import FencedError
 from engine.stream.refusals import ShardStoppedError
 from engine.stream.shard import Shard
@@ -78,3 +83,28 @@ async def test_a_journal_that_ends_too_early_twice_stops_the_shard() -> None:
         await shard._catch_up()
     with pytest.raises(ShardStoppedError, match="the journal ends at 22"):
         await shard._catch_up()
+
+
+async def test_a_long_way_to_the_journals_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
+    """An empty store, a journal from the first record on: how many were applied, and of about how many."""
+
+    async def journal(*_: Any) -> AsyncIterator[JournalEntry]:
+        for sequence in range(fields_applied(store) + 1, 6):
+            record = JournalRecord("limits", 0, sequence, "0", "", 0, 0, (), (), (), (), (), ())
+            yield JournalEntry(2 * (sequence - 1), record, end=10)
+
+    store = MemoryStore()
+    monkeypatch.setattr(shard_module, "read_journal", journal)
+    monkeypatch.setattr(shard_module, "CATCHING_UP_TOLD_S", -1.0)
+    shard = Shard(0, Settings(), store, Transport(), Journal(0, 0))
+    with structlog.testing.capture_logs() as logs:
+        shard.progress.log = structlog.get_logger()
+        fields = await shard._catch_up()
+    assert fields[keys.SEQUENCE] == b"5"
+    told = [(line["records"], line["of_about"]) for line in logs if line["event"] == "catching up"]
+    assert told == [(n, 5) for n in range(1, 6)]
+    assert [line["records"] for line in logs if line["event"] == "caught up"] == [5]
+
+
+def fields_applied(store: MemoryStore) -> int:
+    return int(store._fields.get(keys.SEQUENCE, b"0"))

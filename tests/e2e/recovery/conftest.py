@@ -14,8 +14,8 @@ from tests.e2e.recovery.lived import lived_deployment
 
 @pytest.fixture(scope="package")
 def lived(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """A deployment of three shards whose customers have lived, and answered, for four months; stopped."""
-    yield from lived_deployment(tmp_path_factory.mktemp("lived"), 3, 60, 120, "--answer")
+    """A deployment of three shards whose customers have lived, and answered, for three months; stopped."""
+    yield from lived_deployment(tmp_path_factory.mktemp("lived"), 3, 50, 90, "--answer")
 
 
 @pytest.fixture

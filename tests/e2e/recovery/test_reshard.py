@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 
+from engine.local.redis_server import RedisServer
 from engine.state import keys
 from engine.stream import topics
 from engine.stream.decode.misrouting import partition_of
@@ -31,9 +32,10 @@ def test_what_was_not_taken_is_taken_first(lived: Deployment) -> None:
     worker.stop(20)
 
 
-def test_more_partitions(lived: Deployment) -> None:
+def test_more_partitions(lived: Deployment, second: RedisServer) -> None:
     """Broken off after the topics have grown; a worker refuses; then done."""
     lived.run_consumer_to_the_end()
+    assert lived.command("follow", "--to", second.url, "--once").returncode == 0
     before = {account: value for shard in range(BEFORE) for account, value in lived.accounts(shard).items()}
     fields = [lived.fields(shard) for shard in range(BEFORE)]
     admin = topics.connect(lived.kafka.settings)
@@ -56,6 +58,9 @@ def test_more_partitions(lived: Deployment) -> None:
     assert {held[keys.POLICY] for held in now} == {fields[0][keys.POLICY]}
     assert [held[keys.OUTPUTS] for held in now] == [*(held[keys.OUTPUTS] for held in fields), b"0", b"0"]
     assert all(int(new[keys.SEQUENCE]) > int(old[keys.SEQUENCE]) for old, new in zip(fields, now, strict=False))
+    # Who followed the old layout follows the new one.
+    assert lived.command("follow", "--to", second.url, "--once").returncode == 0
+    assert lived.command("state", "digest", "--against", second.url).returncode == 0
     # Once more there is nothing to do.
     again = lived.command("reshard", "--partitions", str(AFTER), "--yes", "--json")
     assert json.loads(again.stdout)["was_done"] is True
@@ -95,4 +100,3 @@ def test_killed_while_it_is_written(lived: Deployment) -> None:
     lived.partitions = THEN
     after = {account: value for shard in range(THEN) for account, value in lived.accounts(shard).items()}
     assert after == before if is_early else after.keys() == before.keys()  # the worker went on if it was killed after the commit
-    goes_on(lived)
