@@ -20,11 +20,13 @@ from redis.exceptions import RedisError
 from yarl import URL
 
 from engine import __version__, logs
+from engine.connections import redis_refusal
 from engine.core.layout import Topic
 from engine.errors import EngineError
 from engine.metrics import serve_metrics
 from engine.settings import Settings
-from engine.state.redis_store import EVICTION_CURE, RedisStore, connect, eviction_problem
+from engine.state.masters import Masters
+from engine.state.redis_store import EVICTION_CURE, RedisStore
 from engine.state.store import ShardStore
 from engine.stream import topics
 from engine.stream.clients import KafkaClients
@@ -74,17 +76,19 @@ def create_app(settings: Settings, at_start: Identity) -> faust.App:
         broker_heartbeat_interval=settings.kafka.heartbeat_interval_s,
     )
     partitions = at_start.partitions[INPUTS[Topic.CONTROL].name]
+    app.boot_strategy.enable_kafka_producer = False  # the shards have their own
     transport = BatchTransport([URL(f"kafka://{settings.kafka.bootstrap}")], app)
-    redis_client = connect(settings.redis.url, connections=partitions)
+    masters = Masters.of_settings(settings.redis, connections=partitions)
 
     def store(shard: int) -> ShardStore:
-        return RedisStore(redis_client, settings.application, shard, at_start.ids[JOURNAL.name])
+        return RedisStore(masters, settings.application, shard, at_start.ids[JOURNAL.name])
 
     def fail(error: Exception) -> None:
+        logs.leave_the_last_word()
         app.failure = error
         app.ending = asyncio.ensure_future(app.crash(error))
 
-    worker = Worker(settings, TopicsWatch(settings.kafka.bootstrap, at_start), store, KafkaClients(settings.kafka), fail)
+    worker = Worker(settings, TopicsWatch(settings.kafka, at_start), store, KafkaClients(settings.kafka), fail)
     transport.feed, transport.kafka = worker, settings.kafka
     app.transport = transport
     app.failure = None
@@ -107,7 +111,7 @@ def create_app(settings: Settings, at_start: Identity) -> faust.App:
     @app.task  # type: ignore[untyped-decorator]
     async def watchdog() -> None:
         while not app.should_stop:
-            worker.look_at_group()
+            await worker.look_at_group()
             stalled = worker.stalled()
             if stalled:
                 # Nothing here can be trusted any more, not even an orderly end: a supervisor starts the worker again.
@@ -146,20 +150,27 @@ def _work(app: faust.App) -> int:
 
 def await_deployment(settings: Settings) -> Identity:
     """Wait until Kafka and Redis answer, saying what is awaited; the topics as they are. Raises EngineError for what waiting will not mend."""
-    _await("Kafka", settings.kafka.bootstrap, lambda: topics.connect(settings.kafka.bootstrap).close(), KafkaError)
-    states = topics.described(settings.kafka.bootstrap)
-    for problem in topics.problems(states):
+    _await("Kafka", settings.kafka.bootstrap, lambda: topics.connect(settings.kafka).close(), KafkaError)
+    states = topics.described(settings.kafka)
+    for problem in (*topics.forbidden(states, "engine", settings.application), *topics.problems(states)):
         raise problem
-    _await("Redis", settings.redis.address, lambda: asyncio.run(_check_redis(settings.redis.url)), RedisError)
+    _await("Redis", settings.redis.address, lambda: asyncio.run(_check_redis(settings)), RedisError)
     return identity_of(states)
 
 
-async def _check_redis(url: str) -> None:
-    client = connect(url)
+async def _check_redis(settings: Settings) -> None:
+    masters = Masters.of_settings(settings.redis)
     try:
-        problem = await eviction_problem(client)
+        store = RedisStore(masters, settings.application, 0)
+        problem = await store.problem()
+        await store.load([b""])
+    except OSError as error:
+        refusal = redis_refusal(settings.redis, error)
+        if refusal is not None:
+            raise refusal from error
+        raise
     finally:
-        await client.aclose()
+        await masters.aclose()
     if problem is not None:
         raise EngineError(problem, where="Redis", cure=EVICTION_CURE)
 

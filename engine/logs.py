@@ -9,6 +9,17 @@ from typing import Literal
 import structlog
 
 
+def leave_the_last_word() -> None:
+    """From here on libraries say nothing: the program ends for a reason of its own, and they would tell how they were ended."""
+    for name in ("faust", "mode", "engine.stream.transport"):
+        logging.getLogger(name).setLevel(logging.CRITICAL + 1)
+
+
+def _console() -> structlog.typing.Processor:
+    """For a terminal; of an error without the values of its variables: one may be a password."""
+    return structlog.dev.ConsoleRenderer(exception_formatter=structlog.dev.RichTracebackFormatter(show_locals=False))
+
+
 def configure(log_format: Literal["auto", "json", "text"], *, quiet: bool = False) -> None:
     """Set logging up once, at the start of a program. ``quiet`` shows warnings only."""
     is_json = log_format == "json" or (log_format == "auto" and not sys.stderr.isatty())
@@ -17,7 +28,7 @@ def configure(log_format: Literal["auto", "json", "text"], *, quiet: bool = Fals
         structlog.stdlib.add_log_level,
         structlog.processors.TimeStamper(fmt="iso", utc=True),
     ]
-    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer() if is_json else structlog.dev.ConsoleRenderer()
+    renderer: structlog.typing.Processor = structlog.processors.JSONRenderer() if is_json else _console()
     structlog.configure(
         processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),

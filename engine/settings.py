@@ -1,7 +1,7 @@
 """The engine's settings: flag over environment over file, one prefix.
 
 ``LIMITS_KAFKA__BOOTSTRAP=broker:9092`` sets ``kafka.bootstrap``; the file is ``limits.toml`` in the working directory, or what ``LIMITS_CONFIG``
-names. Secrets may come from files in the directory that ``LIMITS_SECRETS_DIR`` names.
+names. Secrets may come from files in the directory that ``LIMITS_SECRETS_DIR`` names, each with its variable's name: ``LIMITS_KAFKA__PASSWORD``.
 """
 
 from __future__ import annotations
@@ -9,12 +9,20 @@ from __future__ import annotations
 import os
 import re
 import tomllib
+from ipaddress import ip_address
 from pathlib import Path
-from typing import Annotated, Final, Literal
-from urllib.parse import SplitResult, urlsplit
+from typing import Annotated, Final, Literal, Self
+from urllib.parse import SplitResult, parse_qs, urlsplit
 
-from pydantic import AfterValidator, BaseModel, ConfigDict, Field
-from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, SettingsError, TomlConfigSettingsSource
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, FilePath, SecretStr, model_validator
+from pydantic_settings import (
+    BaseSettings,
+    NestedSecretsSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+    TomlConfigSettingsSource,
+)
 
 from engine.core.fingerprint import FingerprintKey
 from engine.errors import EngineError
@@ -57,26 +65,84 @@ def _is_redis_url(parts: SplitResult) -> bool:
     return parts.scheme in ("redis", "rediss") and bool(parts.hostname) and re.fullmatch(r"(/[0-9]*)?", parts.path) is not None
 
 
+def _is_here(host: str) -> bool:
+    """Whether a host is this machine: what goes there crosses no network."""
+    try:
+        return host == "localhost" or ip_address(host.strip("[]")).is_loopback
+    except ValueError:
+        return False
+
+
 class _Section(BaseModel):
-    model_config = ConfigDict(extra="forbid", frozen=True)
+    model_config = ConfigDict(extra="forbid", frozen=True, hide_input_in_errors=True)
 
 
-class Kafka(_Section):
-    """The cluster, and how long its answers are waited for."""
+class _Client(_Section):
+    """How a client shows who it is, and whom it believes."""
+
+    user: str | None = None
+    password: SecretStr | None = None
+    ca_file: FilePath | None = None  # PEM; None: the authorities that this machine trusts
+    cert_file: FilePath | None = None  # PEM, the client's own, for servers that ask for one
+    key_file: FilePath | None = None  # PEM; None: the key lies in cert_file
+    allow_plaintext: bool = False
+
+    def _check_files(self, is_encrypted: bool, cure: str) -> None:
+        given = [name for name in ("ca_file", "cert_file", "key_file") if getattr(self, name) is not None]
+        if given and not is_encrypted:
+            raise ValueError(f"{given[0]} is given, and nothing is encrypted: {cure}")
+        if self.key_file is not None and self.cert_file is None:
+            raise ValueError("key_file is given without cert_file")
+
+    def _check_hosts(self, hosts: list[str], name: str, cure: str) -> None:
+        away = [host for host in hosts if not _is_here(host)]
+        if away and not self.allow_plaintext:
+            flag = f"{PREFIX}{name}__ALLOW_PLAINTEXT=true"
+            raise ValueError(f"{away[0]} is another machine, and nothing is encrypted: {cure}, or {flag} where the network is yours alone")
+
+
+class Kafka(_Client):
+    """The cluster, how it is spoken to, and how long its answers are waited for."""
 
     bootstrap: Annotated[str, AfterValidator(_bootstrap)] = "127.0.0.1:9092"
+    security_protocol: Literal["PLAINTEXT", "SSL", "SASL_PLAINTEXT", "SASL_SSL"] = "PLAINTEXT"
+    sasl_mechanism: Literal["PLAIN", "SCRAM-SHA-256", "SCRAM-SHA-512"] = "SCRAM-SHA-512"
     session_timeout_s: Seconds = 10.0
     heartbeat_interval_s: Seconds = 1.0
     fetch_max_wait_ms: Annotated[int, Field(ge=1, le=30_000)] = 200
     transaction_timeout_s: Seconds = 10.0
     commit_deadline_s: Seconds = 15.0
 
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether connections are TLS."""
+        return self.security_protocol in ("SSL", "SASL_SSL")
 
-class Redis(_Section):
-    """The store. ``backup_days`` is how old a backup may be that somebody restores: `limit-engine doctor` looks whether the journal reaches back
-    so far."""
+    @property
+    def has_login(self) -> bool:
+        """Whether connections begin with user and password."""
+        return self.security_protocol.startswith("SASL_")
 
-    url: Annotated[str, AfterValidator(_redis_url)] = "redis://127.0.0.1:6379/0"
+    @model_validator(mode="after")
+    def _check_security(self) -> Self:
+        with_login = f"set {PREFIX}KAFKA__SECURITY_PROTOCOL=SASL_SSL"
+        cure = f"{with_login}, or SSL"
+        if self.has_login and (self.user is None or self.password is None):
+            raise ValueError(f"{self.security_protocol} needs {PREFIX}KAFKA__USER and {PREFIX}KAFKA__PASSWORD")
+        if not self.has_login and (self.user is not None or self.password is not None):
+            raise ValueError(f"a user or password is given, and {self.security_protocol} has no use for it: {with_login}")
+        self._check_files(self.is_encrypted, cure)
+        if not self.is_encrypted:
+            hosts = [server if server.endswith("]") else server.rpartition(":")[0] or server for server in self.bootstrap.split(",")]
+            self._check_hosts(hosts, "KAFKA", cure)
+        return self
+
+
+class Redis(_Client):
+    """The store. User and password stand in the URL or beside it. ``backup_days`` is how old a backup may be that somebody restores:
+    `limit-engine doctor` looks whether the journal reaches back so far."""
+
+    url: Annotated[str, AfterValidator(_redis_url)] = Field(default="redis://127.0.0.1:6379/0", repr=False)
     backup_days: Annotated[float, Field(gt=0)] = 7.0
 
     @property
@@ -87,6 +153,33 @@ class Redis(_Section):
             return f"unix://{parts.path}"
         host = parts.netloc.rpartition("@")[2]
         return parts._replace(netloc=f"***@{host}" if "@" in parts.netloc else host, query="").geturl()
+
+    @property
+    def is_encrypted(self) -> bool:
+        """Whether connections are TLS."""
+        return self.url.startswith("rediss:")
+
+    @property
+    def has_login(self) -> bool:
+        """Whether connections begin with a password."""
+        return self.password is not None or self._has_own_login
+
+    @property
+    def _has_own_login(self) -> bool:
+        parts = urlsplit(self.url)
+        return "@" in parts.netloc or not {"username", "password"}.isdisjoint(parse_qs(parts.query))
+
+    @model_validator(mode="after")
+    def _check_security(self) -> Self:
+        parts, cure = urlsplit(self.url), f"set {PREFIX}REDIS__URL=rediss://..."
+        if self.user is not None and self.password is None:
+            raise ValueError(f"a user is given without {PREFIX}REDIS__PASSWORD")
+        if self.password is not None and self._has_own_login:
+            raise ValueError("a password is given both in the URL and beside it: leave one out")
+        self._check_files(self.is_encrypted, cure)
+        if parts.scheme == "redis":
+            self._check_hosts([parts.hostname or ""], "REDIS", cure)
+        return self
 
 
 class Shard(_Section):
@@ -110,13 +203,13 @@ class Settings(BaseSettings):
     by: ``wall``, or ``records`` to let time pass only with the records (simulations and tests).
     """
 
-    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True)
+    model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True)
 
     application: Annotated[str, Field(pattern=r"^[a-z][a-z0-9-]{0,47}$")] = "limits"
     kafka: Kafka = Kafka()
     redis: Redis = Redis()
     shard: Shard = Shard()
-    fingerprint_key: Annotated[str, AfterValidator(_key)] = DEFAULT_KEY
+    fingerprint_key: Annotated[str, AfterValidator(_key)] = Field(default=DEFAULT_KEY, repr=False)
     clock: Literal["wall", "records"] = "wall"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
     log_format: Literal["auto", "json", "text"] = "auto"
@@ -136,7 +229,8 @@ class Settings(BaseSettings):
         file_secret_settings: PydanticBaseSettingsSource,
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         """Flags, environment, secrets from files, the file."""
-        return init_settings, env_settings, file_secret_settings, TomlConfigSettingsSource(settings_cls, config_file())
+        secrets = NestedSecretsSettingsSource(file_secret_settings)
+        return init_settings, env_settings, secrets, TomlConfigSettingsSource(settings_cls, config_file())
 
 
 def config_file() -> Path:

@@ -23,6 +23,7 @@ from typing import Any, Final
 from kafka import TopicPartition
 from kafka.admin import OffsetSpec
 
+from engine.settings import load_settings
 from engine.stream import topics
 from schemas.topics import CONTROL, INPUTS, JOURNAL, PROFILES, TopicSpec
 from scripts.committee import Committee
@@ -54,7 +55,7 @@ class Standing:
 
 def standing(bootstrap: str) -> Standing:
     """Look at the topics. Raises KafkaError."""
-    admin = topics.connect(bootstrap)
+    admin = topics.connect(load_settings(kafka={"bootstrap": bootstrap}).kafka)
     try:
         first = _places(admin, [PROFILES], 0)
         newest = _places(admin, [spec for spec in INPUTS if spec is not CONTROL], OffsetSpec.MAX_TIMESTAMP)

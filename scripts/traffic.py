@@ -19,6 +19,7 @@ from itertools import islice
 
 from confluent_kafka import KafkaException, Message, Producer
 
+from engine.settings import load_settings
 from engine.stream import control
 from schemas.topics import CONTROL
 from scripts.committee import Committee
@@ -34,7 +35,7 @@ class Publisher:
 
     def __init__(self, bootstrap: str) -> None:
         self.failed: list[str] = []
-        self._bootstrap = bootstrap
+        self._kafka = load_settings(kafka={"bootstrap": bootstrap}).kafka
         self._producer = Producer(
             {
                 "bootstrap.servers": bootstrap,
@@ -51,7 +52,7 @@ class Publisher:
         returns: no shard may get ahead of it."""
         if arrival.topic == CONTROL.name:
             self.settle()
-            control.publish(self._bootstrap, json.loads(arrival.value), arrival.at_ms)
+            control.publish(self._kafka, json.loads(arrival.value), arrival.at_ms)
             return
         while True:
             try:

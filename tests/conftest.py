@@ -14,7 +14,7 @@ from engine.local.redis_server import RedisServer, installed_program, valkey_pro
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Fast ones first: whole deployments come last."""
-    items.sort(key=lambda item: "e2e" in item.path.parts)
+    items.sort(key=lambda item: bool({"e2e", "chaos"} & set(item.path.parts)))
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import Callable, Iterator
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 from rich.console import Console
@@ -14,6 +14,9 @@ from rich.table import Table
 from engine.cli.common import FINDINGS, Application, AsJson, Bootstrap, RedisUrl, emit, messages, settings_from, speaks
 from engine.cli.forget import UNKNOWN, forget, was_forgotten
 from engine.cli.lookup import inspected, left_of, look_up
+
+if TYPE_CHECKING:
+    from engine.settings import Kafka
 
 app = typer.Typer(no_args_is_help=True)
 app.command()(forget)
@@ -144,7 +147,7 @@ def history(
 ) -> None:
     """Print every limit change that was announced for an account, as far back as limit-changes reaches (exit code 1: there is none)."""
     count = 0
-    for value in _changes(account.encode(), settings_from(kafka).kafka.bootstrap):
+    for value in _changes(account.encode(), settings_from(kafka).kafka):
         count += 1
         if as_json:
             emit(value)
@@ -155,19 +158,20 @@ def history(
         raise typer.Exit(FINDINGS)
 
 
-def _changes(account: bytes, bootstrap: str) -> Iterator[dict[str, Any]]:
+def _changes(account: bytes, kafka: Kafka) -> Iterator[dict[str, Any]]:
     from kafka import KafkaConsumer, TopicPartition
 
+    from engine.connections import kafka_client
     from engine.errors import EngineError
     from engine.stream.decode.misrouting import partition_of
-    from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS, CREATE
+    from engine.stream.topics import CREATE
     from schemas.topics import CHANGES
 
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap,
+    consumer = kafka_client(
+        KafkaConsumer,
+        kafka,
         isolation_level="read_committed",
         enable_auto_commit=False,
-        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
     )
     try:
         partitions = consumer.partitions_for_topic(CHANGES.name)

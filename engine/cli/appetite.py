@@ -35,14 +35,14 @@ def set_appetite(
     """Set the appetite for a segment: in force from its control record on; a sweep brings the accounts without events."""
     from engine.stream import control
 
-    bootstrap = settings_from(kafka).kafka.bootstrap
+    cluster = settings_from(kafka).kafka
     record = control.appetite(
-        control.active_policy(bootstrap), segment, mode, expected_decreases, reason, issued_by, approved_by, control.utc_now()
+        control.active_policy(cluster), segment, mode, expected_decreases, reason, issued_by, approved_by, control.utc_now()
     )
     if dry_run:
         emit(record)
         return
-    shards = control.publish(bootstrap, record)
+    shards = control.publish(cluster, record)
     if as_json:
         emit({"control_id": record["control_id"], "segment": segment, "mode": mode, "shards": shards})
     else:

@@ -30,13 +30,13 @@ def release(
     """Release the breakers that are tripped: what they withheld is decided anew, and counting begins again."""
     from engine.stream import control
 
-    bootstrap = settings_from(kafka).kafka.bootstrap
-    policy = control.active_policy(bootstrap)
+    cluster = settings_from(kafka).kafka
+    policy = control.active_policy(cluster)
     record = control.release_breaker(policy, segment, reason, issued_by, approved_by, control.utc_now())
     if dry_run:
         emit(record)
         return
-    shards = control.publish(bootstrap, record)
+    shards = control.publish(cluster, record)
     if as_json:
         emit({"control_id": record["control_id"], "segment": segment, "shards": shards})
     else:

@@ -19,6 +19,7 @@ import typer
 from pydantic import BaseModel, ValidationError
 from rich.console import Console
 
+from engine.connections import RIGHTS
 from engine.errors import EngineError
 from engine.policy.errors import did_you_mean
 from engine.settings import PREFIX, Settings, config_file, load_settings
@@ -190,7 +191,8 @@ def speaks(command: Callable[P, None]) -> Callable[P, None]:
         except Exception as error:
             where = type(error).__module__.partition(".")[0]
             if where in ("kafka", "aiokafka", "redis"):
-                fail(EngineError(told(error), where={"redis": "Redis"}.get(where, "Kafka"), cure=LOOK))
+                cure = RIGHTS if "AuthorizationFailed" in f"{type(error).__name__}: {error}" else LOOK
+                fail(EngineError(told(error), where={"redis": "Redis"}.get(where, "Kafka"), cure=cure))
             if isinstance(error, OSError) and error.filename is not None:
                 fail(EngineError(error.strerror or str(error), where=str(error.filename)))
             raise

@@ -17,7 +17,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import TYPE_CHECKING, Annotated, Any, Final
 
 import typer
 from rich.console import Console, Group
@@ -27,6 +27,9 @@ from rich.text import Text
 
 from engine.cli.common import AsJson, emit, messages, speaks
 from engine.errors import EngineError
+
+if TYPE_CHECKING:
+    from engine.settings import Kafka
 
 ROOT: Final = Path(__file__).resolve().parent.parent.parent
 DAY_MS: Final = 86_400_000
@@ -164,13 +167,13 @@ def _deployment(partitions: int, days: int) -> Iterator[_Parts]:
             server.start()
         start_ms = (int(time.time() * 1000) // DAY_MS - days) * DAY_MS - CHINA_OFFSET_MS  # a midnight in China
         for_ever = {spec.name: -1 for spec in TOPICS}  # the customers live in the past: no retention may bite
-        admin = topics.connect(kafka.address)
+        admin = topics.connect(kafka.settings)
         topics.create(admin, partitions, 1, for_ever)
         admin.close()
         messages.print(f"Kafka at {kafka.address}, Redis at {redis.address}, {len(TOPICS)} topics of {partitions} partitions")
         began = datetime.fromtimestamp(start_ms / 1000, UTC)
         policy = load_policy(ROOT / "policies" / "default.yaml", began)
-        control.publish(kafka.address, control.activation(policy, None, "demo", None, began), start_ms)
+        control.publish(kafka.settings, control.activation(policy, None, "demo", None, began), start_ms)
         messages.print(
             f"policy {policy.policy} version {policy.version} promoted; the worker compiles its kernel (about 45 s the first time) ..."
         )
@@ -182,7 +185,7 @@ def _deployment(partitions: int, days: int) -> Iterator[_Parts]:
         command = ["env", *(f"{name}={value}" for name, value in settings.items()), sys.executable, "-m", "engine", "run"]
         worker = ServerProcess.spawn(command, log=directory / "worker.log", directory=directory, bound=True)
         stack.callback(worker.stop, STOP_GRACE_S)
-        consumer = _consumer(kafka.address)
+        consumer = _consumer(kafka.settings)
         stack.callback(consumer.close)
         parts = _Parts(kafka, redis, worker, f"http://{LOOPBACK}:{port}/metrics", directory, start_ms, partitions, consumer)
         deadline = time.monotonic() + START_WITHIN_S
@@ -193,16 +196,18 @@ def _deployment(partitions: int, days: int) -> Iterator[_Parts]:
         yield parts
 
 
-def _consumer(bootstrap: str) -> Any:
+def _consumer(kafka: Kafka) -> Any:
     from kafka import KafkaConsumer
 
+    from engine.connections import kafka_client
     from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS
 
-    return KafkaConsumer(
+    return kafka_client(
+        KafkaConsumer,
+        kafka,
         CHANGES.name,
         ADVISORIES.name,
         DEAD_LETTERS.name,
-        bootstrap_servers=bootstrap,
         isolation_level="read_committed",
         auto_offset_reset="earliest",
         enable_auto_commit=False,

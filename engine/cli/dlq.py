@@ -80,7 +80,7 @@ def list_letters(
 ) -> None:
     """List the dead letters and what has become of them, without keys and values; and how many there are of each kind."""
     wanted = filter_of(since, until, disposition, topic, partition)
-    backlog = read_letters(settings_from(kafka).kafka.bootstrap, lambda _: False)
+    backlog = read_letters(settings_from(kafka).kafka, lambda _: False)
     fates = backlog.fates()
     in_order = sorted(backlog.letters.values(), key=lambda letter: (letter.written_ms, letter.place))
     shown = [letter for letter in in_order if wanted.takes(letter) and (fates[letter.place].is_open or not is_open)]
@@ -110,7 +110,7 @@ def show(
     from engine.stream.copies import cure_of
 
     wanted = places_of(places)
-    backlog = read_letters(settings_from(kafka).kafka.bootstrap, lambda letter: letter.place in wanted)
+    backlog = read_letters(settings_from(kafka).kafka, lambda letter: letter.place in wanted)
     fates = backlog.fates()
     for letter in letters_at(backlog, wanted):
         cure = cure_of(letter)
@@ -177,8 +177,8 @@ def replay(
     copies = _copies(settings)
     if wait and not dry_run:
         _refuse_another_deployment(settings, copies)  # nothing is sent that could not be followed
-    with nullcontext() if dry_run else resending(settings.kafka.bootstrap) as producer:
-        backlog = read_letters(settings.kafka.bootstrap, lambda letter: letter.place in named or (not named and wanted.takes(letter)))
+    with nullcontext() if dry_run else resending(settings.kafka) as producer:
+        backlog = read_letters(settings.kafka, lambda letter: letter.place in named or (not named and wanted.takes(letter)))
         letters = letters_at(backlog, named) if named else [letter for letter in backlog.letters.values() if wanted.takes(letter)]
         orders = Orders(corrected=not named and not everything, open=everything, rekey=rekey, as_is=as_is, again=again)
         outcomes, unmatched = planned(letters, backlog, copies, given, orders)
@@ -216,10 +216,10 @@ def _copies(settings: Settings) -> Copies:
     from engine.stream import control, topics
     from engine.stream.copies import Copies
 
-    states = topics.described(settings.kafka.bootstrap)
+    states = topics.described(settings.kafka)
     for problem in topics.problems(states):
         raise problem
-    policy = control.active_policy(settings.kafka.bootstrap)
+    policy = control.active_policy(settings.kafka)
     if policy is None:
         raise EngineError("no policy is in force to check records by", where="policy", cure="`limit-engine policy promote FILE`")
     return Copies(compile_policy(policy, settings.key).decode, settings.key, states, now_ms())
@@ -282,7 +282,7 @@ def _follow(sent: Mapping[Place, Outcome], settings: Settings, first: Mapping[in
     if taken < len(sent):
         messages.print(f"[red]problem[/] {len(sent) - taken} of {len(sent)} were not taken within {wait_s:g} s")
         messages.print("  [green]cure[/] is a worker running? `limit-engine doctor`; they are taken when their shards go on")
-    for place, letter in died_again(settings.kafka.bootstrap, sent, first):
+    for place, letter in died_again(settings.kafka, sent, first):
         sent[place].result, sent[place].died = "dead_again", letter
         sent[place].why = f"{letter.disposition}: {letter.message}"
 

@@ -5,11 +5,15 @@ from __future__ import annotations
 import json
 import os
 from collections.abc import Iterator
-from typing import Annotated, Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from engine.cli.common import FINDINGS, Application, AsJson, Bootstrap, RedisUrl, emit, names_of, settings_from, speaks, told, variable_of
+
+if TYPE_CHECKING:
+    from engine.settings import Kafka, Redis, Settings
 
 
 @speaks
@@ -35,16 +39,17 @@ def doctor(
         raise typer.Exit(FINDINGS)
 
 
-def _findings(settings: Any, flags: dict[str, str | None]) -> Iterator[dict[str, Any]]:
+def _findings(settings: Settings, flags: dict[str, str | None]) -> Iterator[dict[str, Any]]:
     """One by one, as they are found: what does not answer takes its time."""
     yield from _settings(settings, flags)
     yield from _variables()
+    yield from _security(settings)
     states: list[Any] = []
-    yield from _kafka(settings.kafka.bootstrap, states)
+    yield from _kafka(settings.kafka, states)
     policies: list[Any] = []
     yield from _redis(settings, policies)
     if states:
-        yield from _evidence(settings.kafka.bootstrap, states, policies)
+        yield from _evidence(settings.kafka, states, policies)
         yield from _journal(settings, states)
 
 
@@ -52,18 +57,24 @@ def _finding(what: str, cure: str = "", *, ok: bool = True) -> dict[str, Any]:
     return {"ok": ok, "what": what, "cure": cure}
 
 
-def _settings(settings: Any, flags: dict[str, str | None]) -> list[dict[str, Any]]:
+def _settings(settings: Settings, flags: dict[str, str | None]) -> list[dict[str, Any]]:
     """Where each value comes from."""
-    from engine.settings import DEFAULT_KEY, config_file
+    from engine.settings import DEFAULT_KEY, PREFIX, config_file
 
     file = config_file()
     found = [_finding(f"settings file {file}: {'read' if file.exists() else 'not there, which is fine'}")]
     in_file = _flat(_toml(file)) if file.exists() else {}
+    secrets = Path(os.environ.get(f"{PREFIX}SECRETS_DIR", os.devnull))
+    in_secrets = {entry.name.upper() for entry in secrets.iterdir()} if secrets.is_dir() else set()
     for name, value in _flat(settings.model_dump()).items():
         variable = variable_of(name)
-        origin = (
-            "flag" if flags.get(name) is not None else variable if variable in os.environ else str(file) if name in in_file else "default"
+        origins = (
+            ("flag", flags.get(name) is not None),
+            (variable, variable in os.environ),
+            (f"a file in {secrets}", variable in in_secrets),
+            (str(file), name in in_file),
         )
+        origin = next((told for told, is_it in origins if is_it), "default")
         shown = settings.redis.address if name == "redis.url" else value
         if name != "fingerprint_key":
             found.append(_finding(f"{name} = {shown}  ({origin})"))
@@ -91,6 +102,20 @@ def _variables() -> list[dict[str, Any]]:
     return found
 
 
+def _security(settings: Settings) -> list[dict[str, Any]]:
+    """How the servers are spoken to."""
+    kafka, redis = settings.kafka, settings.redis
+    login = f"as user {kafka.user!r} by {kafka.sasl_mechanism}" if kafka.has_login else ""
+    return [_spoken_to("Kafka", kafka, login), _spoken_to("Redis", redis, "with a password" if redis.has_login else "")]
+
+
+def _spoken_to(name: str, client: Kafka | Redis, login: str) -> dict[str, Any]:
+    way = "by TLS" if client.is_encrypted else "in plain text"
+    login = login or ("with a certificate" if client.cert_file is not None else "without a login")
+    note = "fine on this machine; anywhere else set up TLS and users (docs/security.md)"
+    return _finding(f"{name} is spoken to {way}, {login}", "" if client.is_encrypted else note)
+
+
 def _toml(file: Any) -> dict[str, Any]:
     import tomllib
 
@@ -104,24 +129,27 @@ def _flat(values: dict[str, Any], prefix: str = "") -> dict[str, Any]:
     return flat
 
 
-def _kafka(bootstrap: str, states: list[Any]) -> list[dict[str, Any]]:
+def _kafka(kafka: Kafka, states: list[Any]) -> list[dict[str, Any]]:
     """Also puts the topics that are there into ``states``."""
     from kafka.errors import KafkaError
 
+    from engine.errors import EngineError
     from engine.stream import topics
 
     try:
-        admin = topics.connect(bootstrap)
+        admin = topics.connect(kafka)
+    except EngineError as refusal:
+        return [_complaint(refusal)]
     except (KafkaError, OSError) as error:
         cure = "start it (`limit-engine local up`), or point LIMITS_KAFKA__BOOTSTRAP or --kafka at it"
-        return [_finding(f"Kafka at {bootstrap} does not answer: {told(error)}", cure, ok=False)]
+        return [_finding(f"Kafka at {kafka.bootstrap} does not answer: {told(error)}", cure, ok=False)]
     try:
         cluster = admin.describe_cluster()
         described = topics.describe(admin)
     finally:
         admin.close()
     states += [state for state in described if state.partitions]
-    found = [_finding(f"Kafka at {bootstrap}: {len(cluster['brokers'])} broker(s)")]
+    found = [_finding(f"Kafka at {kafka.bootstrap}: {len(cluster['brokers'])} broker(s)")]
     found += [_finding(f"topic {s.name}: {s.partitions} partitions, replication {s.replication}, kept {s.kept}") for s in states]
     return found + [_complaint(problem) for problem in topics.problems(described)]
 
@@ -130,7 +158,7 @@ def _complaint(problem: Any) -> dict[str, Any]:
     return _finding(f"{problem.where}: {problem.what}" if problem.where else problem.what, problem.cure, ok=False)
 
 
-def _evidence(bootstrap: str, states: list[Any], policies: list[Any]) -> list[dict[str, Any]]:
+def _evidence(kafka: Kafka, states: list[Any], policies: list[Any]) -> list[dict[str, Any]]:
     """Whether the topics keep evidence for as long as the policies in force ask: the one activated last, and those that shards go by."""
     from kafka.errors import KafkaError
     from pydantic import ValidationError
@@ -142,7 +170,7 @@ def _evidence(bootstrap: str, states: list[Any], policies: list[Any]) -> list[di
     from schemas.topics import CONTROL
 
     try:
-        last = control.active_policy(bootstrap) if CONTROL.name in {state.name for state in states} else None
+        last = control.active_policy(kafka) if CONTROL.name in {state.name for state in states} else None
         asking = [Policy.from_plain(plain) for plain in policies] + ([] if last is None else [last])
     except ValidationError:
         cure = "look with the engine that put it in force, or a newer one"
@@ -155,11 +183,11 @@ def _evidence(bootstrap: str, states: list[Any], policies: list[Any]) -> list[di
         cure = "look again: how long evidence is kept was not compared with what the policy asks"
         return [_finding(f"the policy in force cannot be read: {told(error)}", cure, ok=False)]
     demand = demand_of(asking)
-    problems = evidence_problems(states, demand, bootstrap)
+    problems = evidence_problems(states, demand, kafka.bootstrap)
     return [_complaint(problem) for problem in problems] or [_finding(f"evidence is kept: {demand}")]
 
 
-def _journal(settings: Any, states: list[Any]) -> list[dict[str, Any]]:
+def _journal(settings: Settings, states: list[Any]) -> list[dict[str, Any]]:
     """How old a backup of Redis may be, and whether Redis as it is still can be brought forward."""
     import asyncio
 
@@ -181,7 +209,7 @@ def _journal(settings: Any, states: list[Any]) -> list[dict[str, Any]]:
     except EngineError:  # told elsewhere, or nothing has begun yet
         shards = []
     try:
-        found = reaches(settings.kafka.bootstrap, shards)
+        found = reaches(settings.kafka, shards)
     except (KafkaError, OSError, ValueError) as error:
         return [_finding(f"the journal cannot be read: {told(error)}", "look again: how far it reaches back was not looked at", ok=False)]
     retention = retention_problem(state, days, settings.kafka.bootstrap)
@@ -192,43 +220,62 @@ def _journal(settings: Any, states: list[Any]) -> list[dict[str, Any]]:
     return [_complaint(problem) for problem in problems] or [_finding(told_well)]
 
 
-def _redis(settings: Any, policies: list[Any]) -> list[dict[str, Any]]:
+def _redis(settings: Settings, policies: list[Any]) -> list[dict[str, Any]]:
     """Also puts the policies that the shards go by into ``policies``, as plain values."""
-    import redis
-    from redis.backoff import NoBackoff
-    from redis.retry import Retry
+    import asyncio
 
+    from redis.exceptions import RedisError
+
+    from engine.connections import redis_refusal
     from engine.state import keys
     from engine.state.redis_store import EVICTION_CURE
 
     url = settings.redis.address
     try:
-        with redis.Redis.from_url(settings.redis.url, socket_timeout=5, socket_connect_timeout=5, retry=Retry(NoBackoff(), 0)) as client:
-            server, memory, persistence = client.info("server"), client.info("memory"), client.info("persistence")
-            held: Any = client.hgetall(keys.ShardKeys(settings.application, 0).shard)
-            for shard in range(int(held.get(keys.PARTITIONS.encode(), 0))):
-                policy_held: Any = client.hget(keys.ShardKeys(settings.application, shard).shard, keys.POLICY)
-                if policy_held is not None:
-                    policies.append(json.loads(policy_held))
-    except redis.RedisError as error:
+        servers, shards = asyncio.run(_asked(settings))
+    except (RedisError, OSError) as error:
+        refusal = redis_refusal(settings.redis, error)
+        if refusal is not None:
+            return [_complaint(refusal)]
         cure = "start it (`limit-engine local up`), or point LIMITS_REDIS__URL or --redis at it"
-        return [_finding(f"Redis at {url} does not answer: {error}", cure, ok=False)]
-    policy = memory.get("maxmemory_policy", "noeviction")
-    name = server.get("server_name", "redis")
-    found = [
-        _finding(f"Redis at {url}: {name} {server.get(f'{name}_version') or server['redis_version']}, {memory['used_memory_human']} used"),
-        _finding(
-            f"maxmemory-policy is {policy}",
-            "" if policy == "noeviction" else EVICTION_CURE,
-            ok=policy == "noeviction",
-        ),
-    ]
-    if not persistence.get("aof_enabled"):
-        found.append(_finding("appendonly is off", "not an error: the journal is the truth; but a restart replays all of it"))
+        return [_finding(f"Redis at {url} does not answer: {str(error).removeprefix('Redis: ')}", cure, ok=False)]
+    policies += [json.loads(fields[keys.POLICY]) for fields in shards if keys.POLICY in fields]
+    found = []
+    if len(servers) > 1:
+        found.append(_finding(f"Redis at {url} is a cluster of {len(servers)} masters"))
+    for address, info in servers.items():
+        name, place = info.get("server_name", "redis"), url if len(servers) == 1 else address
+        version = info.get(f"{name}_version") or info["redis_version"]
+        found.append(_finding(f"Redis at {place}: {name} {version}, {info['used_memory_human']} used"))
+        policy = info.get("maxmemory_policy", "noeviction")
+        is_fine = policy == "noeviction"
+        found.append(_finding(f"maxmemory-policy is {policy}", "" if is_fine else EVICTION_CURE, ok=is_fine))
+        if not info.get("aof_enabled"):
+            found.append(_finding("appendonly is off", "not an error: the journal is the truth; but a restart replays all of it"))
+    held = shards[0]
     if held:
-        told = {name.decode(): value for name, value in held.items()}
-        shape = f"{told[keys.PARTITIONS].decode()} shards, shard 0 at journal sequence {told[keys.SEQUENCE].decode()}"
+        shape = f"{len(shards)} shards, shard 0 at journal sequence {held[keys.SEQUENCE].decode()}"
         found.append(_finding(f"application {settings.application!r}: {shape}"))
     else:
         found.append(_finding(f"application {settings.application!r}: no state yet"))
     return found
+
+
+async def _asked(settings: Settings) -> tuple[dict[str, dict[str, Any]], list[dict[str, bytes]]]:
+    """What each server says of itself, by address, and the hash of every shard. Raises RedisError, OSError."""
+    from engine.state import keys
+    from engine.state.masters import Masters
+    from engine.state.redis_store import RedisStore
+
+    masters = Masters.of_settings(settings.redis)
+    try:
+        servers: dict[str, dict[str, Any]] = {}
+        for address, client in await masters.every():
+            for section in ("server", "memory", "persistence"):
+                servers.setdefault(address, {}).update(await client.info(section))
+        shards = [await RedisStore(masters, settings.application, 0).shard_fields()]
+        for shard in range(1, int(shards[0].get(keys.PARTITIONS, 0))):
+            shards.append(await RedisStore(masters, settings.application, shard).shard_fields())
+        return servers, shards
+    finally:
+        await masters.aclose()

@@ -68,7 +68,7 @@ async def _follow(target: Settings, told: Callable[[int, int], None], *, once: b
     from engine.stream.following import Follower
     from schemas.topics import JOURNAL
 
-    states = await asyncio.to_thread(topics.described, target.kafka.bootstrap)
+    states = await asyncio.to_thread(topics.described, target.kafka)
     for problem in topics.problems(states):
         raise problem
     partitions, journal_id = states[-1].partitions, topics.identity_of(states).ids[JOURNAL.name]

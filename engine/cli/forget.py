@@ -92,7 +92,7 @@ def _publish(settings: Settings, held: Held) -> int:
     """Write the wish to where the account's shard reads it; its offset."""
     from engine.stream.forgetting import publish_tombstone
 
-    return publish_tombstone(settings.kafka.bootstrap, held.account, held.shard, held.partitions)
+    return publish_tombstone(settings.kafka, held.account, held.shard, held.partitions)
 
 
 def _sequence_left(settings: Settings, held: Held, offset: int, wait_s: float) -> int | None:
@@ -121,5 +121,5 @@ def _stays(settings: Settings) -> dict[str, str]:
     from engine.stream import topics
     from schemas.topics import CONTROL
 
-    states = topics.described(settings.kafka.bootstrap)
+    states = topics.described(settings.kafka)
     return {state.name: state.kept for state in states if state.partitions and state.name != CONTROL.name}

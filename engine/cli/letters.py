@@ -15,6 +15,7 @@ from engine.errors import EngineError
 from schemas.dead_letters import Disposition
 
 if TYPE_CHECKING:
+    from engine.settings import Kafka
     from engine.stream.backlog import Backlog, Fate, Filter, Letter, Place
 
 WIDE: Final = 10_000  # where nobody's terminal must be fitted into, nothing is folded
@@ -50,12 +51,12 @@ def places_of(words: Sequence[str]) -> list[Place]:
     return list(dict.fromkeys(found))
 
 
-def read_letters(bootstrap: str, keeps_value: Callable[[Letter], bool]) -> Backlog:
+def read_letters(kafka: Kafka, keeps_value: Callable[[Letter], bool]) -> Backlog:
     """What lies in dead-letters. Raises EngineError."""
     from engine.stream.backlog import read_backlog
 
     with progress("dead-letters") as moved:
-        backlog = read_backlog(bootstrap, moved, keeps_value)
+        backlog = read_backlog(kafka, moved, keeps_value)
     if backlog.strangers:
         messages.print(f"{backlog.strangers} records in dead-letters are not the engine's: left out")
     return backlog

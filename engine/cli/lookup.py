@@ -11,9 +11,8 @@ from typing import TYPE_CHECKING, Any
 from engine.cli.common import LOOK
 
 if TYPE_CHECKING:
-    from redis.asyncio import Redis
-
     from engine.settings import Settings
+    from engine.state.masters import Masters
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,16 +51,18 @@ async def shards_of(settings: Settings) -> list[dict[str, bytes]]:
 
 
 @asynccontextmanager
-async def client_of(settings: Settings, connections: int = 1) -> AsyncIterator[Redis]:
-    """A connection to Redis; raises EngineError where it does not answer."""
+async def client_of(settings: Settings, connections: int = 1) -> AsyncIterator[Masters]:
+    """Connections to Redis; raises EngineError where it does not answer."""
+    from engine.connections import redis_refusal
     from engine.errors import EngineError
-    from engine.state.redis_store import StoreAway, connect
+    from engine.state.masters import Masters
+    from engine.state.redis_store import StoreAway
 
-    client = connect(settings.redis.url, connections)
+    client = Masters.of_settings(settings.redis, connections)
     try:
         yield client
     except StoreAway as away:
-        raise EngineError(
+        raise redis_refusal(settings.redis, away) or EngineError(
             f"{settings.redis.address} does not answer: {str(away).removeprefix('Redis: ')}", where="Redis", cure=LOOK
         ) from away
     finally:

@@ -16,6 +16,7 @@ from engine.monitor.report import Collected, Period, PeriodName, Report, fairnes
 from engine.monitor.stability import CHANGES_MIN, LIMIT
 
 if TYPE_CHECKING:
+    from engine.settings import Kafka
     from schemas.topics import TopicSpec
 
 LINES_TOLD_MAX: Final = 10
@@ -47,9 +48,9 @@ def monitor(
         fail("--reference names a group of --groups FILE, which is not given")
     held = None if groups is None else _groups(groups)
     compared_with = None if held is None else _reference(held, reference, groups)
-    bootstrap = settings_from(kafka).kafka.bootstrap
+    cluster = settings_from(kafka).kafka
     collected: dict[PeriodName, Collected] = {name: Collected(keeps_outcomes=held is not None) for name in periods}
-    _collect(bootstrap, periods, collected, with_advisories=held is not None)
+    _collect(cluster, periods, collected, with_advisories=held is not None)
     fairness = None
     if held is not None and compared_with is not None:
         fairness = fairness_of(held, collected["actual"].outcomes, compared_with, min_group)
@@ -100,16 +101,16 @@ def _reference(groups: Groups, named: str | None, file: Path | None) -> str:
         fail(EngineError(f"--reference {error}", where=str(file)))
 
 
-def _collect(bootstrap: str, periods: dict[PeriodName, Period], collected: dict[PeriodName, Collected], *, with_advisories: bool) -> None:
+def _collect(kafka: Kafka, periods: dict[PeriodName, Period], collected: dict[PeriodName, Collected], *, with_advisories: bool) -> None:
     """Read the topics; a record that is not as the contract has it ends the program."""
     from schemas.topics import ADVISORIES, CHANGES
 
-    _read(bootstrap, CHANGES, periods, collected)
+    _read(kafka, CHANGES, periods, collected)
     if with_advisories:
-        _read(bootstrap, ADVISORIES, {"actual": periods["actual"]}, collected)
+        _read(kafka, ADVISORIES, {"actual": periods["actual"]}, collected)
 
 
-def _read(bootstrap: str, topic: TopicSpec, periods: dict[PeriodName, Period], collected: dict[PeriodName, Collected]) -> None:
+def _read(kafka: Kafka, topic: TopicSpec, periods: dict[PeriodName, Period], collected: dict[PeriodName, Collected]) -> None:
     from pydantic_core import from_json
 
     from engine.monitor.announced import announced
@@ -118,7 +119,7 @@ def _read(bootstrap: str, topic: TopicSpec, periods: dict[PeriodName, Period], c
 
     count = 0
     with progress(topic.name) as moved:
-        for at_ms, place, value in read_windows(bootstrap, topic.name, [*periods.values()], moved):
+        for at_ms, place, value in read_windows(kafka, topic.name, [*periods.values()], moved):
             try:
                 record = announced(from_json(value))
             except ValueError as error:

@@ -138,8 +138,8 @@ def promote(
 
     combination = combined_from(file, code=FINDINGS)
     policy = combination.policy
-    bootstrap = settings_from(kafka).kafka.bootstrap
-    active = control.active_policy(bootstrap)
+    cluster = settings_from(kafka).kafka
+    active = control.active_policy(cluster)
     if if_newer and active is not None and (policy.policy != active.policy or policy.version <= active.version):
         _tell_stays(active, as_json)
         return
@@ -147,7 +147,7 @@ def promote(
     if dry_run:
         emit(record)
         return
-    shards = control.publish(bootstrap, record)
+    shards = control.publish(cluster, record)
     if as_json:
         emit({"policy": policy.policy, "version": policy.version, "hash": record["policy_hash"], "shards": shards})
     else:

@@ -106,8 +106,8 @@ def _described(settings: Settings) -> list[TopicState]:
     """The topics, fit to work on, while nobody works on them. Raises EngineError, KafkaError."""
     from engine.stream import topics
 
-    topics.check_stopped(settings.kafka.bootstrap, settings.application)
-    states = topics.described(settings.kafka.bootstrap)
+    topics.check_stopped(settings.kafka, settings.application)
+    states = topics.described(settings.kafka)
     for problem in topics.problems(states):
         raise problem
     return states

@@ -63,9 +63,9 @@ async def _reshard(settings: Settings, partitions: int, bar: Callable[[int, int]
     from engine.stream.rebuild import Rebuild
     from schemas.topics import JOURNAL
 
-    bootstrap, clients = settings.kafka.bootstrap, KafkaClients(settings.kafka)
-    await asyncio.to_thread(topics.check_stopped, bootstrap, settings.application)
-    states = await asyncio.to_thread(topics.described, bootstrap)
+    kafka, clients = settings.kafka, KafkaClients(settings.kafka)
+    await asyncio.to_thread(topics.check_stopped, kafka, settings.application)
+    states = await asyncio.to_thread(topics.described, kafka)
     if not all(state.partitions for state in states):
         raise topics.problems(states)[0]
     there = topics.identity_of(states)
@@ -90,7 +90,7 @@ async def _reshard(settings: Settings, partitions: int, bar: Callable[[int, int]
             )
         steps.check_fit(fields, before, partitions)
         await steps.check_taken(clients, fields)
-        await asyncio.to_thread(steps.grow, bootstrap, before, partitions)
+        await asyncio.to_thread(steps.grow, kafka, before, partitions)
         stores = [RedisStore(client, settings.application, shard, journal_id) for shard in range(before)]
         move = steps.Move(settings, steps.Layout(settings.application, fields, partitions), stores, fields)
         await move.write(bar)

@@ -26,7 +26,7 @@ def send(
     """Publish records, keyed by their account_id."""
     from kafka import KafkaProducer
 
-    from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS
+    from engine.connections import kafka_client
 
     if topic not in INPUTS:
         fail(f"{topic!r} is not an input topic; there are {', '.join(INPUTS)}")
@@ -35,17 +35,19 @@ def send(
     records = _records(values, file)
     if not records:
         fail("there is no record: give some as arguments, by --file, or as lines on stdin")
-    producer = KafkaProducer(
-        bootstrap_servers=settings_from(kafka).kafka.bootstrap,
+    producer = kafka_client(
+        KafkaProducer,
+        settings_from(kafka).kafka,
         acks="all",
         enable_idempotence=True,
-        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
     )
-    sent = [producer.send(topic, key=key, value=value) for key, value in records]
-    for future in sent:
-        placed = future.get(timeout=30)
-        messages.print(f"{placed.topic}-{placed.partition} offset {placed.offset}")
-    producer.close()
+    try:
+        sent = [producer.send(topic, key=key, value=value) for key, value in records]
+        for future in sent:
+            placed = future.get(timeout=30)
+            messages.print(f"{placed.topic}-{placed.partition} offset {placed.offset}")
+    finally:
+        producer.close(timeout=5)
 
 
 def _records(values: list[str] | None, file: Path | None) -> list[tuple[bytes, bytes]]:
@@ -80,19 +82,20 @@ def tail(
     """Show what the engine announces, as it comes."""
     from kafka import KafkaConsumer
 
-    from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS, CREATE
+    from engine.connections import kafka_client
+    from engine.stream.topics import CREATE
 
     wanted = topics or [OUTPUTS[0]]
     unknown = [topic for topic in wanted if topic not in (*INPUTS, *OUTPUTS)]
     if unknown:
         fail(f"{unknown[0]!r} is not a topic of the engine; there are {', '.join(OUTPUTS)}")
-    consumer = KafkaConsumer(
+    consumer = kafka_client(
+        KafkaConsumer,
+        settings_from(kafka).kafka,
         *wanted,
-        bootstrap_servers=settings_from(kafka).kafka.bootstrap,
         isolation_level="read_committed",
         auto_offset_reset="earliest" if from_start else "latest",
         enable_auto_commit=False,
-        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
     )
     missing = [topic for topic in wanted if not consumer.partitions_for_topic(topic)]
     if missing:

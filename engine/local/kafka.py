@@ -13,6 +13,7 @@ from engine.errors import EngineError
 from engine.local.jars import kafka_jars, missing_extra
 from engine.local.ports import LOOPBACK, accepts, choose_port
 from engine.local.server import Server
+from engine.settings import Kafka
 
 DEFAULT_PORT = 9092
 
@@ -69,6 +70,11 @@ class KafkaBroker(Server):
         self._logs_dir = self.data_dir / "data"
         self._java: list[str] = []
 
+    @property
+    def settings(self) -> Kafka:
+        """The engine's settings of a client of it."""
+        return Kafka(bootstrap=self.address)
+
     def _prepare(self) -> None:
         self._java = [_java(), *_JVM_OPTIONS, "-cp", os.pathsep.join(map(str, kafka_jars()))]
         controller_port = choose_port(0, service=self.name, option=self.port_option)
@@ -78,6 +84,7 @@ class KafkaBroker(Server):
             "controller.quorum.voters": f"1@{LOOPBACK}:{controller_port}",
             "log.dirs": str(self._logs_dir),
         }
+        settings |= self._more_settings(settings)
         self._settings_file.write_text("".join(f"{key}={value}\n" for key, value in settings.items()))
         if not (self._logs_dir / "meta.properties").exists():
             self._format()
@@ -85,7 +92,8 @@ class KafkaBroker(Server):
     def _format(self) -> None:
         cluster_id = base64.urlsafe_b64encode(uuid.uuid4().bytes).decode().rstrip("=")
         # In one word with its option: an id may begin with a dash.
-        command = [*self._java, "kafka.tools.StorageTool", "format", f"--cluster-id={cluster_id}", f"--config={self._settings_file}"]
+        words = [f"--cluster-id={cluster_id}", f"--config={self._settings_file}", *self._format_words()]
+        command = [*self._java, "kafka.tools.StorageTool", "format", *words]
         done = subprocess.run(command, capture_output=True, text=True, errors="replace", check=False)
         if done.returncode != 0:
             raise EngineError(
@@ -93,6 +101,14 @@ class KafkaBroker(Server):
                 where=self.name,
                 cure="choose another data directory, or empty this one",
             )
+
+    def _more_settings(self, settings: dict[str, str]) -> dict[str, str]:
+        """For a broker of another kind: what else it is set to, or what instead."""
+        return {}
+
+    def _format_words(self) -> list[str]:
+        """For a broker of another kind: what else its storage begins with."""
+        return []
 
     def _command(self) -> list[str]:
         return [*self._java, "kafka.Kafka", str(self._settings_file)]

@@ -12,6 +12,7 @@ from engine.errors import EngineError
 from engine.local.jars import missing_extra
 from engine.local.ports import LOOPBACK
 from engine.local.server import Server
+from engine.settings import Redis
 
 DEFAULT_PORT = 6379
 
@@ -44,6 +45,11 @@ class RedisServer(Server):
     def url(self) -> str:
         """What Redis clients connect to."""
         return f"redis://{self.address}/0"
+
+    @property
+    def settings(self) -> Redis:
+        """The engine's settings of a client of it."""
+        return Redis(url=self.url)
 
     def copy_to(self, target: Path) -> None:
         """Copy all data of the running server to the new directory ``target``: every write answered before the call is in it.

@@ -1,4 +1,4 @@
-"""A shard's store in Redis: two scripts, one connection, no retries.
+"""A shard's store in Redis: three scripts, one connection, no retries.
 
 A call that got no answer may or may not have happened, and only the shard knows what to do then (``PROTOCOL`` steps 5 and 8); so nothing here
 tries again, except when the server has forgotten a script (``NOSCRIPT``), which is an answer. Whatever keeps Redis from serving is raised as
@@ -9,23 +9,24 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Awaitable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.resources import files
 from itertools import groupby
 from typing import Any, Final
 
-import hiredis
-from redis.asyncio import BlockingConnectionPool, Connection, Redis
-from redis.asyncio.retry import Retry
-from redis.backoff import NoBackoff
-from redis.exceptions import NoScriptError, ReadOnlyError, RedisError
+from redis.asyncio import Redis
+from redis.crc import key_slot
+from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, RedisError, TryAgainError
 
 from engine.state import keys
 from engine.state.keys import BUCKETS, ShardKeys, bucket_of
+from engine.state.masters import TIMEOUT_S, Masters, connect
 from engine.state.record import JournalRecord
 from engine.state.store import Loaded, Slice, cut_slice, fields_of
 
-TIMEOUT_S: Final = 5.0
+__all__ = ["EVICTION_CURE", "TIMEOUT_S", "RedisStore", "StoreAway", "connect", "eviction_problem"]
+
+REDIRECTIONS_MAX: Final = 3
 EVICTION_CURE: Final = "CONFIG SET maxmemory-policy noeviction"
 
 
@@ -44,40 +45,19 @@ LOAD: Final = _Script("load.lua")
 SLICE: Final = _Script("slice.lua")
 
 
-class _QuickConnection(Connection):
-    """Packs commands in C: a batch's script has some ten thousand arguments."""
-
-    def pack_command(self, *args: Any) -> list[bytes]:
-        """The command on the wire; its name may be several words."""
-        return [hiredis.pack_command((*args[0].split(), *args[1:]))]
-
-
-def connect(url: str, connections: int = 1) -> Redis:
-    """A client that neither retries nor shares a connection between two calls at once."""
-    pool = BlockingConnectionPool.from_url(
-        url,
-        max_connections=connections,
-        connection_class=_QuickConnection,  # a rediss:// address brings another one
-        timeout=None,
-        socket_timeout=TIMEOUT_S,
-        socket_connect_timeout=TIMEOUT_S,
-        retry=Retry(NoBackoff(), 0),
-        retry_on_error=[],
-    )
-    return Redis(connection_pool=pool)
-
-
 class RedisStore:
     """The state of one shard in Redis. It is that of the journal whose topic has this id (empty: of any)."""
 
-    def __init__(self, redis: Redis, application: str, shard: int, journal_id: str = "") -> None:
-        self._redis = redis
+    def __init__(self, redis: Masters | Redis, application: str, shard: int, journal_id: str = "") -> None:
+        """``redis``: the deployment's servers, or a client of the only one."""
+        self._servers = redis if isinstance(redis, Masters) else Masters(redis)
         self._journal_id = journal_id.encode()
         self._keys = ShardKeys(application, shard)
+        self._slot = key_slot(self._keys.shard)
 
     async def shard_fields(self) -> dict[str, bytes]:
         """See ``ShardStore``."""
-        held = await self._call(self._redis.hgetall(self._keys.shard))
+        held = await self._call(lambda redis: redis.hgetall(self._keys.shard))
         return {name.decode(): value for name, value in held.items()}
 
     async def load(self, accounts: Sequence[bytes]) -> Loaded:
@@ -116,14 +96,18 @@ class RedisStore:
     async def empty(self, unfinished: bytes) -> None:
         """Remove all that is held of the shard, in one moment, and say in its hash what a worker must not go on from. No owner may work."""
         voided = [self._keys.accounts(bucket) for bucket in range(BUCKETS)]
-        transaction = self._redis.pipeline(transaction=True)
-        transaction.unlink(self._keys.shard, *voided)
-        transaction.hset(self._keys.shard, keys.UNFINISHED, unfinished)
-        await self._call(transaction.execute())
+
+        def all_at_once(redis: Redis) -> Awaitable[Any]:
+            transaction = redis.pipeline(transaction=True)
+            transaction.unlink(self._keys.shard, *voided)
+            transaction.hset(self._keys.shard, keys.UNFINISHED, unfinished)
+            return transaction.execute()
+
+        await self._call(all_at_once)
 
     async def finish(self) -> None:
         """What was said in ``empty`` is done."""
-        await self._call(self._redis.hdel(self._keys.shard, keys.UNFINISHED))
+        await self._call(lambda redis: redis.hdel(self._keys.shard, keys.UNFINISHED))
 
     async def slice(self, bucket: int, after: bytes, buckets: int, most: int) -> Slice:
         """See ``ShardStore``. Order is made here: a server compares text by its own locale."""
@@ -133,34 +117,45 @@ class RedisStore:
 
     async def problem(self) -> str | None:
         """See ``ShardStore``."""
-        found: str | None = await self._call(eviction_problem(self._redis))
+        found: str | None = await self._call(eviction_problem)
         return found
 
     async def accounts(self, bucket: int) -> AsyncIterator[tuple[bytes, bytes]]:
         """See ``ShardStore``."""
-        held = await self._call(self._redis.hgetall(self._keys.accounts(bucket)))
+        held = await self._call(lambda redis: redis.hgetall(self._keys.accounts(bucket)))
         for item in sorted(held.items()):
             yield item
 
     async def _run(self, script: _Script, names: list[bytes], arguments: list[bytes]) -> Any:
         """Run a script; one that the server has forgotten is sent whole."""
         try:
-            return await self._call(self._redis.evalsha(script.digest, len(names), *names, *arguments))
+            return await self._call(lambda redis: redis.evalsha(script.digest, len(names), *names, *arguments))
         except NoScriptError:
-            return await self._call(self._redis.eval(script.text, len(names), *names, *arguments))
+            return await self._call(lambda redis: redis.eval(script.text, len(names), *names, *arguments))
 
-    async def _call(self, call: Awaitable[Any]) -> Any:
+    async def _call(self, ask: Callable[[Redis], Awaitable[Any]]) -> Any:
+        """Ask the server that holds the shard, once; and where it answers that another one does, that one."""
+        redis: Redis | None = None
         try:
-            answer = await call
+            for _ in range(REDIRECTIONS_MAX):
+                redis = await self._servers.of(self._slot)
+                try:
+                    answer = await ask(redis)
+                except MovedError as moved:
+                    self._servers.moved(moved, redis)
+                    continue
+                heed_cancellation()
+                return answer
+            raise ClusterDownError("its servers send one to another for it")
         except NoScriptError:
             raise
         except (RedisError, OSError) as error:
             heed_cancellation()
-            if isinstance(error, ReadOnlyError):  # a demoted primary keeps its connections: the address may lead to another server by now
-                await self._redis.connection_pool.disconnect(inuse_connections=False)
-            raise StoreAway(f"Redis: {error or type(error).__name__}") from error
-        heed_cancellation()
-        return answer
+            if redis is not None:
+                await self._servers.lost(redis, error)
+            is_on_its_way = isinstance(error, AskError | TryAgainError)
+            told = "the shard's slot is on its way to another master" if is_on_its_way else error or type(error).__name__
+            raise StoreAway(f"Redis: {told}") from error
 
 
 def heed_cancellation() -> None:

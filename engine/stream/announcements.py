@@ -10,8 +10,10 @@ from typing import Any, Final
 
 from kafka import KafkaConsumer, TopicPartition
 
+from engine.connections import kafka_client
 from engine.errors import EngineError
-from engine.stream.topics import AHEAD_MS_MAX, BOOTSTRAP_TIMEOUT_MS, CREATE
+from engine.settings import Kafka
+from engine.stream.topics import AHEAD_MS_MAX, CREATE
 
 # Within a partition timestamps may go back where an owner's clock stands behind its predecessor's, and a broker takes records of up to an hour
 # ahead of its own clock (AHEAD_MS_MAX). So far behind a period's end is looked: what still belongs to it then was written by a clock that is
@@ -36,13 +38,13 @@ def merged(windows: Sequence[Window]) -> list[Window]:
 
 
 def read_windows(
-    bootstrap: str, topic: str, windows: Sequence[Window], progress: Callable[[int, int], None]
+    kafka: Kafka, topic: str, windows: Sequence[Window], progress: Callable[[int, int], None]
 ) -> Iterator[tuple[int, str, bytes]]:
     """Timestamp, place (``topic-partition@offset``) and value of each committed record whose timestamp lies in one of the windows, once.
 
     ``progress`` is told how many offsets are behind, of how many. Raises EngineError if the topic is not there or falls silent.
     """
-    with _opened(bootstrap, topic) as (consumer, places):
+    with _opened(kafka, topic) as (consumer, places):
         ranges = [_offsets(consumer, places, window) for window in merged(windows)]
         all_offsets, behind = sum(end - begin for part in ranges for begin, end in part.values()), 0
         for part in ranges:
@@ -54,14 +56,14 @@ def read_windows(
 
 @contextmanager
 def reading(
-    bootstrap: str, topic: str, progress: Callable[[int, int], None], first: Mapping[int, int] | None = None
+    kafka: Kafka, topic: str, progress: Callable[[int, int], None], first: Mapping[int, int] | None = None
 ) -> Iterator[tuple[dict[int, int], Iterator[Any]]]:
     """The offsets at which a topic's partitions end now, and every committed record before them, of each partition in order: from the offsets
     ``first`` by partition on, by default from the beginning.
 
     ``progress`` is told how many offsets are behind, of how many. Raises EngineError if the topic is not there or falls silent.
     """
-    with _opened(bootstrap, topic) as (consumer, places):
+    with _opened(kafka, topic) as (consumer, places):
         ends = consumer.end_offsets(places)
         begins = consumer.beginning_offsets(places) if first is None else {place: first[place.partition] for place in places}
         part = {place: (begins[place], ends[place]) for place in places if begins[place] < ends[place]}
@@ -70,15 +72,15 @@ def reading(
 
 
 @contextmanager
-def _opened(bootstrap: str, topic: str) -> Iterator[tuple[KafkaConsumer, list[TopicPartition]]]:
+def _opened(kafka: Kafka, topic: str) -> Iterator[tuple[KafkaConsumer, list[TopicPartition]]]:
     """A consumer of committed records, and the partitions of a topic. Raises EngineError if it is not there."""
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap,
+    consumer = kafka_client(
+        KafkaConsumer,
+        kafka,
         isolation_level="read_committed",
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         max_partition_fetch_bytes=FETCH_BYTES_MAX,
-        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
     )
     try:
         partitions = consumer.partitions_for_topic(topic)

@@ -19,6 +19,7 @@ from typing import Any, Final, NamedTuple
 
 from pydantic_core import from_json
 
+from engine.settings import Kafka
 from engine.stream.announcements import reading
 from engine.stream.records import TOPICS, Headers
 from schemas import cloudevents as ce
@@ -150,9 +151,9 @@ class Filter:
         )
 
 
-def read_backlog(bootstrap: str, progress: Callable[[int, int], None], keeps_value: Callable[[Letter], bool]) -> Backlog:
+def read_backlog(kafka: Kafka, progress: Callable[[int, int], None], keeps_value: Callable[[Letter], bool]) -> Backlog:
     """Everything that lies in dead-letters now. Of a letter that ``keeps_value`` does not want the value is None. Raises EngineError."""
-    with reading(bootstrap, DEAD_LETTERS.name, progress) as (ends, records):
+    with reading(kafka, DEAD_LETTERS.name, progress) as (ends, records):
         return collected(records, ends, keeps_value)
 
 
@@ -171,9 +172,9 @@ def collected(records: Iterable[Any], ends: Mapping[int, int], keeps_value: Call
     return replace(backlog, strangers=strangers)
 
 
-def died_again(bootstrap: str, copies: Collection[Place], first: Mapping[int, int]) -> Iterator[tuple[Place, Letter]]:
+def died_again(kafka: Kafka, copies: Collection[Place], first: Mapping[int, int]) -> Iterator[tuple[Place, Letter]]:
     """Those of the records sent that are dead letters again, from these offsets of dead-letters on. Raises EngineError."""
-    with reading(bootstrap, DEAD_LETTERS.name, lambda _done, _total: None, first) as (_, records):
+    with reading(kafka, DEAD_LETTERS.name, lambda _done, _total: None, first) as (_, records):
         for record in records:
             letter = letter_of(record)
             if letter is not None and letter.origin in copies:

@@ -6,6 +6,7 @@ from typing import Final, Protocol
 
 from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
+from engine.connections import kafka_options
 from engine.settings import Kafka
 from schemas.topics import JOURNAL
 
@@ -32,7 +33,7 @@ class KafkaClients:
     def producer(self, transactional_id: str) -> AIOKafkaProducer:
         """See ``Clients``."""
         return AIOKafkaProducer(
-            bootstrap_servers=self._kafka.bootstrap,
+            **kafka_options(self._kafka),
             client_id=transactional_id,
             transactional_id=transactional_id,
             transaction_timeout_ms=int(self._kafka.transaction_timeout_s * 1000),
@@ -45,7 +46,7 @@ class KafkaClients:
     def journal_reader(self) -> AIOKafkaConsumer:
         """See ``Clients``."""
         return AIOKafkaConsumer(
-            bootstrap_servers=self._kafka.bootstrap,
+            **kafka_options(self._kafka),
             isolation_level="read_committed",
             enable_auto_commit=False,
             auto_offset_reset="none",

@@ -9,25 +9,26 @@ from typing import Any
 
 from kafka import KafkaConsumer, KafkaProducer, TopicPartition
 
+from engine.connections import kafka_client
 from engine.errors import EngineError
 from engine.policy.document import Policy
 from engine.policy.promote import canonical_bytes, policy_hash, promote, rfc3339
+from engine.settings import Kafka
 from engine.stream.appetite import check_switch
 from engine.stream.brakes import check_breaker
-from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS, CREATE
+from engine.stream.topics import CREATE
+from schemas.access import CONTROL_ID
 from schemas.topics import CONTROL
 
-TRANSACTIONAL_ID = "limit-engine-control"
 
-
-def active_policy(bootstrap: str) -> Policy | None:
+def active_policy(kafka: Kafka) -> Policy | None:
     """The policy of the newest activation in ``limit-control``, None if there is none. Raises EngineError if the topic is not there."""
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap,
+    consumer = kafka_client(
+        KafkaConsumer,
+        kafka,
         isolation_level="read_committed",
         enable_auto_commit=False,
         consumer_timeout_ms=10_000,
-        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
     )
     try:
         if not consumer.partitions_for_topic(CONTROL.name):
@@ -124,15 +125,15 @@ def release_breaker(
     return {name: value for name, value in record.items() if value is not None}
 
 
-def publish(bootstrap: str, record: dict[str, Any], timestamp_ms: int | None = None) -> int:
+def publish(kafka: Kafka, record: dict[str, Any], timestamp_ms: int | None = None) -> int:
     """Write a control record to every partition, in one transaction; the number of partitions."""
-    producer = KafkaProducer(
-        bootstrap_servers=bootstrap,
-        transactional_id=TRANSACTIONAL_ID,
+    producer = kafka_client(
+        KafkaProducer,
+        kafka,
+        transactional_id=CONTROL_ID,
         acks="all",
         max_request_size=CONTROL.bytes_max,
         max_block_ms=30_000,
-        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
     )
     try:
         producer.init_transactions()

@@ -23,12 +23,13 @@ from engine.state.record import JournalRecord
 from engine.state.redis_store import StoreAway
 from engine.state.store import ShardStore, applied_of
 from engine.stream.clients import CONNECT_DEADLINE_S, KafkaClients
-from engine.stream.journal import FETCH_MS, OTHER_JOURNAL, Chain, JournalMismatchError, check_announced, check_journal, gap, stop
+from engine.stream.journal import OTHER_JOURNAL, Chain, JournalMismatchError, check_announced, check_journal, gap, stop
 from schemas.topics import JOURNAL
 
 T = TypeVar("T")
 log = structlog.get_logger("follow")
 AGAIN_S: Final = 1.0
+FETCH_MS: Final = 1_000
 COPY: Final = (
     "put a newer copy of the workers' Redis into this one, or empty it if the journal still has its first records, and follow again"
 )

@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from kafka import KafkaProducer
 
+from engine.connections import kafka_client
 from engine.errors import EngineError
-from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS, CREATE
+from engine.settings import Kafka
+from engine.stream.topics import CREATE
 from schemas.topics import PROFILES
 
 
-def publish_tombstone(bootstrap: str, account: bytes, shard: int, partitions: int) -> int:
+def publish_tombstone(kafka: Kafka, account: bytes, shard: int, partitions: int) -> int:
     """Write a tombstone to the account's partition, which is its shard; its offset. Raises EngineError if the topic does not have as many
     partitions as the state was made with: the account's place in it would be another."""
-    producer = KafkaProducer(
-        bootstrap_servers=bootstrap,
+    producer = kafka_client(
+        KafkaProducer,
+        kafka,
         acks="all",
         enable_idempotence=True,
         max_block_ms=30_000,
-        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
     )
     try:
         there = producer.partitions_for(PROFILES.name)

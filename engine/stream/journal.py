@@ -24,11 +24,13 @@ from engine.stream.render import OUTPUT_SEQUENCE_HEADER
 from schemas.topics import ADVISORIES, CHANGES, JOURNAL
 
 LOOK_BACK: Final = 64  # offsets, at first
-FETCH_MS: Final = 1_000
 REBUILD: Final = "restore a newer backup of Redis, or stop the workers and run `limit-engine rebuild`"
 OTHER_JOURNAL: Final = (
     "this Redis belongs to another journal, or the journal was cut: restore the one or the other, or run `limit-engine rebuild`"
 )
+
+# Behind the last record lies its transaction's marker. Passing it brings nothing, and so aiokafka waits for as long as it may.
+ASK_MS: Final = 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -160,7 +162,7 @@ async def messages(consumer: AIOKafkaConsumer, partition: TopicPartition, first:
     consumer.seek(partition, first)
     while await consumer.position(partition) < end:
         async with asyncio.timeout(deadline_s):
-            fetched = await consumer.getmany(partition, timeout_ms=FETCH_MS)
+            fetched = await consumer.getmany(partition, timeout_ms=ASK_MS)
         for message in fetched.get(partition, []):
             if message.offset < end:
                 yield message

@@ -22,25 +22,22 @@ import cramjam
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import CoordinationType
 from aiokafka.errors import (
-    BrokerResponseError,
     IllegalOperation,
     KafkaError,
     MessageSizeTooLargeError,
     ProducerFenced,
     TopicAuthorizationFailedError,
+    TransactionalIdAuthorizationFailed,
 )
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.producer.sender import EndTxnHandler, Sender
 from aiokafka.record._crecords import default_records
 
+from engine.connections import forbidden
 from engine.state.record import Output
 from schemas import cloudevents as ce
 from schemas.topics import DEAD_LETTERS, JOURNAL
 
-REFUSED: Final[dict[type[BrokerResponseError], str]] = {
-    MessageSizeTooLargeError: "raise the topic's max.message.bytes to what `limit-engine topics create` gives it",
-    TopicAuthorizationFailedError: "allow this worker's user to write to the topic",
-}
 BATCH_BYTES: Final = 512 * 1024  # of outputs; a larger record travels alone. Brokers judge a batch by the bound of its topic's messages
 
 
@@ -53,11 +50,12 @@ class FencedError(CommitInDoubtError):
 
 
 class CommitRefusedError(CommitInDoubtError):
-    """Kafka does not take what must be written to a topic. That it was not committed is certain; that the next attempt is refused too is not."""
+    """Kafka finds too large what must be written to a topic. That it was not committed is certain; that it is so again next time is not."""
 
-    def __init__(self, topic: str, error: BrokerResponseError) -> None:
+    cure: Final = "raise the topic's max.message.bytes to what `limit-engine topics create` gives it"
+
+    def __init__(self, topic: str, error: MessageSizeTooLargeError) -> None:
         super().__init__(f"Kafka does not take what is written to {topic}: {error!r}")
-        self.cure = REFUSED[type(error)]
 
 
 class _OnceEndTxn(EndTxnHandler):  # type: ignore[misc]
@@ -128,7 +126,7 @@ async def all_taken(topic: str, sent: Iterable[asyncio.Future[Any]]) -> list[Any
     """Kafka's answers to what was sent to a topic. Raises KafkaError, CommitRefusedError."""
     try:
         return await asyncio.gather(*sent)
-    except tuple(REFUSED) as error:
+    except MessageSizeTooLargeError as error:
         raise CommitRefusedError(topic, error) from error
 
 
@@ -152,21 +150,26 @@ class ShardProducer:
         )
 
     async def start(self) -> None:
-        """Connect and fence every predecessor. Raises CommitInDoubtError when Kafka does not answer in time."""
+        """Connect and fence every predecessor. Raises CommitInDoubtError without an answer in time, EngineError where it is not allowed."""
         try:
             async with asyncio.timeout(self._deadline_s):
                 await self._producer.start()
         except (KafkaError, OSError) as error:
             self.drop()
+            if isinstance(error, TransactionalIdAuthorizationFailed):
+                raise forbidden("Write", error) from error
             raise CommitInDoubtError(f"no producer: {error!r}") from error
 
     async def commit(self, journal: bytes, outputs: Sequence[Output]) -> int:
-        """Commit a journal record and its outputs; returns the record's offset. Raises CommitInDoubtError; then ``drop`` is the only way on."""
+        """Commit a journal record and its outputs; returns the record's offset. Raises CommitInDoubtError; then ``drop`` is the only way on.
+        EngineError: it is not allowed, and was not done."""
         try:
             async with asyncio.timeout(self._deadline_s):
                 return await self._commit(journal, outputs)
         except ProducerFenced as error:
             raise FencedError("another owner has fenced this one") from error
+        except (TopicAuthorizationFailedError, TransactionalIdAuthorizationFailed) as error:
+            raise forbidden("Write", error) from error
         except (KafkaError, IllegalOperation, AssertionError, OSError) as error:  # TimeoutError is an OSError
             raise CommitInDoubtError(repr(error)) from error
 

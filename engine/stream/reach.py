@@ -9,12 +9,14 @@ from typing import Any
 
 from kafka import KafkaConsumer, TopicPartition
 
+from engine.connections import kafka_client
 from engine.errors import EngineError
+from engine.settings import Kafka
 from engine.state import keys
 from engine.state.record import JournalRecord
 from engine.state.store import applied_of
 from engine.stream.journal import REBUILD
-from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS, DAY_MS, TopicState
+from engine.stream.topics import DAY_MS, TopicState
 from schemas.topics import FOREVER, JOURNAL
 
 POLL_MS = 500
@@ -38,9 +40,9 @@ class Reach:
         return self.begins == 0
 
 
-def reaches(bootstrap: str, shards: Sequence[Mapping[str, bytes]]) -> list[Reach]:
-    """How far every partition of the journal reaches; ``shards`` are the hashes that Redis has. Raises KafkaError."""
-    with _consumer(bootstrap) as consumer:
+def reaches(kafka: Kafka, shards: Sequence[Mapping[str, bytes]]) -> list[Reach]:
+    """How far every partition of the journal reaches; ``shards`` are the hashes that Redis has. Raises EngineError, KafkaError."""
+    with _consumer(kafka) as consumer:
         places = [TopicPartition(JOURNAL.name, number) for number in sorted(consumer.partitions_for_topic(JOURNAL.name) or ())]
         begins, ends = consumer.beginning_offsets(places), consumer.end_offsets(places)
         oldest = consumer.offsets_for_times(dict.fromkeys(places, 0))
@@ -103,13 +105,13 @@ def _first_sequence(consumer: KafkaConsumer, place: TopicPartition, begins: int,
 
 
 @contextmanager
-def _consumer(bootstrap: str) -> Iterator[Any]:
-    consumer = KafkaConsumer(
-        bootstrap_servers=bootstrap,
+def _consumer(kafka: Kafka) -> Iterator[Any]:
+    consumer = kafka_client(
+        KafkaConsumer,
+        kafka,
         isolation_level="read_committed",
         enable_auto_commit=False,
         max_partition_fetch_bytes=JOURNAL.bytes_max,
-        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
     )
     try:
         yield consumer

@@ -15,15 +15,16 @@ from typing import Any, Final, Literal
 from kafka import KafkaProducer
 from kafka.errors import KafkaError, ProducerFencedError
 
+from engine.connections import kafka_client
 from engine.errors import EngineError
+from engine.settings import Kafka
 from engine.stream.backlog import Backlog, Fate, Letter, Place
 from engine.stream.copies import Copies, Copy, unsendable
 from engine.stream.corrections import Correction, matched
-from engine.stream.topics import BOOTSTRAP_TIMEOUT_MS
 from schemas import dead_letters as names
+from schemas.access import REPLAY_ID
 from schemas.topics import DEAD_LETTERS
 
-TRANSACTIONAL_ID: Final = "limit-engine-dlq"
 TRANSACTION_RECORDS: Final = 500
 TRANSACTION_TIMEOUT_MS: Final = 15_000
 RUN_AGAIN: Final = "`limit-engine dlq list` says what was replayed; run this again for what was not"
@@ -90,16 +91,16 @@ def _outcome(letter: Letter, fate: Fate, copies: Copies, correction: Correction 
 
 
 @contextmanager
-def resending(bootstrap: str) -> Iterator[KafkaProducer]:
+def resending(kafka: Kafka) -> Iterator[KafkaProducer]:
     """A producer for ``send``; from here on no other replay can commit."""
-    producer = KafkaProducer(
-        bootstrap_servers=bootstrap,
-        transactional_id=TRANSACTIONAL_ID,
+    producer = kafka_client(
+        KafkaProducer,
+        kafka,
+        transactional_id=REPLAY_ID,
         transaction_timeout_ms=TRANSACTION_TIMEOUT_MS,
         acks="all",
         max_request_size=DEAD_LETTERS.bytes_max,
         max_block_ms=30_000,
-        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
     )
     try:
         producer.init_transactions()

@@ -64,7 +64,7 @@ def changed(before: Identity, now: Identity) -> EngineError | None:
     """That topics are not those that the worker was started on; None if they are."""
     for name, own_id in before.ids.items():
         if name not in now.ids:
-            return EngineError(f"{name} is not there any more", where="topics", cure=BELONG_TOGETHER)
+            return EngineError(f"{name} is not there any more, or not for this worker's user to see", where="topics", cure=BELONG_TOGETHER)
         if now.ids[name] != own_id:
             what = f"{name} was deleted and made anew while the worker was running"
             return EngineError(what, where="topics", cure=BELONG_TOGETHER)

@@ -20,8 +20,9 @@ from typing import Any, Final
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.errors import KafkaError
 
+from engine.connections import kafka_options
 from engine.errors import EngineError
-from engine.settings import Settings
+from engine.settings import Kafka, Settings
 from engine.state import keys
 from engine.state.record import JournalRecord
 from engine.state.store import ShardStore, applied_of
@@ -91,9 +92,9 @@ def check_fit(shards: Sequence[Mapping[str, bytes]], before: int, after: int) ->
         raise EngineError(differing, where="shards", cure=TAKE_FIRST)
 
 
-def grow(bootstrap: str, before: int, after: int) -> None:
+def grow(kafka: Kafka, before: int, after: int) -> None:
     """Give every topic that has not so many partitions yet so many. Raises EngineError, KafkaError."""
-    admin = topics.connect(bootstrap)
+    admin = topics.connect(kafka)
     try:
         states = topics.describe(admin)
         odd = [state.name for state in states if state.partitions not in (before, after)]
@@ -219,7 +220,7 @@ class Move:
     async def write(self, told: Told) -> None:
         """All or nothing. Raises EngineError, OSError."""
         producer = AIOKafkaProducer(
-            bootstrap_servers=self._settings.kafka.bootstrap,
+            **kafka_options(self._settings.kafka),
             transactional_id=f"{self._settings.application}-reshard",
             transaction_timeout_ms=TRANSACTION_MS,
             max_request_size=JOURNAL.bytes_max,

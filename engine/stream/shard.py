@@ -17,8 +17,9 @@ from collections.abc import Awaitable, Callable, Iterable, Mapping
 from typing import Final, Protocol, TypeVar
 
 import structlog
-from aiokafka.errors import KafkaError
+from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
+from engine.connections import forbidden
 from engine.core.layout import MISSING, Topic
 from engine.errors import EngineError
 from engine.policy.errors import PolicyErrors
@@ -49,6 +50,7 @@ HEARTBEAT_S: Final = 1.0
 REFUSALS_MAX: Final = 3  # of a commit, one after the other, until it is believed that waiting does not help
 CATCHING_UP_TOLD_S: Final = 5.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+STORE_AGAIN_S: Final = 1.0  # to ask a store is cheap, and a failover takes a few seconds
 FLOW_AGAIN_SHARE: Final = 0.5
 SLICE_BUCKETS_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of input; all of it may become dead letters
@@ -162,7 +164,7 @@ class Shard:
 
     async def run(self) -> None:
         """Own the shard until cancelled or stopped."""
-        failures = 0
+        failures, refusals = 0, 0  # since the last commit
         try:
             while True:
                 before = self.progress.commits
@@ -171,9 +173,11 @@ class Shard:
                     while True:
                         await self._turn()
                 except (CommitInDoubtError, StartAgainError, StoreAway) as doubt:
-                    failures = 0 if self.progress.commits > before else failures + 1
-                    if isinstance(doubt, CommitRefusedError) and failures >= REFUSALS_MAX:
-                        raise ShardStoppedError(str(doubt), where=self._where, cure=doubt.cure) from doubt
+                    failures, refusals = (0, 0) if self.progress.commits > before else (failures + 1, refusals)
+                    if isinstance(doubt, CommitRefusedError):
+                        refusals += 1
+                        if refusals == REFUSALS_MAX:
+                            raise ShardStoppedError(str(doubt), where=self._where, cure=doubt.cure) from doubt
                     await self._step_back(doubt, failures)
         except ShardStoppedError as stop:
             self.progress.enter(State.STOPPED, str(stop))
@@ -262,6 +266,8 @@ class Shard:
                 raise ShardStoppedError(str(mismatch), where=self._where, cure=mismatch.cure) from mismatch
             except ValueError as error:
                 raise ShardStoppedError(str(error), where=self._where, cure=NEWER_ENGINE) from error
+            except TopicAuthorizationFailedError as error:
+                raise forbidden("Read", error) from error
             except (KafkaError, TimeoutError) as error:
                 raise StartAgainError(f"the journal cannot be read: {error!r}") from error
             self._is_behind = False
@@ -435,7 +441,7 @@ class Shard:
                 answer = await call()
             except StoreAway as away:
                 self.progress.enter(State.WAITING, str(away))
-                await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+                await asyncio.sleep(min(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)], STORE_AGAIN_S))
                 failures += 1
                 continue
             if failures:

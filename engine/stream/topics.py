@@ -2,54 +2,63 @@
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import Any, Final, get_args
 
 from kafka import KafkaAdminClient
 from kafka.admin import ConfigResource, ConfigResourceType, NewTopic
 from kafka.errors import CoordinatorLoadInProgressError, CoordinatorNotAvailableError, GroupIdNotFoundError, NotCoordinatorError
 
+from engine.connections import RIGHTS, RefusedError, kafka_client
 from engine.errors import EngineError
+from engine.settings import Kafka
+from schemas.access import Operation, Role, rights_of
 from schemas.topics import FOREVER, INPUTS, JOURNAL, TOPICS, TopicSpec
 
-BOOTSTRAP_TIMEOUT_MS: Final = 5_000  # how long a command waits for a broker's first answer
 COORDINATOR_S: Final = 20.0
 ASK_AGAIN_S: Final = 0.5
 AHEAD_MS_MAX: Final = 3_600_000
 LONG_MAX: Final = 2**63 - 1
 DAY_MS: Final = 86_400_000
 IDENTIFIED: Final = (*(spec.name for spec in INPUTS), JOURNAL.name)
-CREATE: Final = "create them with `limit-engine topics create`"
+CREATE: Final = "create them with `limit-engine topics create`; or let this user see them, by the rights of `limit-engine topics acls`"
+_KAFKAS: Final = {word: re.sub("(?<=[a-z])(?=[A-Z])", "_", word).upper() for word in get_args(Operation)}  # as it tells what is allowed
 
 
 @dataclass(frozen=True, slots=True)
 class TopicState:
-    """A topic as the cluster has it; ``partitions`` 0: it is not there. ``id`` is what another topic of that name would not have."""
+    """A topic as the cluster has it; ``partitions`` 0: it is not there, or not for this user to see. ``id`` is what another topic of that name
+    would not have. ``allowed`` is what this user may do with it, in Kafka's words such as DESCRIBE_CONFIGS; None: that is not known.
+    """
 
     name: str
     id: str
     partitions: int
     replication: int
     configs: dict[str, str]
+    allowed: frozenset[str] | None = None
 
     @property
     def kept(self) -> str:
         """How long its records are kept, in words."""
+        if self.allowed is not None and "DESCRIBE_CONFIGS" not in self.allowed:
+            return "not told to this user"
         cleanup = self.configs.get("cleanup.policy", "delete")
         kept_ms = int(self.configs.get(kept_by(cleanup), FOREVER))
         told = "for ever" if kept_ms in (FOREVER, LONG_MAX) else f"{kept_ms / DAY_MS:g} days"
         return f"{told}, then the newest of each key" if cleanup == "compact" else told
 
 
-def connect(bootstrap: str) -> KafkaAdminClient:
+def connect(kafka: Kafka) -> KafkaAdminClient:
     """An admin client. Raises KafkaError when no broker answers."""
-    return KafkaAdminClient(
-        bootstrap_servers=bootstrap,
+    return kafka_client(
+        KafkaAdminClient,
+        kafka,
         client_id="limit-engine-topics",
         request_timeout_ms=10_000,
-        bootstrap_timeout_ms=BOOTSTRAP_TIMEOUT_MS,
     )
 
 
@@ -91,18 +100,20 @@ def describe(admin: KafkaAdminClient) -> list[TopicState]:
     existing = set(admin.list_topics())
     present = [spec.name for spec in TOPICS if spec.name in existing]
     shapes = {topic["name"]: topic for topic in admin.describe_topics(present)} if present else {}
-    configs = _configs(admin, present)
+    allowed = {name: frozenset(shape["authorized_operations"]) for name, shape in shapes.items() if shape.get("authorized_operations")}
+    configs = _configs(admin, [name for name in present if "DESCRIBE_CONFIGS" in allowed.get(name, "DESCRIBE_CONFIGS")])
     found = []
     for spec in TOPICS:
         shape: dict[str, Any] = shapes.get(spec.name, {"topic_id": "", "partitions": []})
         replicas = min((len(partition["replica_nodes"]) for partition in shape["partitions"]), default=0)
-        found.append(TopicState(spec.name, str(shape["topic_id"]), len(shape["partitions"]), replicas, configs.get(spec.name, {})))
+        config, may = configs.get(spec.name, {}), allowed.get(spec.name)
+        found.append(TopicState(spec.name, str(shape["topic_id"]), len(shape["partitions"]), replicas, config, may))
     return found
 
 
-def described(bootstrap: str) -> list[TopicState]:
+def described(kafka: Kafka) -> list[TopicState]:
     """``describe`` with a client of its own."""
-    admin = connect(bootstrap)
+    admin = connect(kafka)
     try:
         return describe(admin)
     finally:
@@ -134,9 +145,9 @@ def identity(admin: KafkaAdminClient) -> Identity:
     )
 
 
-def check_stopped(bootstrap: str, application: str) -> None:
+def check_stopped(kafka: Kafka, application: str) -> None:
     """Raise EngineError while workers are members of an application's group, KafkaError."""
-    admin = connect(bootstrap)
+    admin = connect(kafka)
     try:
         members = _members(admin, application)
     finally:
@@ -184,6 +195,17 @@ def problems(states: list[TopicState]) -> list[EngineError]:
         if state.name in names and ahead > AHEAD_MS_MAX:
             cure = f"set message.timestamp.after.max.ms={AHEAD_MS_MAX} on it: one record from the future would move its account's clock for good"
             found.append(EngineError(f"{state.name} accepts timestamps {ahead} ms ahead", where="topics", cure=cure))
+    return found
+
+
+def forbidden(states: list[TopicState], role: Role, application: str) -> list[RefusedError]:
+    """What this user may not do, of what the role needs; of topics only, since of nothing else Kafka tells."""
+    needed = {right.name: right.operations for right in rights_of(role, application) if right.resource == "topic"}
+    found = []
+    for state in states:
+        missing = [word for word in needed.get(state.name, ()) if state.allowed is not None and _KAFKAS[word] not in state.allowed]
+        if missing:
+            found.append(RefusedError(f"this user is not allowed {' and '.join(missing)} on {state.name}", where="topics", cure=RIGHTS))
     return found
 
 

@@ -14,7 +14,9 @@ from typing import Final, Protocol
 from kafka import KafkaAdminClient
 from kafka.errors import KafkaError
 
+from engine.connections import RefusedError
 from engine.errors import EngineError
+from engine.settings import Kafka
 from engine.stream.refusals import changed
 from engine.stream.topics import Identity, connect, identity
 
@@ -34,9 +36,9 @@ class Topics(Protocol):
 class TopicsWatch:
     """Asks a Kafka cluster, one question at a time."""
 
-    def __init__(self, bootstrap: str, at_start: Identity) -> None:
+    def __init__(self, kafka: Kafka, at_start: Identity) -> None:
         self.at_start = at_start
-        self._bootstrap = bootstrap
+        self._kafka = kafka
         self._admin: KafkaAdminClient | None = None
         self._turn = asyncio.Lock()
         self._asked_at = 0.0  # when the last question that was answered was asked
@@ -58,12 +60,12 @@ class TopicsWatch:
             if now.ids.keys() != self.at_start.ids.keys():
                 await asyncio.sleep(ASK_AGAIN_S)
                 now = await asyncio.to_thread(self._identity)
-        except KafkaError as error:
+        except (KafkaError, RefusedError) as error:
             self._admin = None
             raise ConnectionError(f"the topics cannot be described: {error!r}") from error
         self._problem, self._asked_at = changed(self.at_start, now), asked_at
 
     def _identity(self) -> Identity:
         if self._admin is None:
-            self._admin = connect(self._bootstrap)
+            self._admin = connect(self._kafka)
         return identity(self._admin)

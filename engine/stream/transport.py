@@ -31,10 +31,11 @@ from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
 from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import OffsetOutOfRangeError
+from aiokafka.errors import GroupAuthorizationFailedError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
+from engine.connections import kafka_options
 from engine.settings import Kafka
 from engine.stream.any_headers import AnyHeaders
 from engine.stream.records import TOPICS, Delivery, chunk_of
@@ -63,6 +64,9 @@ class Feed(Protocol):
 
     def positions(self) -> Mapping[TP, int]:
         """Where every partition of a shard that is open continues."""
+
+    def forbidden(self, error: Exception) -> None:
+        """Kafka does not let this worker read any more."""
 
 
 class DeliveryMessage(ConsumerMessage):  # type: ignore[misc]
@@ -108,7 +112,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         return aiokafka.AIOKafkaConsumer(
             client_id=conf.broker_client_id,
             group_id=conf.id,
-            bootstrap_servers=kafka.bootstrap,
+            **kafka_options(kafka),
             partition_assignment_strategy=[RangePartitionAssignor],
             enable_auto_commit=False,
             auto_offset_reset="none",
@@ -198,7 +202,12 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
         """One message per partition that has something to tell."""
-        deliveries, _ = await self._wait_next_records(timeout)
+        try:
+            deliveries, _ = await self._wait_next_records(timeout)
+        except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as error:
+            self.transport.feed.forbidden(error)
+            await self.sleep(timeout)
+            return
         if deliveries is None or self.should_stop:
             return
         if not self.flow_active:

@@ -15,6 +15,7 @@ from typing import Final
 import structlog
 from faust.types import TP
 
+from engine.connections import forbidden, refusal_of
 from engine.core.layout import Topic
 from engine.errors import EngineError
 from engine.settings import Settings
@@ -52,8 +53,9 @@ class Worker:
         self._fail = fail
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._consumer: BatchConsumer | None = None
-        self._is_away = False  # whether Kafka was said to be away
+        self._away_for = ""  # why Kafka was said to be away; empty: it is not
         self._away_at = 0.0  # when it was last seen to be
+        self._asked_at = -SILENCE_S  # when it was last asked why
 
     # Feed (asked by the transport)
 
@@ -64,6 +66,10 @@ class Worker:
             for topic, offset in (shard.positions() or {}).items():
                 found[TP(INPUTS[topic].name, number)] = offset
         return found
+
+    def forbidden(self, error: Exception) -> None:
+        """Kafka does not let this worker read any more: it ends, and a supervisor finds it fit again when it is allowed again."""
+        self._fail(forbidden("Read", error))
 
     async def deliver(self, partition: int, delivery: Delivery) -> None:
         """A fetch for a partition; one that is not owned any more is dropped."""
@@ -165,18 +171,23 @@ class Worker:
             log.debug("the topics were not seen", reason=str(away))
         return None
 
-    def look_at_group(self) -> None:
-        """Say once that Kafka is away, and once that it is back: a shard with nothing to commit would not notice."""
+    async def look_at_group(self) -> None:
+        """Say that Kafka is away, and why, and once that it is back: a shard with nothing to commit would not notice."""
         if not self.shards or self._consumer is None:
             return
-        is_away = self._consumer.unanswered_s() > SILENCE_S
-        if is_away and not self._is_away:
-            log.warning("waiting for Kafka", reason=f"the consumer group has not answered for {SILENCE_S:.0f} s")
-        elif self._is_away and not is_away:
-            log.info("Kafka answers again")
-        self._is_away = is_away
-        if is_away:
-            self._away_at = time.monotonic()
+        if self._consumer.unanswered_s() <= SILENCE_S:
+            if self._away_for:
+                log.info("Kafka answers again")
+            self._away_for, self._asked_at = "", -SILENCE_S
+            return
+        self._away_at = time.monotonic()
+        if self._away_at < self._asked_at + SILENCE_S:
+            return
+        refusal = await refusal_of(self._settings.kafka)
+        reason = f"the consumer group has not answered for {SILENCE_S:.0f} s" if refusal is None else str(refusal)
+        if reason != self._away_for:
+            log.warning("waiting for Kafka", reason=reason)
+        self._away_for, self._asked_at = reason, time.monotonic()
 
     def _ended(self, task: asyncio.Task[None]) -> None:
         if task.cancelled():
@@ -185,7 +196,8 @@ class Worker:
             return
         error = task.exception()
         if isinstance(error, Exception):
-            log.error("failed", task=task.get_name(), exc_info=error)
+            if not isinstance(error, EngineError):
+                log.error("failed", task=task.get_name(), exc_info=error)
             self._fail(error)
 
     def stalled(self) -> list[int]:

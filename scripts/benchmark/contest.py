@@ -119,13 +119,13 @@ class Stage:
     def prepare(self) -> None:
         """Start Kafka, create the topics, publish the load."""
         self.kafka.start()
-        admin = topics.connect(self.kafka.address)
+        admin = topics.connect(self.kafka.settings)
         topics.create(admin, self.partitions, 1, {spec.name: -1 for spec in TOPICS})
         admin.create_topics([NewTopic("plain-changes", self.partitions, 1)])
         admin.close()
         began = datetime.fromtimestamp(self.load.start_ms / 1000, UTC)
         policy = load_policy(self.policy, began)
-        control.publish(self.kafka.address, control.activation(policy, None, "bench", None, began), self.load.start_ms)
+        control.publish(self.kafka.settings, control.activation(policy, None, "bench", None, began), self.load.start_ms)
         publisher = Publisher(self.kafka.address)
         for source in (profiles(self.load), events(self.load)):
             for count, arrival in enumerate(source, 1):

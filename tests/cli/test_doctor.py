@@ -41,7 +41,7 @@ def complaints(broker: KafkaBroker, valkey: RedisServer, application: str) -> tu
 
 def keep(broker: KafkaBroker, topic: str, retention_ms: int) -> None:
     """Do what the doctor says."""
-    admin = topics.connect(broker.address)
+    admin = topics.connect(broker.settings)
     admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs={"retention.ms": str(retention_ms)})])
     admin.close()
 
@@ -66,7 +66,7 @@ def test_the_doctor_compares_retentions_with_the_policies_in_force(broker: Kafka
 
     # A policy that asks for more, in force by limit-control
     longer = DEFAULT.model_copy(update={"evidence_months": 84})
-    control.publish(broker.address, control.activation(longer, None, "test", None, control.utc_now()))
+    control.publish(broker.settings, control.activation(longer, None, "test", None, control.utc_now()))
     code, found = complaints(broker, valkey, application)
     assert code == 1
     assert [finding["what"].split()[1] for finding in found] == ["limit-commands", "limit-changes", "limit-advisories"]

@@ -45,7 +45,7 @@ def application(valkey: RedisServer) -> str:
     )
 
     async def apply() -> None:
-        client = connect(valkey.url)
+        client = connect(valkey.settings)
         for record in await Shard.of(inputs, 10).journal():
             await RedisStore(client, name, 0).apply(record, -1)
         await client.aclose()

@@ -95,11 +95,13 @@ def test_a_wrong_kafka_flag(value: str) -> None:
 
 
 @pytest.mark.parametrize("value", ["host", "host:9092", "a.b-c_d:1,10.0.0.1:2,[::1]:3"])
-def test_a_good_kafka_address(value: str) -> None:
+def test_a_good_kafka_address(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMITS_KAFKA__ALLOW_PLAINTEXT", "true")
     assert settings_from(kafka=value).kafka.bootstrap == value
 
 
-def test_addresses_are_shown_without_passwords() -> None:
+def test_addresses_are_shown_without_passwords(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("LIMITS_REDIS__ALLOW_PLAINTEXT", "true")
     shown = {
         "redis://127.0.0.1:6379/0": "redis://127.0.0.1:6379/0",
         "rediss://me:secret@redis:6380": "rediss://***@redis:6380",
@@ -119,7 +121,8 @@ def test_all_mistakes_at_once(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
 
 def test_flag_over_environment_over_file(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     (tmp_path / "limits.toml").write_text(
-        '[kafka]\nbootstrap = "file:1"\nsession_timeout_s = 1\nfetch_max_wait_ms = 1\n[redis]\nurl = "redis://file"\n'
+        '[kafka]\nbootstrap = "file:1"\nsession_timeout_s = 1\nfetch_max_wait_ms = 1\nallow_plaintext = true\n'
+        '[redis]\nurl = "redis://file"\nallow_plaintext = true\n'
     )
     monkeypatch.setenv("LIMITS_KAFKA__BOOTSTRAP", "environment:1")
     monkeypatch.setenv("LIMITS_KAFKA__SESSION_TIMEOUT_S", "2")

@@ -35,7 +35,7 @@ def kafka(tmp_path_factory: pytest.TempPathFactory) -> Iterator[KafkaBroker]:
 
 
 def start_over(kafka: KafkaBroker) -> None:
-    admin = topics.connect(kafka.address)
+    admin = topics.connect(kafka.settings)
     present = [state.name for state in topics.describe(admin) if state.partitions]
     if present:
         admin.delete_topics(present)

@@ -27,7 +27,8 @@ from engine.local.redis_server import RedisServer
 from engine.policy.document import Policy
 from engine.settings import DEFAULT_KEY
 from engine.state import keys
-from engine.state.redis_store import RedisStore, connect
+from engine.state.masters import Masters
+from engine.state.redis_store import RedisStore
 from engine.stream import control, topics
 from engine.stream.in_force import ShardStatus, status_of
 from engine.stream.records import Chunk
@@ -52,7 +53,7 @@ class Deployment:
 
     def create_topics(self) -> None:
         """Create the topics, everything in them kept for ever: the simulated customers live in the past."""
-        admin = topics.connect(self.kafka.address)
+        admin = topics.connect(self.kafka.settings)
         topics.create(admin, self.partitions, 1, FOR_EVER)
         admin.close()
 
@@ -60,14 +61,14 @@ class Deployment:
         """Put a policy in force from an instant on, after ``previous`` (promoted); the promoted one."""
         moment = datetime.fromtimestamp(at_ms / 1000, UTC)
         record = control.activation(policy, previous, "test", None, moment)
-        control.publish(self.kafka.address, record, at_ms)
+        control.publish(self.kafka.settings, record, at_ms)
         return Policy.from_plain(record["policy"])
 
     # Processes
 
-    def run(self, *command: str, log: str) -> ServerProcess:
-        """Start a Python program of ours with the deployment's settings."""
-        words = ["env", *(f"{name}={value}" for name, value in self._settings().items()), sys.executable, *command]
+    def run(self, *command: str, log: str, **own: str) -> ServerProcess:
+        """Start a Python program of ours with the deployment's settings; its ``own`` ones take their place."""
+        words = ["env", *(f"{name}={value}" for name, value in (self._settings() | own).items()), sys.executable, *command]
         return ServerProcess.spawn(words, log=self.directory / log, directory=ROOT, bound=True)
 
     def start_worker(self) -> ServerProcess:
@@ -251,7 +252,7 @@ class Deployment:
         """Every account in Redis."""
 
         async def all_accounts() -> dict[bytes, bytes]:
-            client = connect(self.redis.url)
+            client = Masters.of_settings(self.redis.settings)
             store = RedisStore(client, self.application, shard)
             held = {account: value for bucket in range(keys.BUCKETS) async for account, value in store.accounts(bucket)}
             await client.aclose()

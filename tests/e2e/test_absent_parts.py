@@ -41,7 +41,7 @@ def test_it_refuses_what_is_not_right_and_waits_for_what_is_not_there(bare: Depl
     assert "not there" in said
     assert "limit-engine topics create" in said
 
-    admin = topics.connect(d.kafka.address)
+    admin = topics.connect(d.kafka.settings)
     admin.create_topics([NewTopic("purchases", 3, 1)])
     d.create_topics()
     said = refusal(d)

@@ -185,11 +185,11 @@ def test_another_version_comes_into_force_under_load(twelve: Deployment) -> None
     record = control.appetite(
         second, "individual", "contraction", 9, "a downturn", "committee", "board", datetime.fromtimestamp(d.tick_ms() / 1000, UTC)
     )
-    control.publish(d.kafka.address, record, d.tick_ms())
+    control.publish(d.kafka.settings, record, d.tick_ms())
 
     # What is no activation changes nothing.
     for record in broken_activations(first, second):
-        control.publish(d.kafka.address, record, d.tick_ms())
+        control.publish(d.kafka.settings, record, d.tick_ms())
     d.wait(lambda: not traffic.is_running(), "all events are sent", 60)
     d.wait(d.is_all_taken, "everything is taken", 60)
     d.wait(lambda: all(shard.buckets_swept == keys.BUCKETS for shard in d.status()), "every sweep is done", 60)

@@ -213,7 +213,7 @@ def a_broken_feed(d: Deployment, feed: Feed, before: dict[int, list[dict[str, An
     assert "--reason" in refused.stderr
     words = ["--reason", "the feed is mended", "--issued-by", "committee", "--dry-run"]
     record = json.loads(d.command("brakes", "release", *words).stdout)
-    control.publish(d.kafka.address, record, evening_ms + 1)
+    control.publish(d.kafka.settings, record, evening_ms + 1)
     d.wait(lambda: brakes(d)[0] == 0, "every breaker is released", 30)
     d.wait(lambda: all(shard.sweep is not None and shard.sweep.left == 0 for shard in d.status()), "everybody was looked at", 60)
     newest = {o["account_id"]: o for mine in d.changes().values() for o in mine}

@@ -144,7 +144,7 @@ def test_each_event_is_replayed_once(deployment: Deployment, tmp_path: Path) -> 
     assert len(d.dead_letters()) == 13
 
     # What can be taken is taken, in the right partition; what cannot is not sent, and told
-    with resending(d.kafka.address) as earlier:
+    with resending(d.kafka.settings) as earlier:
         replayed = lines(dlq("replay", "--all", "--json"), 1)
         nobody = Letter(Place("dead-letters", 0, 0), 0, Place("purchases", 0, 0), 0, "misrouted", "", b"a", b"{}", (), None)
         with pytest.raises(EngineError, match="another replay has begun"):

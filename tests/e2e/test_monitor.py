@@ -154,14 +154,14 @@ def test_drift_and_fairness_of_what_was_committed(three: Deployment, tmp_path: P
     # Each record once, also where the periods nearly touch.
     windows = [(REFERENCE.from_ms, REFERENCE.to_ms), (REFERENCE.to_ms + 1, ACTUAL.to_ms)]
     steps: list[tuple[int, int]] = []
-    read = list(read_windows(d.kafka.address, CHANGES.name, windows, lambda done, every: steps.append((done, every))))
+    read = list(read_windows(d.kafka.settings, CHANGES.name, windows, lambda done, every: steps.append((done, every))))
     places = [place for _, place, _ in read]
     assert len(places) == len(set(places))
     wanted = [value for at_ms, topic, _, value in told if topic == CHANGES.name and any(a <= at_ms < b for a, b in windows)]
     assert sorted(value for _, _, value in read) == sorted(wanted)
     assert steps == sorted(steps)
     assert steps[-1][0] == steps[-1][1]
-    of_advisories = [list(read_windows(d.kafka.address, ADVISORIES.name, [(0, end)], lambda *_: None)) for end in (2**40, 2**41)]
+    of_advisories = [list(read_windows(d.kafka.settings, ADVISORIES.name, [(0, end)], lambda *_: None)) for end in (2**40, 2**41)]
     assert [len(found) for found in of_advisories] == [0, sum(topic == ADVISORIES.name for _, topic, _, _ in told)]
 
 

@@ -43,7 +43,7 @@ def worked(tmp_path: Path) -> Iterator[Deployment]:
 
 @pytest.fixture
 def admin(worked: Deployment) -> Iterator[KafkaAdminClient]:
-    client = topics.connect(worked.kafka.address)
+    client = topics.connect(worked.kafka.settings)
     yield client
     client.close()
 
@@ -183,6 +183,14 @@ def test_what_redis_says_is_looked_at(eight: Running) -> None:
     eight.redis.config_set("maxmemory-policy", "noeviction")
     eight.goes_on()
 
+    # Without room it is waited for, and nothing is lost.
+    eight.redis.config_set("maxmemory", "1mb")
+    eight.publish()
+    d.wait(lambda: "used memory > 'maxmemory'" in d.log_of(len(d.workers) - 1), "it says that Redis has no room", 30)
+    assert not d.is_all_taken()
+    eight.redis.config_set("maxmemory", "0")
+    d.wait(d.is_all_taken, "everything is taken", 30)
+
     d.stop()
     spoiled = [
         (keys.FORMAT, b"9", "its state has format 9", "newer engine"),
@@ -221,7 +229,7 @@ def test_redis_is_caught_up_as_far_as_the_journal_reaches(pair: Running) -> None
     pair.publish()
     d.wait(d.is_all_taken, "everything is taken", 30)
     d.stop()
-    admin = topics.connect(d.kafka.address)
+    admin = topics.connect(d.kafka.settings)
     admin.delete_records({TopicPartition(JOURNAL.name, 0): 2})
     admin.close()
     pair.redis.flushall()
@@ -235,7 +243,7 @@ def test_redis_is_caught_up_as_far_as_the_journal_reaches(pair: Running) -> None
 def test_a_dead_letter_that_cannot_be_written(pair: Running) -> None:
     """It is not dropped: its shard stops until it can be."""
     d = pair.d
-    admin = topics.connect(d.kafka.address)
+    admin = topics.connect(d.kafka.settings)
 
     def allow(bytes_max: int) -> None:
         admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, DEAD_LETTERS.name, {"max.message.bytes": str(bytes_max)})])
@@ -272,7 +280,7 @@ def test_topics_that_change_under_a_running_worker(pair: Running, tmp_path: Path
     pair.publish()
     pair.d.wait(pair.d.is_all_taken, "this one goes on", 30)
 
-    admin = topics.connect(pair.d.kafka.address)
+    admin = topics.connect(pair.d.kafka.settings)
     admin.delete_topics(["transfers"])
     pair.d.wait(lambda: "transfers" not in admin.list_topics(), "the topic is gone", 30)
     pair.d.create_topics()
@@ -281,7 +289,7 @@ def test_topics_that_change_under_a_running_worker(pair: Running, tmp_path: Path
 
 
 def test_partitions_that_are_added_under_a_running_worker(pair: Running) -> None:
-    admin = topics.connect(pair.d.kafka.address)
+    admin = topics.connect(pair.d.kafka.settings)
     admin.create_partitions({"purchases": NewPartitions(3)})
     admin.close()
     reason = "purchases had 2 partitions when the worker was started, and now has 3"

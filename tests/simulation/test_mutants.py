@@ -31,7 +31,7 @@ def test_a_missing_guard_is_noticed(mutant: Mutant) -> None:
 
 @pytest.fixture
 def real(valkey: RedisServer) -> Iterator[RealServer]:
-    server = RealServer(valkey.url)
+    server = RealServer(valkey.settings)
     yield server
     server.close()
 

@@ -74,7 +74,7 @@ def test_promises_hold_where_they_did_not(seed: int) -> None:
 
 @pytest.fixture
 def real(valkey: RedisServer) -> Iterator[RealServer]:
-    server = RealServer(valkey.url)
+    server = RealServer(valkey.settings)
     yield server
     server.close()
 

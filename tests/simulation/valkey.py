@@ -7,6 +7,7 @@ from collections.abc import Coroutine
 from threading import Thread
 from typing import Any, TypeVar
 
+from engine.settings import Redis
 from engine.state.keys import BUCKETS, ShardKeys
 from engine.state.redis_store import RedisStore, connect
 from engine.state.store import applied_of
@@ -20,11 +21,11 @@ APPLICATION = "limits"
 class RealServer:
     """A server that is empty in the beginning. Its client lives in a thread, since the world's own loop never waits."""
 
-    def __init__(self, url: str) -> None:
+    def __init__(self, redis: Redis) -> None:
         self._loop = asyncio.new_event_loop()
         self._thread = Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
-        self._redis = connect(url)
+        self._redis = connect(redis)
         self._keys = ShardKeys(APPLICATION, 0)
         self.store = RedisStore(self._redis, APPLICATION, 0, AT_START.ids[JOURNAL.name])
         self.come_back_with({})

@@ -8,14 +8,17 @@ import uuid
 import pytest
 
 from engine.local.redis_server import RedisServer
+from engine.settings import Redis
 from engine.state import keys
 from engine.state.digest import digest_of
 from engine.state.keys import BUCKETS, bucket_of
+from engine.state.masters import Masters
 from engine.state.memory_store import MemoryStore
 from engine.state.record import InputCut, JournalRecord
 from engine.state.redis_store import RedisStore, StoreAway, connect, eviction_problem
 from engine.state.store import OTHER_JOURNAL, ShardStore
 from schemas.topics import JOURNAL
+from tests.e2e.cluster import Cluster
 
 
 def record(sequence: int, accounts: dict[bytes, bytes | None], **fields: bytes) -> JournalRecord:
@@ -36,12 +39,15 @@ def record(sequence: int, accounts: dict[bytes, bytes | None], **fields: bytes) 
     )
 
 
-@pytest.fixture(params=["memory", "valkey", "redis_installed"])
+@pytest.fixture(params=["memory", "valkey", "redis_installed", "cluster"])
 def store(request: pytest.FixtureRequest) -> ShardStore:
     if request.param == "memory":
         return MemoryStore("ours")
+    if request.param == "cluster":
+        cluster: Cluster = request.getfixturevalue(request.param)
+        return RedisStore(Masters.of_settings(cluster.servers[0].settings), f"test-{uuid.uuid4().hex}", 3, "ours")
     server: RedisServer = request.getfixturevalue(request.param)
-    return RedisStore(connect(server.url), f"test-{uuid.uuid4().hex}", 3, "ours")
+    return RedisStore(connect(server.settings), f"test-{uuid.uuid4().hex}", 3, "ours")
 
 
 async def test_a_new_shard_is_empty(store: ShardStore) -> None:
@@ -136,7 +142,7 @@ async def test_values_are_bytes(store: ShardStore) -> None:
 
 
 async def test_scripts_are_sent_again_to_a_server_that_forgot_them(redis_server: RedisServer) -> None:
-    redis = connect(redis_server.url)
+    redis = connect(redis_server.settings)
     store = RedisStore(redis, f"test-{uuid.uuid4().hex}", 0)
     await store.apply(record(1, {b"a": b"1"}), 0)
     await redis.script_flush()
@@ -145,7 +151,7 @@ async def test_scripts_are_sent_again_to_a_server_that_forgot_them(redis_server:
 
 
 async def test_a_server_that_is_not_there_is_away() -> None:
-    redis = connect("redis://127.0.0.1:1/0")
+    redis = connect(Redis(url="redis://127.0.0.1:1/0"))
     with pytest.raises(StoreAway, match="Redis"):
         await RedisStore(redis, "test", 0).load([b"a"])
     await redis.aclose()
@@ -154,7 +160,7 @@ async def test_a_server_that_is_not_there_is_away() -> None:
 @pytest.mark.parametrize("turns", range(12))
 async def test_no_cancellation_is_swallowed(redis_server: RedisServer, turns: int) -> None:
     """Whenever it comes: before, during or together with an answer."""
-    redis = connect(redis_server.url, connections=8)
+    redis = connect(redis_server.settings, connections=8)
     store = RedisStore(redis, f"test-{uuid.uuid4().hex}", 0)
     await store.load([b"a"])
 
@@ -173,7 +179,7 @@ async def test_no_cancellation_is_swallowed(redis_server: RedisServer, turns: in
 
 
 async def test_eviction_is_noticed(redis_server: RedisServer) -> None:
-    redis = connect(redis_server.url)
+    redis = connect(redis_server.settings)
     assert await eviction_problem(redis) is None
     await redis.config_set("maxmemory-policy", "allkeys-lru")
     try:

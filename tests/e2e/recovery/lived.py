@@ -47,7 +47,7 @@ def come_to_rest(d: Deployment) -> None:
 
 def promote_next(d: Deployment) -> None:
     """Put the next version in force; every shard commits that, and sweeps."""
-    active = control.active_policy(d.kafka.address)
+    active = control.active_policy(d.kafka.settings)
     assert active is not None
     d.promote(active.model_copy(update={"version": active.version + 1}), int(time.time() * 1000), active)
 

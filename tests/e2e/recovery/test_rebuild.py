@@ -105,7 +105,7 @@ def test_a_journal_that_does_not_reach_back_and_a_kill(lived: Deployment, second
     """The journal keeps its newest records; a rebuild is killed in the middle, and a worker refuses the shard until it was run again."""
     before = state(lived)
     cut = {TopicPartition(JOURNAL.name, shard): int(before[shard][0][keys.JOURNAL_OFFSET]) - 3 for shard in range(PARTITIONS)}
-    admin = topics.connect(lived.kafka.address)
+    admin = topics.connect(lived.kafka.settings)
     admin.delete_records(cut)
     admin.close()
     with redis.Redis.from_url(lived.redis.url) as client:
@@ -148,7 +148,7 @@ def test_a_journal_that_does_not_reach_back_and_a_kill(lived: Deployment, second
 
 def lose_journal(d: Deployment) -> None:
     """The journal's topic is made anew."""
-    admin = topics.connect(d.kafka.address)
+    admin = topics.connect(d.kafka.settings)
     admin.delete_topics([JOURNAL.name])
     d.wait(lambda: JOURNAL.name not in admin.list_topics(), "the journal is gone", 30)
     admin.close()

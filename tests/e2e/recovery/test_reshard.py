@@ -24,7 +24,7 @@ def test_what_was_not_taken_is_taken_first(lived: Deployment) -> None:
     told = lived.command("reshard", "--partitions", str(AFTER), "--yes")
     assert told.returncode == 2
     assert f"shard {publisher.partition}: purchases has records that were not taken yet" in told.stderr
-    assert {state.partitions for state in described(lived.kafka.address)} == {BEFORE}
+    assert {state.partitions for state in described(lived.kafka.settings)} == {BEFORE}
     worker = lived.start_worker()
     lived.wait(lived.is_all_taken, "everything is taken", 120)
     told = lived.command("reshard", "--partitions", str(AFTER), "--yes")
@@ -38,16 +38,16 @@ def test_more_partitions(lived: Deployment, second: RedisServer) -> None:
     assert lived.command("follow", "--to", second.url, "--once").returncode == 0
     before = {account: value for shard in range(BEFORE) for account, value in lived.accounts(shard).items()}
     fields = [lived.fields(shard) for shard in range(BEFORE)]
-    admin = topics.connect(lived.kafka.address)
+    admin = topics.connect(lived.kafka.settings)
     admin.create_partitions({spec.name: AFTER for spec in TOPICS[:7]})  # all but three: a run that was killed early
     admin.close()
-    lived.wait(lambda: {state.partitions for state in described(lived.kafka.address)} == {BEFORE, AFTER}, "they have grown", 30)
+    lived.wait(lambda: {state.partitions for state in described(lived.kafka.settings)} == {BEFORE, AFTER}, "they have grown", 30)
 
     done = lived.command("reshard", "--partitions", str(AFTER), "--yes", "--json", within_s=120)
     assert done.returncode == 0, done.stderr
     told = json.loads(done.stdout)
     assert (told["before"], told["after"], told["moved"] + told["stayed"]) == (BEFORE, AFTER, len(before))
-    assert {state.partitions for state in described(lived.kafka.address)} == {AFTER}
+    assert {state.partitions for state in described(lived.kafka.settings)} == {AFTER}
     lived.partitions = AFTER
     after = {shard: lived.accounts(shard) for shard in range(AFTER)}
     assert {account: value for held in after.values() for account, value in held.items()} == before
@@ -87,7 +87,7 @@ def test_killed_while_it_is_written(lived: Deployment) -> None:
     """Killed when the topics have grown: nothing has changed but that, a worker refuses, and it is run again."""
     before = {account: value for shard in range(AFTER) for account, value in lived.accounts(shard).items()}
     killed = lived.run("-m", "engine", "reshard", "--partitions", str(THEN), "--yes", log="reshard.log")
-    lived.wait(lambda: {state.partitions for state in described(lived.kafka.address)} == {THEN}, "the topics have grown", 120)
+    lived.wait(lambda: {state.partitions for state in described(lived.kafka.settings)} == {THEN}, "the topics have grown", 120)
     killed.kill()
     number, stopped = len(lived.workers), '"event": "stopped"'
     worker = lived.start_worker()

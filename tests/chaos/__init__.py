@@ -1,0 +1,1 @@
+"""Random faults on whole deployments, and the audit of what came of it."""
