@@ -33,10 +33,16 @@ def lived_deployment(directory: Path, partitions: int, accounts: int, days: int,
     words = ("-m", "scripts.traffic", "--kafka", d.kafka.address, *(str(word) for pair in options.items() for word in pair), *more)
     traffic = d.run(*words, log="traffic.log")
     d.wait(lambda: not traffic.is_running(), "all events are sent", 120)
-    d.wait(d.is_all_taken, "everything is taken", 120)
+    come_to_rest(d)
     d.stop()
     yield d
     next(deployments, None)
+
+
+def come_to_rest(d: Deployment) -> None:
+    """Wait until nothing is left to take or to sweep: a worker that is stopped in between may have committed what it has not applied."""
+    d.wait(d.is_all_taken, "everything is taken", 120)
+    d.wait(lambda: all(status.buckets_swept == keys.BUCKETS for status in d.status()), "everybody was looked at", 60)
 
 
 def promote_next(d: Deployment) -> None:
@@ -47,10 +53,9 @@ def promote_next(d: Deployment) -> None:
 
 
 def take_the_rest(d: Deployment) -> None:
-    """A worker takes what the rebuild left, and goes through everybody once more."""
+    """A worker takes what there is, and goes through everybody once more."""
     worker = d.start_worker()
-    d.wait(d.is_all_taken, "everything is taken", 120)
-    d.wait(lambda: all(status.buckets_swept == keys.BUCKETS for status in d.status()), "everybody was looked at", 60)
+    come_to_rest(d)
     worker.stop(20)
 
 

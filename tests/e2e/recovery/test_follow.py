@@ -10,7 +10,7 @@ import redis
 from engine.local.redis_server import RedisServer
 from engine.state import keys
 from tests.e2e.deployment import Deployment
-from tests.e2e.recovery.lived import promote_next
+from tests.e2e.recovery.lived import come_to_rest, promote_next
 
 PARTITIONS = 3
 
@@ -64,7 +64,7 @@ def test_a_follower_goes_on_until_it_is_stopped(lived: Deployment, second: Redis
     worker = lived.start_worker()
     promote_next(lived)
     lived.wait(lambda: all(now.applied > then for now, then in zip(lived.status(), before, strict=True)), "the worker commits", 60)
-    lived.wait(lived.is_all_taken, "everything is taken", 60)
+    come_to_rest(lived)
     worker.stop(20)
     lived.wait(lambda: sequences(lived, second) == sequences(lived, lived.redis), "the follower has it all", 60)
     assert compared(lived, second)[0] == 0
