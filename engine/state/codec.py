@@ -57,7 +57,6 @@ from engine.core.layout import (
 from engine.core.rows import blank_row
 from engine.core.tables import Ints, Me, MeasureKind, RowLayout
 from engine.core.windows import tile_of
-from engine.errors import EngineError
 from engine.state.bits import (
     NUMBER_BITS_MAX,
     ONE,
@@ -109,8 +108,13 @@ FIXED_TIMES: Final = _mask(
 FIGURE_TIMES: Final = _mask([Fig.AS_OF, Fig.APPLIED_AT])
 
 
-class StateFormatError(EngineError):
+class StateFormatError(Exception):
     """An encoded state that this engine cannot read. It is told by the bucket that it lies in: an account's id belongs in no log."""
+
+    def __init__(self, what: str, cure: str) -> None:
+        super().__init__(f"{what}: {cure}")
+        self.what = what
+        self.cure = cure
 
 
 # Writing
