@@ -41,14 +41,15 @@ async def read_journal(
     consumer: AIOKafkaConsumer, application: str, shard: int, first: int, sequence: int, deadline_s: float
 ) -> AsyncIterator[JournalEntry]:
     """The committed records from offset ``first`` to the end that the journal has now; the first one must have this sequence, and all must be
-    of this application. ``consumer`` was not started yet, and is stopped in the end.
+    of this application. ``consumer`` was not started yet, and is stopped in the end, also when it
+    could not be started.
 
     Raises JournalMismatchError, KafkaError, TimeoutError.
     """
     partition = TopicPartition(JOURNAL.name, shard)
-    async with asyncio.timeout(deadline_s):
-        await consumer.start()
     try:
+        async with asyncio.timeout(deadline_s):
+            await consumer.start()
         consumer.assign([partition])
         async with asyncio.timeout(deadline_s):
             begins = (await consumer.beginning_offsets([partition]))[partition]
