@@ -6,10 +6,14 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+from hypothesis import settings
 
 from engine.core.fingerprint import FingerprintKey
 from engine.local.kafka import KafkaBroker
 from engine.local.redis_server import RedisServer, installed_program, valkey_program
+
+settings.register_profile("any machine", deadline=None)  # no test is about how long an example takes
+settings.load_profile("any machine")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

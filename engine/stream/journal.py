@@ -101,14 +101,15 @@ async def read_journal(
     consumer: AIOKafkaConsumer, application: str, shard: int, first: int, sequence: int, outputs: int, deadline_s: float
 ) -> AsyncIterator[JournalEntry]:
     """The committed records from offset ``first`` to the end that the journal has now, for a store that is about to apply this sequence and
-    counts so many outputs: those that lead on from there, all of this application. ``consumer`` was not started yet, and is stopped in the end.
+    counts so many outputs: those that lead on from there, all of this application. ``consumer`` was not started yet, and is stopped in the end,
+    also when it could not be started.
 
     Raises JournalMismatchError, KafkaError, TimeoutError.
     """
     partition = TopicPartition(JOURNAL.name, shard)
-    async with asyncio.timeout(deadline_s):
-        await consumer.start()
     try:
+        async with asyncio.timeout(deadline_s):
+            await consumer.start()
         consumer.assign([partition])
         begins, end = await bounds(consumer, partition, deadline_s)
         if first > end:

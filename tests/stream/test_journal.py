@@ -1,14 +1,19 @@
-"""Which records of a journal lead on, and what is missed."""
+"""Which records of a journal lead on, what is missed, and a journal that cannot be read."""
 
 from __future__ import annotations
 
+import gc
 from dataclasses import replace
 
 import pytest
+from aiokafka.errors import KafkaError
 
+from engine.local.ports import LOOPBACK, choose_port
+from engine.settings import Kafka
 from engine.state import keys
 from engine.state.record import JournalRecord
-from engine.stream.journal import Chain, JournalMismatchError
+from engine.stream.clients import KafkaClients
+from engine.stream.journal import Chain, JournalMismatchError, read_journal
 
 
 def record(sequence: int, *, is_beginning: bool = False) -> JournalRecord:
@@ -58,3 +63,15 @@ def test_a_journal_never_goes_back() -> None:
 def test_another_applications_journal() -> None:
     with pytest.raises(JournalMismatchError, match="the journal is application 'others'"):
         led(1, replace(record(1), application="others"))
+
+
+async def test_a_reader_that_finds_no_broker_is_closed(caplog: pytest.LogCaptureFixture) -> None:
+    """Else its sockets would stay until it is collected, and asyncio would log an error of the program."""
+    nobody = f"{LOOPBACK}:{choose_port(0, service='kafka', option='port')}"
+    reader = KafkaClients(Kafka(bootstrap=nobody)).journal_reader()
+    with pytest.raises(KafkaError):
+        await anext(read_journal(reader, "limits", 0, 0, 1, 0, 5.0))
+    assert reader._closed
+    del reader
+    gc.collect()
+    assert "Unclosed" not in caplog.text
