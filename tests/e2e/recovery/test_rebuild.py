@@ -144,6 +144,7 @@ def test_a_journal_that_does_not_reach_back_and_a_kill(lived: Deployment, second
     flush(lived)
     rebuilt(lived, "journal")
     assert state(lived) == made
+    take_the_rest(lived)
 
 
 def lose_journal(d: Deployment) -> None:
