@@ -103,21 +103,21 @@ async def test_a_gap_is_sought_and_nothing_is_taken_over_it() -> None:
 
 
 @pytest.mark.parametrize(
-    ("state", "moved_at", "stalled"),
+    ("state", "has_moved", "stalled"),
     [
-        (State.RUNNING, LONG_AGO, [0]),
-        (State.RUNNING, None, []),
-        (State.WAITING, LONG_AGO, []),
-        (State.TAKING_OVER, LONG_AGO, []),
-        (State.STOPPED, LONG_AGO, []),
+        (State.RUNNING, False, [0]),
+        (State.RUNNING, True, []),
+        (State.WAITING, False, []),
+        (State.TAKING_OVER, False, []),
+        (State.STOPPED, False, []),
     ],
 )
-async def test_a_running_shard_that_does_not_move_is_stalled(state: State, moved_at: float | None, stalled: list[int]) -> None:
+async def test_a_running_shard_that_does_not_move_is_stalled(state: State, has_moved: bool, stalled: list[int]) -> None:
     shard = open_shard(Transport())
     await shard.deliver(purchases(0, 5))
     shard.progress.state = state
-    if moved_at is not None:
-        shard.progress.moved_at = moved_at
+    if not has_moved:
+        shard.progress.moved_at = LONG_AGO
     assert worker_of(shard).stalled() == stalled
 
 
