@@ -50,7 +50,7 @@ HEARTBEAT_S: Final = 1.0
 REFUSALS_MAX: Final = 3  # of a commit, one after the other, until it is believed that waiting does not help
 CATCHING_UP_TOLD_S: Final = 5.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-STORE_AGAIN_S: Final = 1.0  # to ask a store is cheap, and a failover takes a few seconds
+STORE_BACKOFF_S: Final = (0.2, 0.5, 1.0)  # to ask a store is cheap, and one that is back is waited for no longer than that
 FLOW_AGAIN_SHARE: Final = 0.5
 SLICE_BUCKETS_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of input; all of it may become dead letters
@@ -441,7 +441,7 @@ class Shard:
                 answer = await call()
             except StoreAway as away:
                 self.progress.enter(State.WAITING, str(away))
-                await asyncio.sleep(min(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)], STORE_AGAIN_S))
+                await asyncio.sleep(STORE_BACKOFF_S[min(failures, len(STORE_BACKOFF_S) - 1)])
                 failures += 1
                 continue
             if failures:
