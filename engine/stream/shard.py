@@ -46,6 +46,7 @@ log = structlog.get_logger("shard")
 
 HEARTBEAT_S: Final = 1.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
+STORE_BACKOFF_S: Final = (0.2, 0.5, 1.0)  # a store that is back is waited for no longer than that
 FLOW_AGAIN_SHARE: Final = 0.5
 SLICE_BUCKETS_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of input; all of it may become dead letters
@@ -392,7 +393,7 @@ class Shard:
                 answer = await call()
             except StoreAway as away:
                 self.progress.enter(State.WAITING, str(away))
-                await asyncio.sleep(BACKOFF_S[min(failures, len(BACKOFF_S) - 1)])
+                await asyncio.sleep(STORE_BACKOFF_S[min(failures, len(STORE_BACKOFF_S) - 1)])
                 failures += 1
                 continue
             if failures:
