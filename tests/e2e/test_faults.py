@@ -1,4 +1,4 @@
-"""Three workers, two of them killed, one stopped for ten seconds, and Redis put back to an older copy, while 300,000 events flow."""
+"""Three workers, two of them killed, one stopped for ten seconds, and Redis put back to an older copy, while events flow."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from tests.e2e.audit import audit
 from tests.e2e.conftest import deployed
 from tests.e2e.deployment import ROOT, Deployment
 
-EVENTS = 300_000
-ACCOUNTS = 680
+EVENTS = 66_000
+ACCOUNTS = 150
 DAYS = 200
 PARTITIONS = 12
-RATE = 9_000
+RATE = 1_500
 
 
 @pytest.fixture
@@ -31,7 +31,7 @@ def twelve(tmp_path: Path) -> Iterator[Deployment]:
 @pytest.mark.timeout(1200)
 def test_nothing_is_lost_and_nothing_is_done_twice(twelve: Deployment) -> None:
     d = twelve
-    d.settings = {"LIMITS_KAFKA__SESSION_TIMEOUT_S": "6", "LIMITS_SHARD__BATCH_RECORDS": "500", "LIMITS_SHARD__CACHE_ACCOUNTS": "60"}
+    d.settings = {"LIMITS_KAFKA__SESSION_TIMEOUT_S": "6", "LIMITS_SHARD__BATCH_RECORDS": "500", "LIMITS_SHARD__CACHE_ACCOUNTS": "8"}
     start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
     policy = load_policy(ROOT / "policies" / "default.yaml", datetime.now(UTC))
     d.promote(policy, start_ms)
@@ -73,7 +73,7 @@ def test_nothing_is_lost_and_nothing_is_done_twice(twelve: Deployment) -> None:
     promoted = promote(policy, None, datetime.fromtimestamp(start_ms / 1000, UTC))
     counts = audit(promoted, inputs, journal, changes, d.accounts)
     assert counts["records"] >= EVENTS
-    assert counts["dead_letters"] == len(d.dead_letters()) > 100
+    assert counts["dead_letters"] == len(d.dead_letters()) > 50
     assert counts["changes"] > 2 * ACCOUNTS
     # The reference consumer, killed and started again all the while, holds what was announced last of every account.
     newest = {change["account_id"]: {**change["standing"], "sequence": change["sequence"]} for mine in changes.values() for change in mine}
