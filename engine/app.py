@@ -21,7 +21,6 @@ from yarl import URL
 
 from engine import __version__, logs
 from engine.connections import redis_refusal
-from engine.core.layout import Topic
 from engine.errors import EngineError
 from engine.metrics import serve_metrics
 from engine.settings import Settings
@@ -56,7 +55,7 @@ def run_worker(settings: Settings) -> int:
     # A batch makes tens of thousands of objects and few cycles: collect seldom, and never look at what is here for good.
     gc.freeze()
     gc.set_threshold(GARBAGE_OBJECTS)
-    log.info("ready to join", partitions=at_start.partitions[INPUTS[Topic.CONTROL].name])
+    log.info("ready to join", partitions=at_start.shards)
     return _work(create_app(settings, at_start))
 
 
@@ -75,10 +74,9 @@ def create_app(settings: Settings, at_start: Identity) -> faust.App:
         broker_session_timeout=settings.kafka.session_timeout_s,
         broker_heartbeat_interval=settings.kafka.heartbeat_interval_s,
     )
-    partitions = at_start.partitions[INPUTS[Topic.CONTROL].name]
     app.boot_strategy.enable_kafka_producer = False  # the shards have their own
     transport = BatchTransport([URL(f"kafka://{settings.kafka.bootstrap}")], app)
-    masters = Masters.of_settings(settings.redis, connections=partitions)
+    masters = Masters.of_settings(settings.redis, connections=at_start.shards)
 
     def store(shard: int) -> ShardStore:
         return RedisStore(masters, settings.application, shard, at_start.ids[JOURNAL.name])

@@ -20,11 +20,9 @@ from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptErr
 
 from engine.state import keys
 from engine.state.keys import BUCKETS, ShardKeys, bucket_of
-from engine.state.masters import TIMEOUT_S, Masters, connect
+from engine.state.masters import Masters
 from engine.state.record import JournalRecord
 from engine.state.store import Loaded, Slice, cut_slice, fields_of
-
-__all__ = ["EVICTION_CURE", "TIMEOUT_S", "RedisStore", "StoreAway", "connect", "eviction_problem"]
 
 REDIRECTIONS_MAX: Final = 3
 EVICTION_CURE: Final = "CONFIG SET maxmemory-policy noeviction"

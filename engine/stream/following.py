@@ -23,7 +23,7 @@ from engine.state.record import JournalRecord
 from engine.state.redis_store import StoreAway
 from engine.state.store import ShardStore, applied_of
 from engine.stream.clients import CONNECT_DEADLINE_S, KafkaClients
-from engine.stream.journal import OTHER_JOURNAL, Chain, JournalMismatchError, check_announced, check_journal, gap, stop
+from engine.stream.journal import OTHER_JOURNAL, Chain, JournalMismatchError, check_announced, check_journal, gap, started, stop
 from schemas.topics import JOURNAL
 
 T = TypeVar("T")
@@ -141,13 +141,8 @@ class Follower:
             at.chain.end()
             if at.is_checked:
                 return
-            reader = self._clients.journal_reader()
-            async with asyncio.timeout(CONNECT_DEADLINE_S):
-                await reader.start()
-            try:
+            async with started(self._clients.journal_reader(), CONNECT_DEADLINE_S) as reader:
                 await check_announced(reader, at.shard, at.chain.next, at.outputs, at.position, CONNECT_DEADLINE_S)
-            finally:
-                await stop(reader)
             at.is_checked = True
 
     async def _take(self, partition: TopicPartition, found: list[Any]) -> None:

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Mapping
+from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
@@ -107,9 +108,7 @@ async def read_journal(
     Raises JournalMismatchError, KafkaError, TimeoutError.
     """
     partition = TopicPartition(JOURNAL.name, shard)
-    try:
-        async with asyncio.timeout(deadline_s):
-            await consumer.start()
+    async with started(consumer, deadline_s):
         consumer.assign([partition])
         begins, end = await bounds(consumer, partition, deadline_s)
         if first > end:
@@ -126,8 +125,6 @@ async def read_journal(
         chain.end()
         if is_silent and begins > first + 1:  # one offset may be the last commit's marker
             await check_announced(consumer, shard, sequence, outputs, begins, deadline_s)
-    finally:
-        await stop(consumer)
 
 
 async def check_announced(consumer: AIOKafkaConsumer, shard: int, sequence: int, outputs: int, begins: int, deadline_s: float) -> None:
@@ -177,6 +174,18 @@ async def last_message(consumer: AIOKafkaConsumer, partition: TopicPartition, be
         async for message in messages(consumer, partition, first, behind, deadline_s):
             last = message
     return last
+
+
+@asynccontextmanager
+async def started(consumer: AIOKafkaConsumer, deadline_s: float) -> AsyncIterator[AIOKafkaConsumer]:
+    """A consumer while it is started; it is stopped in any case, also when it could not be started: else its sockets would stay. Raises
+    KafkaError, TimeoutError."""
+    try:
+        async with asyncio.timeout(deadline_s):
+            await consumer.start()
+        yield consumer
+    finally:
+        await stop(consumer)
 
 
 async def stop(consumer: AIOKafkaConsumer) -> None:

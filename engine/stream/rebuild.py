@@ -31,7 +31,7 @@ from engine.state.store import applied_of
 from engine.stream.brakes import Brakes, Counts
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.input_log import InputLog, certainly_taken
-from engine.stream.journal import JournalMismatchError, bounds, check_journal, last_message, read_journal, stop
+from engine.stream.journal import JournalMismatchError, bounds, check_journal, last_message, read_journal, started
 from engine.stream.producer import CommitInDoubtError, ShardProducer
 from engine.stream.records import Batch
 from engine.stream.refold import Refold
@@ -185,9 +185,7 @@ class Rebuild:
     # From the inputs
 
     async def _refolded(self) -> Rebuilt:
-        consumer = self._clients.journal_reader()
-        await consumer.start()
-        try:
+        async with started(self._clients.journal_reader(), CONNECT_DEADLINE_S) as consumer:
             witness = await witness_of(consumer, self._shard, self._partitions, CONNECT_DEADLINE_S, self._told)
             fields = await self._begun(consumer, witness)
             log = InputLog(consumer, self._shard)
@@ -214,8 +212,6 @@ class Rebuild:
             standings, more = await self._finish(machine, witness, tick_ms)
             await self._commit(machine.close(tick_ms, self._closing_fields(machine, witness)))
             return Rebuilt(self._shard, records + more + 1, inputs, standings)
-        finally:
-            await stop(consumer)
 
     async def _begun(self, consumer: Any, witness: Witness) -> dict[str, bytes]:
         """The shard's fields behind a beginning: that of a rebuild that was broken off, or a new one."""

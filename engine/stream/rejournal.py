@@ -7,10 +7,8 @@ the truth again, and Redis follows it. Killed before the commit nothing has happ
 
 from __future__ import annotations
 
-import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
-from contextlib import asynccontextmanager
-from typing import Any, Final
+from collections.abc import Mapping, Sequence
+from typing import Final
 
 from aiokafka import TopicPartition
 
@@ -21,7 +19,7 @@ from engine.state import keys
 from engine.state.record import JournalRecord
 from engine.state.redis_store import RedisStore
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
-from engine.stream.journal import bounds, messages, newest_output, stop
+from engine.stream.journal import bounds, messages, newest_output, started
 from engine.stream.rebuild import OF_INPUTS, Rebuild, Rebuilt, Told
 from engine.stream.reshard import Layout, Move
 from engine.stream.topics import Identity
@@ -68,7 +66,7 @@ async def rejournal(settings: Settings, topics: Identity, stores: Sequence[Redis
 async def _is_written(clients: Clients) -> bool:
     """Whether a run before has written the journal: all of it or nothing. Raises EngineError if somebody else has."""
     partition = TopicPartition(JOURNAL.name, 0)
-    async with connected(clients) as consumer:
+    async with started(clients.journal_reader(), CONNECT_DEADLINE_S) as consumer:
         consumer.assign([partition])
         begins, end = await bounds(consumer, partition, CONNECT_DEADLINE_S)
         async for message in messages(consumer, partition, begins, end, CONNECT_DEADLINE_S):
@@ -94,21 +92,9 @@ def _check(shard: int, fields: Mapping[str, bytes], partitions: int, topics: Ide
         raise EngineError(what, where=where, cure="start the workers, or run `limit-engine rebuild --from journal`")
 
 
-@asynccontextmanager
-async def connected(clients: Clients) -> AsyncIterator[Any]:
-    """A consumer that is started. Raises KafkaError, TimeoutError."""
-    consumer = clients.journal_reader()
-    async with asyncio.timeout(CONNECT_DEADLINE_S):
-        await consumer.start()
-    try:
-        yield consumer
-    finally:
-        await stop(consumer)
-
-
 async def _check_announced(shard: int, fields: Mapping[str, bytes], clients: Clients) -> None:
     """That Redis counts all that was announced. Raises EngineError."""
-    async with connected(clients) as consumer:
+    async with started(clients.journal_reader(), CONNECT_DEADLINE_S) as consumer:
         announced = await newest_output(consumer, shard, CONNECT_DEADLINE_S)
     counted = int(fields.get(keys.OUTPUTS, b"0"))
     if announced > counted:

@@ -31,7 +31,7 @@ from engine.stream.brakes import Brakes, Counts, share
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.decode.misrouting import partition_of
 from engine.stream.in_force import disagreement, status_of
-from engine.stream.journal import bounds, messages, stop
+from engine.stream.journal import bounds, messages, started
 from engine.stream.rebuild import AGAIN, beginning
 from engine.stream.sweep import Sweep
 from schemas.topics import INPUTS, JOURNAL
@@ -60,10 +60,7 @@ class Resharded:
 
 async def check_taken(clients: Clients, shards: Sequence[Mapping[str, bytes]]) -> None:
     """That every input was taken. Raises EngineError, KafkaError, TimeoutError."""
-    consumer = clients.journal_reader()
-    async with asyncio.timeout(CONNECT_DEADLINE_S):
-        await consumer.start()
-    try:
+    async with started(clients.journal_reader(), CONNECT_DEADLINE_S) as consumer:
         for shard, fields in enumerate(shards):
             for spec in INPUTS:
                 place = TopicPartition(spec.name, shard)
@@ -73,8 +70,6 @@ async def check_taken(clients: Clients, shards: Sequence[Mapping[str, bytes]]) -
                 async for message in messages(consumer, place, max(first, begins), end, CONNECT_DEADLINE_S):
                     what = f"{spec.name} has records that were not taken yet, from offset {message.offset} on"
                     raise EngineError(what, where=f"shard {shard}", cure=TAKE_FIRST)
-    finally:
-        await stop(consumer)
 
 
 def check_fit(shards: Sequence[Mapping[str, bytes]], before: int, after: int) -> None:

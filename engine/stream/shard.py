@@ -91,7 +91,7 @@ class Shard:
         self._inputs = inputs
         self._clients = clients
         at_start = inputs.topics.at_start
-        self._partitions = at_start.partitions[INPUTS[Topic.CONTROL].name]
+        self._partitions = at_start.shards
         self._machine = DecisionMachine(settings.application, number, self._partitions, settings.key, settings.shard.cache_accounts)
         self._machine.topic_ids = at_start.ids
         self._alignment = Alignment()

@@ -128,6 +128,11 @@ class Identity:
     partitions: Mapping[str, int]
     ids: Mapping[str, str]
 
+    @property
+    def shards(self) -> int:
+        """How many shards the topics make, where they are fit to work on."""
+        return self.partitions[INPUTS[0].name]
+
 
 def identity_of(states: list[TopicState]) -> Identity:
     """The identity of described topics."""

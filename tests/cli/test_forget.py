@@ -11,7 +11,8 @@ import pytest
 
 from engine.core.layout import Topic
 from engine.local.redis_server import RedisServer
-from engine.state.redis_store import RedisStore, connect
+from engine.state.masters import connect
+from engine.state.redis_store import RedisStore
 from engine.stream.records import Chunk
 from scripts.personas import DAY_MS, instant
 from tests.cli.program import say

@@ -25,8 +25,9 @@ from engine.core.layout import Topic
 from engine.policy.document import Policy
 from engine.settings import Redis
 from engine.state import keys
+from engine.state.masters import connect
 from engine.state.record import JournalRecord
-from engine.state.redis_store import RedisStore, connect
+from engine.state.redis_store import RedisStore
 from engine.state.store import fields_of
 from engine.stream.records import Chunk, Headers
 from engine.stream.render import OUTPUT_SEQUENCE_HEADER

@@ -7,9 +7,10 @@ from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from typing import Any, Protocol, TypeVar
 
 from engine.state.keys import BUCKETS
+from engine.state.masters import TIMEOUT_S
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord
-from engine.state.redis_store import TIMEOUT_S, StoreAway
+from engine.state.redis_store import StoreAway
 from engine.state.store import Loaded, ShardStore, Slice, applied_of
 from schemas.topics import JOURNAL
 from tests.simulation.network import Network

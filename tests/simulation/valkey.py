@@ -9,7 +9,8 @@ from typing import Any, TypeVar
 
 from engine.settings import Redis
 from engine.state.keys import BUCKETS, ShardKeys
-from engine.state.redis_store import RedisStore, connect
+from engine.state.masters import connect
+from engine.state.redis_store import RedisStore
 from engine.state.store import applied_of
 from schemas.topics import JOURNAL
 from tests.simulation.topics import AT_START

@@ -12,10 +12,10 @@ from engine.settings import Redis
 from engine.state import keys
 from engine.state.digest import digest_of
 from engine.state.keys import BUCKETS, bucket_of
-from engine.state.masters import Masters
+from engine.state.masters import Masters, connect
 from engine.state.memory_store import MemoryStore
 from engine.state.record import InputCut, JournalRecord
-from engine.state.redis_store import RedisStore, StoreAway, connect, eviction_problem
+from engine.state.redis_store import RedisStore, StoreAway, eviction_problem
 from engine.state.store import OTHER_JOURNAL, ShardStore
 from schemas.topics import JOURNAL
 from tests.e2e.cluster import Cluster
