@@ -1,14 +1,17 @@
 """The load: a seeded log of events for many accounts, published before anything is measured.
 
-Every account buys, moves money and sometimes repays a loan, four records a day for some weeks, so a run slides windows over many day changes, as
-real traffic does. Of fifteen records nine are purchases, five transfers, and one is a repayment: an account has two loans of monthly
-instalments. Records have the shape and the size (about 220 bytes) of the contract's examples.
+Accounts buy, move money and sometimes repay a loan, evenly over some months, so a run slides windows over many day changes, as real traffic
+does. They are not equally busy: the account of rank r has a share of 1 / r ** ``skew`` (Zipf's law; 0: all the same). Of fifteen records nine are
+purchases, five transfers, and one is a repayment: an account has two loans of monthly instalments. Records have the shape and the size (about
+220 bytes) of the contract's examples.
 """
 
 from __future__ import annotations
 
+from bisect import bisect
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import accumulate
 from random import Random
 from typing import Final
 
@@ -23,12 +26,13 @@ CATEGORIES: Final = ("groceries", "dining", "transport", "utilities", "telecom",
 
 @dataclass(frozen=True, slots=True)
 class Load:
-    """How much: ``events`` in all over ``accounts``, which have ``events_per_day`` each, from ``start_ms`` on."""
+    """How much: ``events`` in all over ``accounts``, in ``days`` from ``start_ms`` on."""
 
     events: int
     accounts: int
     start_ms: int
-    events_per_day: int = 4
+    days: int = 90
+    skew: float = 1.0
     seed: int = 1
 
 
@@ -62,11 +66,14 @@ def profiles(load: Load) -> Iterator[Arrival]:
 def events(load: Load) -> Iterator[Arrival]:
     """The events in order of time."""
     rng = Random(f"{load.seed}/load")
-    step_ms = DAY_MS / (load.accounts * load.events_per_day)
+    step_ms = load.days * DAY_MS / load.events
+    shares = list(accumulate((rank + 1) ** -load.skew for rank in range(load.accounts)))
+    names = [f"account-{number:07d}" for number in range(load.accounts)]
+    rng.shuffle(names)
     for number in range(load.events):
         at_ms = load.start_ms + 1 + int(number * step_ms)
         topic = TOPICS[MIX[number % len(MIX)]]
-        account = f"account-{rng.randrange(load.accounts):07d}"
+        account = names[bisect(shares, rng.random() * shares[-1], hi=load.accounts - 1)]
         amount = rng.randrange(500, 60_000)
         head = f'{{"event_id":"e-{number:09d}","account_id":"{account}","occurred_at":"{instant(at_ms)}","currency":"CNY"'
         yield Arrival(at_ms, number, topic, account.encode(), f"{head},{_own_fields(topic, rng, amount, at_ms)}}}".encode())
