@@ -37,6 +37,7 @@ Name = Literal[
     "limits_swept_total",
     "limits_raised_minor",
     "limits_breaker_tripped",
+    "limits_stage_seconds_total",
 ]
 LABELS: Final[dict[Name, tuple[str, ...]]] = {  # besides the shard
     "limits_policy_info": ("policy", "version", "hash"),
@@ -49,6 +50,7 @@ LABELS: Final[dict[Name, tuple[str, ...]]] = {  # besides the shard
     "limits_swept_total": ("segment", "bucket"),
     "limits_raised_minor": ("segment",),
     "limits_breaker_tripped": ("segment",),
+    "limits_stage_seconds_total": ("stage",),
 }
 HISTOGRAM: Final[Name] = "limits_score"
 MEANINGS: Final[dict[Name, str]] = {
@@ -69,6 +71,7 @@ MEANINGS: Final[dict[Name, str]] = {
     "limits_swept_total": "Accounts that sweeps have looked at, by the arrears bucket in which they were",
     "limits_raised_minor": "By how much limits were raised on the day of the segment's budget",
     "limits_breaker_tripped": "1 while the segment's breaker stops decreases",
+    "limits_stage_seconds_total": "CPU time by the stages of a batch",
 }
 Sample = tuple[tuple[str, ...], float]
 Family = CounterMetricFamily | GaugeMetricFamily | HistogramMetricFamily
@@ -122,6 +125,8 @@ def _samples(name: Name, shard: Shard, now: float) -> Iterable[Sample]:
             return list(dict(tally.swept).items())
         case "limits_raised_minor":
             return [((segment,), counts.raised_minor) for segment, counts in progress.brakes.by_segment.items()]
+        case "limits_stage_seconds_total":
+            return [((stage,), seconds) for stage, seconds in progress.stages.seconds.items()]
         case "limits_breaker_tripped":
             return [((segment,), float(counts.is_tripped)) for segment, counts in progress.brakes.by_segment.items()]
     return [((), _number(name, progress, shard.lag(), now))]

@@ -3,6 +3,9 @@
 Theory of operation. The cache never holds anything that is not in the shard's journal or about to be: the kernel changes rows in place, the
 batch that did so writes them to the journal at once, and after any doubt ``forget`` empties the cache. So a row may be dropped at any time
 without writing it anywhere. When room is needed, the accounts that were used the longest ago go; those of the batch at hand never do.
+
+A batch begins with ``begin``; ``take`` gives each of its accounts a row, and ``missing`` says of which the state must be brought by ``admit``
+before the rows are looked at.
 """
 
 from __future__ import annotations
@@ -10,12 +13,15 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import numpy as np
+import numpy.typing as npt
 
+from engine.core.packed import Packed
 from engine.core.rows import blank_row
 from engine.core.tables import Ints
 from engine.core.windows import rebuild_rows
 from engine.policy.compile import CompiledPolicy
 from engine.state.codec import RowCodec
+from engine.state.index import ID_WORDS, UNKNOWN, find, put, remove
 
 
 class AccountCache:
@@ -27,68 +33,106 @@ class AccountCache:
         self._program = policy.program
         self._blank = blank_row(policy.layout)
         self._codec = RowCodec(policy.layout)
-        self._slots: dict[bytes, int] = {}
-        self._held: list[bytes | None] = [None] * capacity
+        self._table = np.zeros(1 << (2 * capacity).bit_length(), np.int64)
+        self._hashes = np.zeros(capacity, np.uint64)
+        self._ids = np.zeros((capacity, ID_WORDS), np.uint64)
+        self._lengths = np.zeros(capacity, np.int64)
+        self._held: list[bytes | None] = [None] * capacity  # the accounts by slot, as Redis and the journal take them
+        self._is_admitted = np.zeros(capacity, np.bool_)
         self._used = np.zeros(capacity, np.int64)  # batch in which the slot was used last; 0: free
         self._batch = 0
+        self._taken: list[Ints] = []  # the slots of the batch at hand
 
     def __len__(self) -> int:
-        return len(self._slots)
+        return int(np.count_nonzero(self._used))
 
     def forget(self) -> None:
         """Forget every account."""
-        self._slots.clear()
-        self._held = [None] * self.capacity
+        self._table[:] = 0
         self._used[:] = 0
+        self._held = [None] * self.capacity
+        self._taken = []
 
     def drop(self, accounts: Sequence[bytes]) -> None:
         """Forget those of these accounts that are held."""
-        for slot in [self._slots.pop(account) for account in accounts if account in self._slots]:
-            self._held[slot] = None
-            self._used[slot] = 0
+        for slot in self._find(Packed.of(accounts), np.ones(len(accounts), np.bool_))[0].tolist():
+            if slot != UNKNOWN:
+                remove(self._table, self._hashes, slot)
+                self._held[slot] = None
+                self._used[slot] = 0
 
-    def missing(self, accounts: Sequence[bytes]) -> list[bytes]:
-        """Begin a batch of these accounts (each once, at most ``capacity``): those that must be admitted before ``slots``."""
-        if len(accounts) > self.capacity:
-            raise ValueError(f"a batch of {len(accounts)} accounts does not fit a cache of {self.capacity}")
+    def begin(self) -> None:
+        """Begin a batch: the accounts of the last one may go from here on."""
         self._batch += 1
-        held = self._slots
-        self._used[[held[account] for account in accounts if account in held]] = self._batch
-        return [account for account in accounts if account not in held]
+        self._taken = []
 
-    def admit(self, accounts: Sequence[bytes], values: Sequence[bytes | None]) -> None:
-        """Take accounts of the batch in by their encoded states; None is an account without history. Raises StateFormatError."""
-        slots = self._room(len(accounts))
+    def take(self, accounts: Packed, wanted: npt.NDArray[np.bool_]) -> Ints:
+        """(n,) the rows of the wanted accounts of the batch, 0 of the others. Raises ValueError if the batch has more accounts than there are
+        rows."""
+        slots, unknown = self._find(accounts, wanted)
+        self._used[slots[wanted & (slots != UNKNOWN)]] = self._batch
+        if unknown:
+            room = self._room(unknown)
+            given_to = np.zeros(len(room), np.int64)
+            given = put(*self._arrays, accounts.words, accounts.begins, accounts.ends, wanted, slots, room, given_to)
+            if given < 0:
+                raise ValueError(f"the accounts of the batch do not fit a cache of {self.capacity}")
+            for slot, place in zip(room[:given].tolist(), given_to[:given].tolist(), strict=True):
+                self._held[slot] = accounts[place]
+            self._used[room[:given]] = self._batch
+            self._is_admitted[room[:given]] = False
+        self._taken.append(slots[wanted])
+        return slots
+
+    def taken(self) -> Ints:
+        """The rows of the batch, each once, ascending."""
+        return np.unique(np.concatenate([np.zeros(0, np.int64), *self._taken]))
+
+    def missing(self) -> list[bytes]:
+        """The accounts of the batch that must be admitted, in the order in which they were taken."""
+        return self.accounts(self._missing())
+
+    def admit(self, values: Sequence[bytes | None]) -> None:
+        """Take the encoded states of the accounts in that are ``missing``; None is an account without history. Raises StateFormatError."""
+        slots = self._missing()
         self.rows[slots] = self._blank
         known = [i for i, value in enumerate(values) if value is not None]
         if known:
-            self._codec.decode(
-                [accounts[i] for i in known],
-                [value for value in values if value is not None],
-                self.rows,
-                slots[known],
-            )
+            accounts = self.accounts(slots[known])
+            self._codec.decode(accounts, [value for value in values if value is not None], self.rows, slots[known])
             rebuild_rows(self._program, self.rows, slots[known])
-        for account, slot in zip(accounts, slots.tolist(), strict=True):
-            self._slots[account] = slot
-            self._held[slot] = account
-        self._used[slots] = self._batch
+        self._is_admitted[slots] = True
 
     def slots(self, accounts: Sequence[bytes]) -> Ints:
         """(n,) the rows of accounts that are held."""
-        held = self._slots
-        return np.array([held[account] for account in accounts], np.int64)
+        return self._find(Packed.of(accounts), np.ones(len(accounts), np.bool_))[0]
+
+    def accounts(self, slots: Ints) -> list[bytes]:
+        """The accounts in some rows."""
+        return [account for account in map(self._held.__getitem__, slots.tolist()) if account is not None]
 
     def encoded(self, slots: Ints) -> list[bytes | None]:
         """The encoded states of some rows; None of one that was forgotten and leaves nothing."""
         return [value or None for value in self._codec.encode(self.rows, slots)]
 
+    @property
+    def _arrays(self) -> tuple[Ints, npt.NDArray[np.uint64], npt.NDArray[np.uint64], Ints]:
+        return self._table, self._hashes, self._ids, self._lengths
+
+    def _find(self, accounts: Packed, wanted: npt.NDArray[np.bool_]) -> tuple[Ints, int]:
+        """(n,) the rows of the wanted accounts, UNKNOWN of those that are not held, 0 of the others; and how many are not held."""
+        slots = np.zeros(len(accounts), np.int64)
+        return slots, find(*self._arrays, accounts.words, accounts.begins, accounts.ends, wanted, slots)
+
+    def _missing(self) -> Ints:
+        """The rows of the batch that hold no state yet, in the order in which they were taken."""
+        slots = np.concatenate([np.zeros(0, np.int64), *(own[~self._is_admitted[own]] for own in self._taken)])
+        _, first = np.unique(slots, return_index=True)
+        return slots[np.sort(first)]
+
     def _room(self, count: int) -> Ints:
-        """``count`` slots, freed where necessary."""
-        slots: Ints = np.sort(np.argpartition(self._used, count - 1)[:count]) if count else np.zeros(0, np.int64)
-        for slot in slots.tolist():
-            account = self._held[slot]
-            if account is not None:
-                del self._slots[account]
-                self._held[slot] = None
-        return slots
+        """At most ``count`` slots that the batch does not use, those first that were used the longest ago."""
+        count = min(count, self.capacity)
+        slots = np.argpartition(self._used, count - 1)[:count]
+        slots = slots[self._used[slots] < self._batch]
+        return slots[np.argsort(self._used[slots], kind="stable")]

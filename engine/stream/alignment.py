@@ -15,19 +15,19 @@ their time. The clock that a record is decided at is the largest topic clock tha
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from itertools import chain
-from typing import Final
+from typing import Final, TypeVar
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.core.layout import MISSING, Topic
-from engine.stream.records import Batch, Chunk, Delivery, Headers
+from engine.core.tables import Ints
+from engine.stream.records import Batch, Chunk, Delivery
 
-Ints = npt.NDArray[np.int64]
 NEVER: Final = MISSING
+Number = TypeVar("Number", np.int64, np.uint64)
 
 
 class GapError(Exception):
@@ -57,30 +57,17 @@ class _Lane:
 
     def times(self) -> Ints:
         """The topic's clock at each buffered record."""
-        times = np.fromiter(chain.from_iterable(chunk.times_ms for chunk in self.chunks), np.int64, self.count)
+        times = np.concatenate([np.zeros(0, np.int64), *(chunk.times_ms for chunk in self.chunks)])
         return np.maximum(np.maximum.accumulate(times), self.clock_ms)
 
     def head(self, most: int) -> Chunk:
         """The first ``most`` buffered records."""
-        if len(self.chunks[0]) >= most:
-            return self.chunks[0].slice(0, most)
-        keys: list[bytes | None] = []
-        values: list[bytes | None] = []
-        offsets: list[int] = []
-        times: list[int] = []
-        headers: list[Headers] = []
-        has_headers = False
+        parts, left = [], most
         for chunk in self.chunks:
-            part = chunk if len(offsets) + len(chunk) <= most else chunk.slice(0, most - len(offsets))
-            offsets += part.offsets
-            times += part.times_ms
-            keys += part.keys
-            values += part.values
-            has_headers |= part.headers is not None
-            headers += part.headers if part.headers is not None else [()] * len(part)
-            if len(offsets) == most:
-                break
-        return Chunk(self.topic, offsets, times, keys, values, headers if has_headers else None)
+            if left > 0:
+                parts.append(chunk.slice(0, left))
+                left -= len(chunk)
+        return Chunk.joined(self.topic, parts)
 
     def drop(self, count: int) -> None:
         """Forget the first ``count`` buffered records."""
@@ -90,7 +77,7 @@ class _Lane:
             if len(chunk) > count:
                 self.chunks.appendleft(chunk.slice(count, len(chunk)))
                 chunk = chunk.slice(0, count)
-            self.bytes -= chunk.value_bytes()
+            self.bytes -= chunk.values.size()
             count -= len(chunk)
 
 
@@ -167,16 +154,14 @@ class Alignment:
         if delivery.first > lane.position:
             raise GapError(lane.topic, lane.position, delivery.first)
         chunk = delivery.chunk
-        assert not chunk.offsets or delivery.first <= chunk.offsets[0] <= chunk.offsets[-1] < delivery.next, (
-            "records outside their delivery"
-        )
-        known = int(np.searchsorted(chunk.offsets, lane.position)) if chunk.offsets else 0
+        assert not len(chunk) or delivery.first <= chunk.offsets[0] <= chunk.offsets[-1] < delivery.next, "records outside their delivery"
+        known = int(np.searchsorted(chunk.offsets, lane.position))
         if known:
             chunk = chunk.slice(known, len(chunk))
         if len(chunk):
             lane.chunks.append(chunk)
             lane.count += len(chunk)
-            lane.bytes += chunk.value_bytes()
+            lane.bytes += chunk.values.size()
             if lane.topic not in self._expected:
                 self._next = _Order.empty()
         lane.position = max(lane.position, delivery.next)
@@ -240,7 +225,7 @@ class Alignment:
                 mine = order.ranks == topic
                 index[mine] = np.arange(count)
                 chunk = heads[topic].slice(0, count)
-                after = lane.position if count == lane.count else chunk.offsets[-1] + 1
+                after = lane.position if count == lane.count else int(chunk.offsets[-1]) + 1
                 chunks[topic] = chunk
                 cuts[topic] = (lane.taken, after, int(order.times[mine][-1]))
             caught_up &= not lane.lags and count == lane.count
@@ -248,24 +233,25 @@ class Alignment:
         return Batch(chunks, order.ranks, index, clock, cuts, int(clock[-1]), caught_up)
 
 
+def in_order(heads: Mapping[Topic, Chunk], ranks: Ints, column: Callable[[Chunk], npt.NDArray[Number]]) -> npt.NDArray[Number]:
+    """A column of the merged records, by a function that gives it for each topic's own."""
+    own = [(topic, column(head)) for topic, head in heads.items()]
+    merged = np.zeros(len(ranks), own[0][1].dtype)
+    for topic, values in own:
+        mine = np.flatnonzero(ranks == topic)
+        merged[mine] = values[: len(mine)]
+    return merged
+
+
 def within_bytes(heads: Mapping[Topic, Chunk], ranks: Ints, bytes_max: int) -> int:
     """How many of the first merged records have values of at most ``bytes_max`` together, at least 1. ``heads`` are their topics' records."""
-    if sum(head.value_bytes() for head in heads.values()) <= bytes_max:
-        return len(ranks)
-    sizes = np.zeros(len(ranks), np.int64)
-    for topic, head in heads.items():
-        sizes[ranks == topic] = [len(value or b"") for value in head.values]
+    sizes = in_order(heads, ranks, lambda head: np.maximum(head.values.lengths(), 0))
     return max(1, int(np.searchsorted(np.cumsum(sizes), bytes_max, "right")))
 
 
 def within_accounts(heads: Mapping[Topic, Chunk], ranks: Ints, accounts_max: int) -> int:
     """How many of the first merged records have at most ``accounts_max`` different keys. ``heads`` are their topics' records."""
-    if len(set().union(*(head.keys for head in heads.values()))) <= accounts_max:
+    if len(ranks) <= accounts_max:
         return len(ranks)
-    seen: set[bytes | None] = set()
-    keys = {int(topic): iter(head.keys) for topic, head in heads.items()}
-    for place, rank in enumerate(ranks.tolist()):
-        seen.add(next(keys[rank]))
-        if len(seen) > accounts_max:
-            return place
-    return len(ranks)
+    _, first = np.unique(in_order(heads, ranks, lambda head: head.keys.hashes()), return_index=True)
+    return len(ranks) if len(first) <= accounts_max else int(np.sort(first)[accounts_max])

@@ -31,11 +31,11 @@ class _AnyNames(bytearray):
 
 
 class _Batch:
-    """One of aiokafka's batches, and the bytes that it lies in."""
+    """One of aiokafka's batches, and the bytes that it lies in (``raw``)."""
 
     def __init__(self, batch: Any, raw: memoryview) -> None:
         self._batch = batch
-        self._raw = raw
+        self.raw = raw
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
@@ -47,7 +47,7 @@ class _Batch:
                 told = record.offset
                 yield record
         except (CorruptRecordException, UnicodeDecodeError):
-            again = _DefaultRecordBatchPy(self._raw)
+            again = _DefaultRecordBatchPy(self.raw)
             again._maybe_uncompress()
             again._buffer = _AnyNames(again._buffer)
             for record in again:

@@ -114,7 +114,7 @@ class Copies:
         """Why the engine would refuse this record there."""
         if partition not in self._decoders:
             self._decoders[partition] = Decoder(self._rules, self._key, partition, self._partitions[topic])
-        decoded = self._decoders[partition].decode(Chunk(TOPICS[topic], [0], [timestamp_ms], [key], [value], [headers]))
+        decoded = self._decoders[partition].decode(Chunk.of(TOPICS[topic], [0], [timestamp_ms], [key], [value], [headers]))
         return decoded.rejects[0] if decoded.rejects else None
 
 

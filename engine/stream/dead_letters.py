@@ -27,7 +27,7 @@ OTHERWISE: Final = "mend its producer (the dead-letters topic has the records wi
 
 def dead_letters(batch: Batch, refs: Iterable[DeadLetterRef], shard: int) -> list[Output]:
     """The dead letters that a journal record names, with the bytes that came."""
-    places = {topic: {offset: i for i, offset in enumerate(chunk.offsets)} for topic, chunk in batch.chunks.items()}
+    places = {topic: {offset: i for i, offset in enumerate(chunk.offsets.tolist())} for topic, chunk in batch.chunks.items()}
     found = []
     for ref in refs:
         topic = TOPICS[ref.topic]

@@ -69,7 +69,7 @@ class InputLog:
     def offer_ends(self) -> None:
         """Tell the alignment how much there is to read."""
         for topic, first in self.first.items():
-            self.alignment.offer(Delivery(Chunk(topic, [], [], [], [], None), first, first, self._ends[topic]))
+            self.alignment.offer(Delivery(Chunk.of(topic), first, first, self._ends[topic]))
 
     async def horizon_ms(self) -> int:
         """From when on the events are there: the oldest of the topic whose beginning is gone most; MISSING if none's is."""

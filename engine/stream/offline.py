@@ -101,7 +101,7 @@ def decide_as_they_come(
             yield record
         prepared = machine.prepare(batch)
         if prepared.missing:
-            machine.admit(prepared.missing, [states.get(account) for account in prepared.missing])
+            machine.admit([states.get(account) for account in prepared.missing])
         tick_ms = max(tick_ms, batch.watermark_ms)
         record = machine.execute(prepared, tick_ms)
         states.update(record.accounts)
@@ -168,7 +168,7 @@ def _batch(records: list[LogRecord], clock_ms: int) -> Batch:
     for topic in sorted({record.topic for record in records}):
         mine = [record for record in records if record.topic is topic]
         times = [clock_ms if record.at_ms == MISSING else record.at_ms for record in mine]
-        chunks[topic] = Chunk(topic, [r.offset for r in mine], times, [r.key for r in mine], [r.value for r in mine], None)
+        chunks[topic] = Chunk.of(topic, [r.offset for r in mine], times, [r.key for r in mine], [r.value for r in mine], None)
         cuts[topic] = (mine[0].offset, mine[-1].offset + 1, times[-1])
         index[ranks == topic] = np.arange(len(mine))
     clocks = np.maximum.accumulate(np.maximum(np.array([record.at_ms for record in records], np.int64), clock_ms))

@@ -10,6 +10,7 @@ from typing import Any, Final
 from engine.state.record import JournalRecord
 from engine.stream.brakes import Brakes, Counts
 from engine.stream.in_force import Version
+from engine.stream.stages import Stages
 from engine.stream.tally import Tally
 from schemas.topics import CHANGES
 
@@ -44,6 +45,7 @@ class Progress:
     moved_at: float = field(default_factory=time.monotonic)
     version: Version | None = None  # of the policy in force
     tally: Tally = field(default_factory=Tally)
+    stages: Stages = field(default_factory=Stages)
     brakes: Brakes = field(default_factory=lambda: Brakes({}))
     waits_for: str = ""  # what was said to be waited for, until it is over
 

@@ -255,7 +255,7 @@ class Rebuild:
                 assert batch is not None
             prepared = machine.prepare(batch)
             if prepared.missing:
-                machine.admit(prepared.missing, (await self._store.load(prepared.missing)).values)
+                machine.admit((await self._store.load(prepared.missing)).values)
             is_first_policy = Topic.CONTROL in batch.chunks and log.alignment.tick_ms == MISSING
             tick_ms = MISSING if is_first_policy else max(log.alignment.tick_ms, batch.watermark_ms)
             record = machine.execute(prepared, tick_ms)
@@ -281,7 +281,7 @@ class Rebuild:
         for first in range(0, len(accounts), at_once):
             some = accounts[first : first + at_once]
             missing = machine.missing(some)
-            machine.admit(missing, (await self._store.load(missing)).values)
+            machine.admit((await self._store.load(missing)).values)
             record = machine.finish(some, tick_ms)
             if record is not None:
                 await self._commit(record)

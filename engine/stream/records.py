@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any, Final
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.core.layout import Topic
+from engine.core.packed import Packed
+from engine.core.tables import Ints
 from schemas.topics import INPUTS
 
 TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}  # the input topics by name
@@ -19,24 +20,51 @@ Headers = tuple[tuple[str, bytes | None], ...]
 
 @dataclass(frozen=True, slots=True)
 class Chunk:
-    """Consecutive records of one topic partition, as columns of equal length, in offset order (offsets may have gaps: transaction markers).
+    """Consecutive records of one topic partition, as columns of equal length, in offset order (offsets may have gaps: transaction markers):
+    ``offsets`` and ``times_ms`` (n,) int64, ``keys`` and ``values`` packed.
 
     ``headers`` is None when no record of the chunk has any.
     """
 
     topic: Topic
-    offsets: list[int]
-    times_ms: list[int]
-    keys: list[bytes | None]
-    values: list[bytes | None]
+    offsets: Ints
+    times_ms: Ints
+    keys: Packed
+    values: Packed
     headers: list[Headers] | None
+
+    @classmethod
+    def of(
+        cls,
+        topic: Topic,
+        offsets: Sequence[int] = (),
+        times_ms: Sequence[int] = (),
+        keys: Iterable[bytes | None] = (),
+        values: Iterable[bytes | None] = (),
+        headers: list[Headers] | None = None,
+    ) -> Chunk:
+        """A chunk of what is given one by one."""
+        return cls(topic, np.array(offsets, np.int64), np.array(times_ms, np.int64), Packed.of(keys), Packed.of(values), headers)
+
+    @classmethod
+    def joined(cls, topic: Topic, parts: Sequence[Chunk]) -> Chunk:
+        """Chunks of a topic that continue each other as one."""
+        if len(parts) == 1:
+            return parts[0]
+        headers: list[Headers] | None = None
+        if any(part.headers is not None for part in parts):
+            headers = [own for part in parts for own in (part.headers if part.headers is not None else [()] * len(part))]
+        return cls(
+            topic,
+            np.concatenate([np.zeros(0, np.int64), *(part.offsets for part in parts)]),
+            np.concatenate([np.zeros(0, np.int64), *(part.times_ms for part in parts)]),
+            Packed.joined([part.keys for part in parts]),
+            Packed.joined([part.values for part in parts]),
+            headers,
+        )
 
     def __len__(self) -> int:
         return len(self.offsets)
-
-    def value_bytes(self) -> int:
-        """Bytes of the values."""
-        return sum(len(value) for value in self.values if value is not None)
 
     def slice(self, start: int, stop: int) -> Chunk:
         """Records ``start`` (inclusive) to ``stop`` (exclusive)."""
@@ -73,9 +101,9 @@ class Batch:
     """
 
     chunks: dict[Topic, Chunk]
-    order_topic: npt.NDArray[np.int64]
-    order_index: npt.NDArray[np.int64]
-    clock_ms: npt.NDArray[np.int64]
+    order_topic: Ints
+    order_index: Ints
+    clock_ms: Ints
     cuts: dict[Topic, tuple[int, int, int]]
     watermark_ms: int
     caught_up: bool
@@ -86,12 +114,12 @@ class Batch:
 
 def chunk_of(topic: Topic, records: Sequence[Any]) -> Chunk:
     """Aiokafka's records as columns."""
-    headers = [record.headers for record in records]
-    return Chunk(
+    headers = [tuple(record.headers) for record in records]
+    return Chunk.of(
         topic,
         [record.offset for record in records],
         [record.timestamp for record in records],
-        [record.key for record in records],
-        [record.value for record in records],
-        [tuple(own) for own in headers] if any(headers) else None,
+        (record.key for record in records),
+        (record.value for record in records),
+        headers if any(headers) else None,
     )

@@ -16,6 +16,7 @@ import numpy as np
 
 from engine.core.fingerprint import FingerprintKey
 from engine.core.layout import FIGURES, MISSING, Col, Ev, Topic, Verdict
+from engine.core.packed import Packed
 from engine.core.refold import SAID_COLUMNS, Span, refold, restore_standings
 from engine.core.tables import FACTS, Ints
 from engine.state.record import JournalRecord, Output
@@ -44,8 +45,7 @@ class Refold(DecisionMachine):
         policy, cache = self.policy, self._cache
         assert policy is not None
         assert cache is not None
-        slots = cache.slots(prepared.accounts)
-        events, order, origin = self._events(prepared, dict(zip(prepared.accounts, slots.tolist(), strict=True)))
+        events, order, origin = self._events(prepared)
         profiles = prepared.decoded[Topic.PROFILE].profiles if Topic.PROFILE in prepared.decoded else np.zeros((0, FIGURES), np.int64)
         said: list[tuple[int, ...]] = []
         spans, accepted = np.zeros((len(Span), events.shape[1]), np.int64), np.zeros(events.shape[1], np.int64)
@@ -54,7 +54,7 @@ class Refold(DecisionMachine):
         for place in order.tolist():
             topic, index = origin(place)
             chunk = prepared.batch.chunks[topic]
-            account, offset = chunk.keys[index], chunk.offsets[index]
+            account, offset = chunk.keys[index], int(chunk.offsets[index])
             assert account is not None
             passed[topic] = offset
             accepted[place] = topic is Topic.COMMAND and offset in self._witness.accepted
@@ -77,7 +77,7 @@ class Refold(DecisionMachine):
         open_lines = [origin(place)[1] for place in np.flatnonzero(verdicts == Verdict.LINE_OPEN).tolist()]
         changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
         changed |= (spans[Span.BEFORE_COUNT] > 0) | (spans[Span.AFTER_COUNT] > 0)
-        return self._touched(prepared, slots, events[Ev.SLOT, changed]), (), Counter({REFOLDED: len(order)}), open_lines
+        return self._states(np.unique(events[Ev.SLOT, changed])), (), Counter({REFOLDED: len(order)}), open_lines
 
     def _release(self, release: ReleaseBreaker) -> bool:
         """See ``DecisionMachine``; no breaker trips here, but when they were released counts."""
@@ -119,7 +119,9 @@ class Refold(DecisionMachine):
     def missing(self, accounts: Sequence[bytes]) -> list[bytes]:
         """Those of these accounts that must be admitted before ``finish``."""
         assert self._cache is not None
-        return self._cache.missing(accounts)
+        self._cache.begin()
+        self._cache.take(Packed.of(accounts), np.ones(len(accounts), np.bool_))
+        return self._cache.missing()
 
     @staticmethod
     def _next(changes: Sequence[Change], sequence: int) -> int:

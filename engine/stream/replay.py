@@ -69,7 +69,7 @@ class Replay:
         batch = self.batch(record, inputs)
         prepared = self._machine.prepare(batch)
         if prepared.missing:
-            self._machine.admit(prepared.missing, (await self._store.load(prepared.missing)).values)
+            self._machine.admit((await self._store.load(prepared.missing)).values)
         made = self._machine.execute(prepared, record.tick_ms)
         self._alignment.settle(batch, record.tick_ms)
         return made
@@ -79,7 +79,7 @@ class Replay:
         cuts = {TOPICS[cut.topic]: (cut.first, cut.next) for cut in record.cuts}
         for topic, here in self._alignment.positions().items():
             first, end = cuts.get(topic, (here, here))
-            self._alignment.offer(Delivery(inputs.get(topic, Chunk(topic, [], [], [], [], None)), first, end, end))
+            self._alignment.offer(Delivery(inputs.get(topic, Chunk.of(topic)), first, end, end))
         batch = self._alignment.take(NO_BOUND, NO_BOUND, NO_BOUND, has_policy=self._machine.policy is not None)
         if batch is None or len(batch) != record.events:
             raise ValueError(f"sequence {record.sequence} took {record.events} records, its cuts give {0 if batch is None else len(batch)}")

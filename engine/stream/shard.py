@@ -38,6 +38,7 @@ from engine.stream.producer import CommitInDoubtError, CommitRefusedError, Fence
 from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
 from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, may_evict, position_gone, refuse, refuse_to_apply
+from engine.stream.stages import Stage
 from engine.stream.sweep import SLICE_ACCOUNTS_MAX, Pace
 from engine.stream.topics_watch import Topics
 from engine.stream.turn import DecisionMachine, Prepared
@@ -93,6 +94,7 @@ class Shard:
         at_start = inputs.topics.at_start
         self._partitions = at_start.shards
         self._machine = DecisionMachine(settings.application, number, self._partitions, settings.key, settings.shard.cache_accounts)
+        self._machine.stages = self._stages = self.progress.stages
         self._machine.topic_ids = at_start.ids
         self._alignment = Alignment()
         self._rejects = RejectLimit(settings.shard.reject_ratio_max, settings.shard.reject_run_max)
@@ -318,10 +320,11 @@ class Shard:
         part = await self._patiently(lambda: self._store.slice(now.bucket, now.after, buckets, most))
         self._check_applied(part.applied)
         try:
-            record = self._machine.sweep(part.accounts, part.buckets, part.after, tick_ms)
+            with self._stages(Stage.SWEEP):
+                record = self._machine.sweep(part.accounts, part.buckets, part.after, tick_ms)
         except StateFormatError as error:
             raise ShardStoppedError(error.what, where=self._where, cure=error.cure) from error
-        journal = record.encode()
+        journal = self._encoded(record)
         if not self._machine.fits(record, len(journal)):
             self._machine.take_back()
             self._slice_accounts = max(1, len(part.accounts) // 4)
@@ -339,6 +342,11 @@ class Shard:
         goes_on = self._settings.clock == "wall" and tick_ms != MISSING and self._alignment.lag() == 0
         return max(tick_ms, int(time.time() * 1000)) if goes_on else tick_ms
 
+    def _encoded(self, record: JournalRecord) -> bytes:
+        """A record as the journal has it."""
+        with self._stages(Stage.JOURNAL):
+            return record.encode()
+
     async def _commit(self, record: JournalRecord, journal: bytes, dead: list[Output]) -> None:
         """Steps 6 and 8: one transaction, the journal record first; then the store."""
         assert self._producer is not None
@@ -353,7 +361,7 @@ class Shard:
             await self._load(prepared)
         tick_ms = max(self._alignment.tick_ms, self._tick(batch))
         record = self._machine.execute(prepared, tick_ms)
-        journal = record.encode()
+        journal = self._encoded(record)
         if not self._machine.fits(record, len(journal)):
             self._machine.take_back()
             return
@@ -374,9 +382,10 @@ class Shard:
                 await self._confirm_topics()  # else it is because they are others
                 raise position_gone(self._where, self._gone)
             most = min(self._settings.shard.batch_records, self._machine.records_per_batch)
-            batch = self._alignment.take(
-                most, self._machine.accounts_per_batch, BATCH_BYTES_MAX, has_policy=self._machine.policy is not None
-            )
+            with self._stages(Stage.TAKE):
+                batch = self._alignment.take(
+                    most, self._machine.accounts_per_batch, BATCH_BYTES_MAX, has_policy=self._machine.policy is not None
+                )
             if batch is not None:
                 self.progress.enter(State.RUNNING)
                 return batch
@@ -398,7 +407,7 @@ class Shard:
     async def _load(self, prepared: Prepared) -> None:
         loaded = await self._load_checked(prepared.missing)
         try:
-            self._machine.admit(prepared.missing, loaded.values)
+            self._machine.admit(loaded.values)
         except StateFormatError as error:
             raise ShardStoppedError(error.what, where=self._where, cure=error.cure) from error
 

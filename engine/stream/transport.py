@@ -13,7 +13,7 @@ Theory of operation. Faust hands over one message per record; here its consumer 
   And a position that the log does not have is told to its shard alone, instead of silently becoming the log's beginning.
 - ``AIOKafkaConsumerThread._fetch_records`` runs in the consumer's thread: it is where positions can be read without a race.
 - the coordinator's ``_do_heartbeat`` is wrapped to learn when the group last confirmed this member (``ownership_confirmed``).
-- ``PartitionRecords._consumer_record`` (of aiokafka): the record as it was parsed, instead of a second object that copies it.
+- ``PartitionRecords`` (of aiokafka): chunks instead of records (``engine.stream.record_batches``).
 - ``MemoryRecords`` (of aiokafka): headers' names may be any bytes (``engine.stream.any_headers``).
 - Faust's own acknowledgements, commits and its detectors of slow processing are not used: offsets live in the journal.
 """
@@ -29,7 +29,6 @@ import aiokafka
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.consumer import fetcher
-from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import GroupAuthorizationFailedError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 from faust.transport.drivers import aiokafka as driver
@@ -38,7 +37,8 @@ from faust.types import TP, ConsumerMessage
 from engine.connections import kafka_options
 from engine.settings import Kafka
 from engine.stream.any_headers import AnyHeaders
-from engine.stream.records import TOPICS, Delivery, chunk_of
+from engine.stream.record_batches import as_columns
+from engine.stream.records import TOPICS, Chunk, Delivery
 
 log = structlog.get_logger("transport")
 
@@ -48,14 +48,6 @@ FETCH_TIMEOUT_S: Final = 0.5
 FIRST_FETCH_TIMEOUT_S: Final = 0.02
 
 
-class _ParsedRecords(PartitionRecords):  # type: ignore[misc]
-    """Gives the records as aiokafka's parser made them: with offset, timestamp, key, value and headers."""
-
-    def _consumer_record(self, tp: TopicPartition, record: Any) -> Any:
-        return record
-
-
-fetcher.PartitionRecords = _ParsedRecords  # the fetcher finds it there, and has no other place for it
 fetcher.MemoryRecords = AnyHeaders
 
 
@@ -117,6 +109,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             enable_auto_commit=False,
             auto_offset_reset="none",
             isolation_level="read_committed",
+            value_deserializer=as_columns,
             fetch_max_wait_ms=kafka.fetch_max_wait_ms,
             max_partition_fetch_bytes=FETCH_BYTES_MAX // 4,
             fetch_max_bytes=FETCH_BYTES_MAX,
@@ -174,10 +167,10 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             state = assignment.state_value(tp) if assignment is not None and tp in assignment.tps else None
             if state is None or state.lso is None or not state.has_valid_position:
                 continue
-            records = fetched.get(tp, [])
-            if records or state.position != first or state.lso != told:
+            chunks = fetched.get(tp, [])
+            if chunks or state.position != first or state.lso != told:
                 self._flowing[tp] = (state.position, state.lso)
-                deliveries[TP(*tp)] = Delivery(chunk_of(TOPICS[tp.topic], records), first, state.position, state.lso)
+                deliveries[TP(*tp)] = Delivery(Chunk.joined(TOPICS[tp.topic], chunks), first, state.position, state.lso)
         return deliveries
 
     def _gone(self, positions: Mapping[TopicPartition, int]) -> dict[TP, Delivery]:
@@ -188,7 +181,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             if tp in self._flowing and self._flowing[tp][0] == offset:
                 del self._flowing[tp]
                 self._pause([tp])
-                deliveries[tp] = Delivery(chunk_of(TOPICS[tp.topic], []), offset, offset, offset, is_gone=True)
+                deliveries[tp] = Delivery(Chunk.of(TOPICS[tp.topic]), offset, offset, offset, is_gone=True)
         return deliveries
 
 

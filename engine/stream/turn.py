@@ -27,6 +27,7 @@ from engine.core.decide import run
 from engine.core.decide import sweep as sweep_rows
 from engine.core.fingerprint import FingerprintKey
 from engine.core.layout import EVENT_COLUMNS, FIGURES, Col, Ev, Out, Topic, Verdict
+from engine.core.packed import Packed
 from engine.core.tables import FACTS, Ints
 from engine.policy.compile import CompiledPolicy, compile_policy
 from engine.policy.document import Policy
@@ -43,6 +44,7 @@ from engine.stream.decode.decoder import Decoded, Decoder, Reject, decode_contro
 from engine.stream.records import Batch, Chunk
 from engine.stream.render import Cause, Renderer, tick_cause
 from engine.stream.rolls import SWEPT, rolls, swept
+from engine.stream.stages import Stage, Stages
 from engine.stream.sweep import Sweep, sweep_at
 from schemas.control import Activate, Appetite, ReleaseBreaker
 from schemas.topics import INPUTS, JOURNAL_BYTES_MAX
@@ -69,11 +71,12 @@ class InForce:
 
 @dataclass(frozen=True, slots=True)
 class Prepared:
-    """A decoded batch. ``accounts`` are those of its accepted records, ``missing`` the ones to load before ``execute``; both ascending."""
+    """A decoded batch. ``slots`` (n,) ascending are the cache's rows of the accounts of its accepted records, ``missing`` the accounts to load
+    before ``execute``."""
 
     batch: Batch
     decoded: dict[Topic, Decoded]
-    accounts: tuple[bytes, ...]
+    slots: Ints
     missing: list[bytes]
     rejects: dict[Topic, list[Reject]]
     control: InForce | None
@@ -102,6 +105,7 @@ class DecisionMachine:
         # Sequence, outputs, sweep and brakes before the last record
         self._before: tuple[int, int, Sweep | None, Brakes] = 0, 0, None, self._brakes
         self._swept: AccountCache | None = None  # rows for a sweep; the accounts of the events keep theirs
+        self.stages = Stages()  # for the profile alone
         self._bytes_per_record = 1_000.0  # what an input record adds to the journal: rises at once, falls slowly
 
     @property
@@ -152,22 +156,23 @@ class DecisionMachine:
         """Decode a batch; a control record in it is in force from here on."""
         if Topic.CONTROL in batch.chunks:
             control, refused = self._take_control(batch.chunks[Topic.CONTROL])
-            return Prepared(batch, {}, (), [], {Topic.CONTROL: refused}, control)
+            return Prepared(batch, {}, np.zeros(0, np.int64), [], {Topic.CONTROL: refused}, control)
         assert self._decoder is not None, "only control records may come before a policy"
         assert self._cache is not None
-        decoded = {topic: self._decoder.decode(chunk) for topic, chunk in sorted(batch.chunks.items())}
-        found: set[bytes | None] = set()
-        for topic, part in decoded.items():
-            taken = batch.chunks[topic].keys
-            found.update(taken if part.accepted.all() else [taken[i] for i in np.flatnonzero(part.accepted).tolist()])
-        accounts = tuple(sorted(account for account in found if account is not None))
+        with self.stages(Stage.DECODE):
+            decoded = {topic: self._decoder.decode(chunk) for topic, chunk in sorted(batch.chunks.items())}
+        with self.stages(Stage.ADMIT):
+            self._cache.begin()
+            for topic, part in decoded.items():
+                part.columns[Ev.SLOT] = self._cache.take(batch.chunks[topic].keys, part.accepted)
         rejects = {topic: part.rejects for topic, part in decoded.items()}
-        return Prepared(batch, decoded, accounts, self._cache.missing(accounts), rejects, control=None)
+        return Prepared(batch, decoded, self._cache.taken(), self._cache.missing(), rejects, control=None)
 
-    def admit(self, accounts: Sequence[bytes], values: Sequence[bytes | None]) -> None:
-        """Take loaded states into the cache; None is an account without history. Raises StateFormatError."""
+    def admit(self, values: Sequence[bytes | None]) -> None:
+        """Take the loaded states of the missing accounts into the cache; None is an account without history. Raises StateFormatError."""
         assert self._cache is not None
-        self._cache.admit(accounts, values)
+        with self.stages(Stage.ADMIT):
+            self._cache.admit(values)
 
     def execute(self, prepared: Prepared, tick_ms: int) -> JournalRecord:
         """Decide the batch. Every account of ``prepared.missing`` must have been admitted since ``prepare``."""
@@ -300,7 +305,7 @@ class DecisionMachine:
                         if not self._release(control):
                             continue
                         told = {}
-                taken = InForce(control.control_id, chunk.offsets[index], told)
+                taken = InForce(control.control_id, int(chunk.offsets[index]), told)
             except (PolicyErrors, ValueError) as error:
                 rejects.append(Reject(index, "invalid", str(error)))
         return taken, sorted(rejects, key=lambda reject: reject.index)
@@ -342,9 +347,9 @@ class DecisionMachine:
         policy, cache = self.policy, self._cache
         assert policy is not None
         assert cache is not None
-        slots = cache.slots(prepared.accounts)
+        slots = prepared.slots
         buckets = cache.rows[slots, Col.BUCKET]
-        events, order, origin = self._events(prepared, dict(zip(prepared.accounts, slots.tolist(), strict=True)))
+        events, order, origin = self._events(prepared)
         profiles = prepared.decoded[Topic.PROFILE].profiles if Topic.PROFILE in prepared.decoded else np.zeros((0, FIGURES), np.int64)
         decisions = np.zeros((DECISIONS_AT_ONCE, policy.decision_columns), np.int64)
         verdicts = np.full(events.shape[1], -1, np.int64)
@@ -352,28 +357,27 @@ class DecisionMachine:
         outputs: list[Output] = []
         place = 0
         while place < len(order):
-            place, count = run(policy.program, cache.rows, events, order, profiles, place, decisions, verdicts, facts)
-            for decision in decisions[:count].tolist():
-                topic, index = origin(decision[Out.EVENT])
-                occurred_at = int(events[Ev.OCCURRED_AT, decision[Out.EVENT]])
-                outputs.append(self._render(prepared.batch.chunks[topic], index, occurred_at, decision, len(outputs)))
+            with self.stages(Stage.DECIDE):
+                place, count = run(policy.program, cache.rows, events, order, profiles, place, decisions, verdicts, facts)
+            with self.stages(Stage.RENDER):
+                for decision in decisions[:count].tolist():
+                    topic, index = origin(decision[Out.EVENT])
+                    occurred_at = int(events[Ev.OCCURRED_AT, decision[Out.EVENT]])
+                    outputs.append(self._render(prepared.batch.chunks[topic], index, occurred_at, decision, len(outputs)))
         changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
-        accounts = self._touched(prepared, slots, events[Ev.SLOT, changed])
+        accounts = self._states(np.unique(events[Ev.SLOT, changed]))
         open_lines = [origin(place)[1] for place in np.flatnonzero(verdicts == Verdict.LINE_OPEN).tolist()]
         counts = Counter({verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict})
         rolled = np.flatnonzero(cache.rows[slots, Col.BUCKET] != buckets)
         counts.update(rolls(policy.program, cache.rows, slots[rolled], buckets[rolled]))
         return accounts, tuple(outputs), counts, open_lines
 
-    def _touched(self, prepared: Prepared, slots: Ints, changed: Ints) -> tuple[tuple[bytes, bytes | None], ...]:
-        """The new states of the accounts of a batch whose slots are among ``changed``; ``slots`` (accounts,) are all those of the batch."""
+    def _states(self, slots: Ints) -> tuple[tuple[bytes, bytes | None], ...]:
+        """The accounts in some rows and their new states, ascending."""
         cache = self._cache
         assert cache is not None
-        is_touched = np.zeros(cache.capacity, np.bool_)
-        is_touched[changed] = True
-        touched = np.flatnonzero(is_touched[slots])
-        values = cache.encoded(slots[touched])
-        return tuple((prepared.accounts[i], value) for i, value in zip(touched.tolist(), values, strict=True))
+        with self.stages(Stage.ENCODE):
+            return tuple(sorted(zip(cache.accounts(slots), cache.encoded(slots), strict=True)))
 
     def _let_time_pass(
         self,
@@ -394,8 +398,9 @@ class DecisionMachine:
         cause = tick_cause(sweep, self.shard, tick_ms)
         ids = [account for account, _ in accounts]
         rows.forget()
-        rows.admit(rows.missing(ids), [value for _, value in accounts])
-        slots = rows.slots(ids)
+        rows.begin()
+        slots = rows.take(Packed.of(ids), np.ones(len(ids), np.bool_))
+        rows.admit([value for _, value in accounts])
         buckets = rows.rows[slots, Col.BUCKET]
         decisions = np.zeros((DECISIONS_AT_ONCE, policy.decision_columns), np.int64)
         facts = np.zeros(FACTS, np.int64)
@@ -414,7 +419,7 @@ class DecisionMachine:
         cache.drop([ids[i] for i in places])
 
     @staticmethod
-    def _events(prepared: Prepared, slot_of: Mapping[bytes | None, int]) -> tuple[Ints, Ints, Origin]:
+    def _events(prepared: Prepared) -> tuple[Ints, Ints, Origin]:
         """The batch's events (EVENT_COLUMNS, n) topic by topic, the accepted ones' places in merged order, and a function that gives the
         topic and the index in its chunk of a place."""
         batch = prepared.batch
@@ -423,7 +428,6 @@ class DecisionMachine:
         for topic, part in prepared.decoded.items():
             base[topic] = n
             n += part.columns.shape[1]
-            part.columns[Ev.SLOT] = [slot_of.get(key, 0) for key in batch.chunks[topic].keys]
             parts.append(part.columns)
         events = np.concatenate(parts, axis=1)
         accepted = np.concatenate([np.zeros(0, np.bool_), *(part.accepted for part in prepared.decoded.values())])
@@ -448,7 +452,7 @@ class DecisionMachine:
             kind=CAUSE_KINDS.get(chunk.topic, "event"),
             topic=INPUTS[chunk.topic].name,
             partition=self.shard,
-            offset=chunk.offsets[index],
+            offset=int(chunk.offsets[index]),
             id=plain["command_id"] if chunk.topic is Topic.COMMAND else plain["event_id"],
             occurred_at_ms=occurred_at_ms,
         )
@@ -462,7 +466,7 @@ def dead_letter_refs(prepared: Prepared, open_lines: Sequence[int] = ()) -> tupl
         mine = [*rejected[Topic.PROFILE], *(Reject(index, "invalid", LINE_OPEN) for index in open_lines)]
         rejected[Topic.PROFILE] = sorted(mine, key=lambda reject: reject.index)
     return tuple(
-        DeadLetterRef(INPUTS[topic].name, prepared.batch.chunks[topic].offsets[reject.index], reject.disposition, reject.message)
+        DeadLetterRef(INPUTS[topic].name, int(prepared.batch.chunks[topic].offsets[reject.index]), reject.disposition, reject.message)
         for topic, rejects in sorted(rejected.items())
         for reject in rejects
     )

@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 from engine.core.layout import DAY_MS, Topic
+from engine.core.packed import Packed
 from engine.policy.promote import promote
 from engine.policy.source import load_policy
 from engine.state import keys
@@ -70,7 +71,7 @@ def written(inputs: Inputs, journal: list[JournalRecord]) -> Books:
             outputs[output.topic].append(Message(len(outputs[output.topic]), 0, output.key, output.value, (*output.headers, SENT)))
         taken = Batch(between(inputs, record), np.zeros(0, np.int64), np.zeros(0, np.int64), np.zeros(0, np.int64), {}, 0, caught_up=False)
         letters += dead_letters(taken, record.dead_letters, 0)
-    whole = {topic: inputs.get(topic, Chunk(topic, [], [], [], [], None)) for topic in Topic}
+    whole = {topic: inputs.get(topic, Chunk.of(topic)) for topic in Topic}
     return Books(
         0,
         1,
@@ -130,14 +131,14 @@ def test_a_spoilt_topic_is_noticed(true: Deployment, topic: str, spoil: Spoil, w
 # What is done to the inputs
 
 
-def column(values: list[Any] | None, places: list[int]) -> list[Any] | None:
+def column(values: Any, places: list[int]) -> list[Any] | None:
     return None if values is None else [values[place] for place in places]
 
 
 def arranged(chunk: Chunk, places: list[int], offsets: list[int]) -> Chunk:
     """The records at these places of a chunk, at other offsets."""
     picked: list[Any] = [column(values, places) for values in (chunk.times_ms, chunk.keys, chunk.values, chunk.headers)]
-    return Chunk(chunk.topic, offsets, *picked)
+    return Chunk.of(chunk.topic, offsets, *picked)
 
 
 def accepted(books: Books, topic: Topic) -> int:
@@ -155,7 +156,7 @@ def with_input(true: Deployment, chunk: Chunk) -> list[str]:
 @pytest.mark.parametrize("done", ["taken out", "doubled", "swapped", "altered"])
 def test_a_spoilt_input_is_noticed(true: Deployment, topic: Topic, done: str) -> None:
     chunk, at = true.books.inputs[topic], accepted(true.books, topic)
-    everything, offsets = list(range(len(chunk))), chunk.offsets
+    everything, offsets = list(range(len(chunk))), chunk.offsets.tolist()
     match done:
         case "taken out":
             spoilt = arranged(chunk, everything[:at] + everything[at + 1 :], offsets[:at] + offsets[at + 1 :])
@@ -166,7 +167,9 @@ def test_a_spoilt_input_is_noticed(true: Deployment, topic: Topic, done: str) ->
         case _:
             plain = json.loads(chunk.values[at] or b"")
             plain |= {"as_of": plain["applied_at"]} if "applied_at" in plain else {}
-            spoilt = replace(chunk, values=[*chunk.values[:at], json.dumps(plain | later(plain)).encode(), *chunk.values[at + 1 :]])
+            spoilt = replace(
+                chunk, values=Packed.of([*chunk.values[:at], json.dumps(plain | later(plain)).encode(), *chunk.values[at + 1 :]])
+            )
     assert with_input(true, spoilt)
 
 

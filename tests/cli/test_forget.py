@@ -33,7 +33,7 @@ def profiles(*records: tuple[str, str | None]) -> Inputs:
     names: list[bytes | None] = [account.encode() for account, _ in records]
     return {
         Topic.CONTROL: control(activation(promoted("default"))),
-        Topic.PROFILE: Chunk(Topic.PROFILE, list(range(len(records))), times, names, values, None),
+        Topic.PROFILE: Chunk.of(Topic.PROFILE, list(range(len(records))), times, names, values, None),
     }
 
 

@@ -150,7 +150,7 @@ def taken_in_order(records: list[JournalRecord], inputs: Shard) -> Iterator[tupl
 
     Within a batch by (running maximum of the topic's record times, rank, offset).
     """
-    places = {topic: {offset: i for i, offset in enumerate(chunk.offsets)} for topic, chunk in inputs.items()}
+    places = {topic: {offset: i for i, offset in enumerate(chunk.offsets.tolist())} for topic, chunk in inputs.items()}
     topic_clock: defaultdict[Topic, int] = defaultdict(lambda: MISSING)
     tick = MISSING
     for record in records:
@@ -353,7 +353,7 @@ def audit_shard(
     for topic, chunk in inputs.items():
         cuts = [cut for record in records for cut in record.cuts if TOPICS[cut.topic] is topic]
         assert all(a.next == b.first for a, b in pairwise(cuts)), "records were left out, or taken twice"
-        assert not chunk.offsets or (cuts[0].first == 0 and cuts[-1].next > chunk.offsets[-1])
+        assert not len(chunk) or (cuts[0].first == 0 and cuts[-1].next > chunk.offsets[-1])
     assert [record.policy_hash for record in records] == versions_told(records, inputs)
     # Each change once and in order
     told: defaultdict[str, list[dict[str, Any]]] = defaultdict(list)

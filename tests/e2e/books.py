@@ -122,7 +122,7 @@ def read(consumer: Consumer, topic: str, partition: int) -> Iterator[Message]:
 def chunk(topic: Topic, messages: Iterable[Message]) -> Chunk:
     """Messages as columns."""
     held = list(messages)
-    return Chunk(
+    return Chunk.of(
         topic,
         [m.offset for m in held],
         [m.time_ms for m in held],

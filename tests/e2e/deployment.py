@@ -226,7 +226,7 @@ class Deployment:
         found: dict[int, dict[Topic, Chunk]] = defaultdict(dict)
         for rank, spec in enumerate(INPUTS):
             for shard, messages in self.read(spec.name).items():
-                found[shard][Topic(rank)] = Chunk(
+                found[shard][Topic(rank)] = Chunk.of(
                     Topic(rank),
                     [m.offset() for m in messages],
                     [m.timestamp()[1] for m in messages],

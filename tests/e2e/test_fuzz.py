@@ -175,6 +175,6 @@ def refused(policy: Any, chunk: Chunk, shard: int) -> Iterator[tuple[int, bytes 
     decoder = Decoder(compile_policy(policy, KEY).decode, KEY, shard, 2)
     decoder._tables = {}
     accepted = decoder.decode(chunk).accepted
-    for place, offset in enumerate(chunk.offsets):
+    for place, offset in enumerate(chunk.offsets.tolist()):
         if not accepted[place]:
             yield offset, chunk.values[place]

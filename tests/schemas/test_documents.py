@@ -139,7 +139,7 @@ def rejected(value: bytes, *, key: bytes = b"acc-1001", partition: int = 0, part
     """What the decoder says of a purchase that came five seconds after the document's example."""
     rules = compile_policy(load_policy(ROOT / "policies" / "minimal.yaml"), KEY).decode
     at_ms = int(parse_instant(example_purchase()["occurred_at"]).timestamp() * 1000) + 5_000
-    chunk = Chunk(Topic.PURCHASE, [0], [at_ms], [key], [value], None)
+    chunk = Chunk.of(Topic.PURCHASE, [0], [at_ms], [key], [value], None)
     return next(iter(Decoder(rules, KEY, partition, partitions).decode(chunk).rejects), None)
 
 

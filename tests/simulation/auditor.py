@@ -124,7 +124,7 @@ class Auditor:
 
     def _chunk(self, name: str, topic: Topic) -> Chunk:
         entries = self._committed(name)
-        return Chunk(
+        return Chunk.of(
             topic, [e.offset for e in entries], [e.time_ms for e in entries], [e.key for e in entries], [e.value for e in entries], None
         )
 

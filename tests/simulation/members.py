@@ -95,7 +95,7 @@ class Consumer:
         log, (first, told) = self._broker.log(INPUTS[topic].name), self.flowing[topic]
         if first < log.begins or first > log.end:
             del self.flowing[topic]
-            return Delivery(Chunk(topic, [], [], [], [], None), first, first, first, is_gone=True)
+            return Delivery(Chunk.of(topic), first, first, first, is_gone=True)
         stable = log.stable
         end = min(stable, first + self._chance.choice((1, 3, 10, 100)))
         records = list(log.committed(first, end))
@@ -104,7 +104,7 @@ class Consumer:
         self.flowing[topic] = (end, stable)
         if end < stable:
             self.news.set()
-        chunk = Chunk(
+        chunk = Chunk.of(
             topic, [r.offset for r in records], [r.time_ms for r in records], [r.key for r in records], [r.value for r in records], None
         )
         return Delivery(chunk, first, end, stable)

@@ -12,10 +12,12 @@ from hypothesis import strategies as st
 
 from engine.core.fingerprint import FingerprintKey
 from engine.core.layout import Col
+from engine.core.packed import Packed
 from engine.core.rows import blank_row
 from engine.policy.compile import compile_policy
 from engine.state.cache import AccountCache
 from engine.state.codec import StateFormatError
+from engine.state.index import UNKNOWN
 from engine.state.keys import bucket_of
 from tests.generate import seeded_policy
 
@@ -24,6 +26,13 @@ POLICY: Final = compile_policy(seeded_policy(3), KEY)
 CAPACITY: Final = 4
 NAMES: Final = [f"a-{n}".encode() for n in range(11)]
 BATCHES: Final = st.lists(st.sets(st.sampled_from(NAMES), min_size=1, max_size=CAPACITY).map(sorted), min_size=1, max_size=40)
+
+
+def begun(cache: AccountCache, accounts: list[bytes]) -> list[bytes]:
+    """Begin a batch of these accounts; those that must be loaded."""
+    cache.begin()
+    cache.take(Packed.of(accounts), np.ones(len(accounts), np.bool_))
+    return cache.missing()
 
 
 class Shard:
@@ -35,8 +44,8 @@ class Shard:
 
     def take(self, accounts: list[bytes]) -> list[bytes]:
         """One batch; the accounts that had to be loaded."""
-        missing = self.cache.missing(accounts)
-        self.cache.admit(missing, [self.stored.get(account) for account in missing])
+        missing = begun(self.cache, accounts)
+        self.cache.admit([self.stored.get(account) for account in missing])
         slots = self.cache.slots(accounts)
         self.cache.rows[slots, Col.CLOCK] = 0
         self.cache.rows[slots, Col.ACCEPTED] += 1
@@ -45,7 +54,7 @@ class Shard:
 
     def held(self) -> set[bytes]:
         """The accounts that are in the cache."""
-        return set(self.cache._slots)
+        return {name for name, slot in zip(NAMES, self.cache.slots(NAMES).tolist(), strict=True) if slot != UNKNOWN}
 
 
 def accepted(shard: Shard, account: bytes) -> int:
@@ -94,25 +103,24 @@ def test_a_new_account_is_blank_where_another_was() -> None:
     shard = Shard(1)
     shard.take([b"a"])
     shard.cache.rows[0] = 77
-    assert shard.cache.missing([b"b"]) == [b"b"]
-    shard.cache.admit([b"b"], [None])
+    assert begun(shard.cache, [b"b"]) == [b"b"]
+    shard.cache.admit([None])
     assert shard.cache.slots([b"b"]).tolist() == [0]
     assert np.array_equal(shard.cache.rows[0], blank_row(POLICY.layout))
 
 
 def test_a_batch_larger_than_the_cache_is_refused() -> None:
     cache = AccountCache(POLICY, 3)
-    assert cache.missing(NAMES[:3]) == NAMES[:3]
-    with pytest.raises(ValueError, match="a batch of 4 accounts does not fit a cache of 3"):
-        cache.missing(NAMES[:4])
+    assert begun(cache, NAMES[:3]) == NAMES[:3]
+    with pytest.raises(ValueError, match="the accounts of the batch do not fit a cache of 3"):
+        begun(cache, NAMES[:4])
 
 
 def test_a_damaged_state_is_not_held() -> None:
     shard = Shard()
     shard.take(NAMES[:2])
-    assert shard.cache.missing(NAMES[1:4]) == NAMES[2:4]
+    assert begun(shard.cache, NAMES[1:4]) == NAMES[2:4]
     with pytest.raises(StateFormatError, match=f"in bucket {bucket_of(b'a-3')} "):
-        shard.cache.admit(NAMES[2:4], [None, b"\x00\x01"])
-    assert shard.held() == set(NAMES[:2])
-    assert shard.cache.missing(NAMES[1:4]) == NAMES[2:4]
+        shard.cache.admit([None, b"\x00\x01"])
+    assert begun(shard.cache, NAMES[1:4]) == NAMES[2:4]
     assert accepted(shard, NAMES[1]) == 1

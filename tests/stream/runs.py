@@ -55,7 +55,7 @@ def activation(policy: Policy, /, **other: Any) -> bytes:
 def control(*values: bytes, at_ms: int = START_MS) -> Chunk:
     """The control topic with these records."""
     n = len(values)
-    return Chunk(Topic.CONTROL, list(range(n)), [at_ms] * n, [None] * n, list(values), None)
+    return Chunk.of(Topic.CONTROL, list(range(n)), [at_ms] * n, [None] * n, list(values), None)
 
 
 def lives(policy: Policy, accounts: int, days: int, seed: int) -> Inputs:
@@ -66,7 +66,7 @@ def lives(policy: Policy, accounts: int, days: int, seed: int) -> Inputs:
         mine = [arrival for arrival in arrivals if arrival.topic == name]
         if mine:
             offsets, times = [2 * i for i in range(len(mine))], [arrival.at_ms for arrival in mine]
-            inputs[topic] = Chunk(topic, offsets, times, [a.key for a in mine], [a.value for a in mine], None)
+            inputs[topic] = Chunk.of(topic, offsets, times, [a.key for a in mine], [a.value for a in mine], None)
     return inputs
 
 
@@ -83,8 +83,8 @@ class Shard:
         """A new one, with everything buffered that there is to read."""
         alignment = Alignment()
         for topic in Topic:
-            chunk = inputs.get(topic, Chunk(topic, [], [], [], [], None))
-            end = chunk.offsets[-1] + 1 if chunk.offsets else 0
+            chunk = inputs.get(topic, Chunk.of(topic))
+            end = int(chunk.offsets[-1]) + 1 if len(chunk) else 0
             alignment.offer(Delivery(chunk, 0, end, end))
         return cls(DecisionMachine("limits", shard, partitions, KEY, cache_accounts), alignment, MemoryStore())
 
@@ -95,7 +95,7 @@ class Shard:
             return None
         prepared = self.machine.prepare(batch)
         if prepared.missing:
-            self.machine.admit(prepared.missing, (await self.store.load(prepared.missing)).values)
+            self.machine.admit((await self.store.load(prepared.missing)).values)
         record = self.machine.execute(prepared, batch.watermark_ms)
         self.alignment.settle(batch, batch.watermark_ms)
         await self.store.apply(record, -1)

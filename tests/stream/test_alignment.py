@@ -17,7 +17,7 @@ EVENTS = [Topic.PROFILE, Topic.REPAYMENT, Topic.PURCHASE]
 
 def chunk(topic: Topic, times: list[int], first: int = 0) -> Chunk:
     offsets = list(range(first, first + len(times)))
-    return Chunk(topic, offsets, times, [b"%d" % (offset % 7) for offset in offsets], [b"{}"] * len(times), None)
+    return Chunk.of(topic, offsets, times, [b"%d" % (offset % 7) for offset in offsets], [b"{}"] * len(times), None)
 
 
 def deliver(topic: Topic, times: list[int], first: int = 0, stable: int | None = None) -> Delivery:
@@ -119,7 +119,7 @@ def test_cuts_say_where_to_continue_behind_markers_too() -> None:
     alignment = Alignment()
     alignment.restore({Topic.PURCHASE: 7}, {Topic.PURCHASE: 50}, NEVER)
     all_quiet(alignment, but=Topic.PURCHASE)
-    alignment.offer(Delivery(Chunk(Topic.PURCHASE, [8, 10], [1, 60], [b"a", b"b"], [b"", b""], None), 7, 12, 12))
+    alignment.offer(Delivery(Chunk.of(Topic.PURCHASE, [8, 10], [1, 60], [b"a", b"b"], [b"", b""], None), 7, 12, 12))
     batch = alignment.take(1, 10, 10**9, has_policy=True)
     assert batch is not None
     assert batch.cuts == {Topic.PURCHASE: (7, 9, 50)}

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
 from random import Random
 from typing import Any, Final
 
@@ -57,7 +56,7 @@ def downturn() -> Inputs:
     """Two months of forty customers, and a contraction after forty days."""
     inputs = lives(DEFAULT, accounts=40, days=60, seed=4)
     values: list[bytes | None] = [activation(DEFAULT), appetite("contraction")]
-    return inputs | {Topic.CONTROL: Chunk(Topic.CONTROL, [0, 1], [START_MS, SWITCHED_MS], [None] * 2, values, None)}
+    return inputs | {Topic.CONTROL: Chunk.of(Topic.CONTROL, [0, 1], [START_MS, SWITCHED_MS], [None] * 2, values, None)}
 
 
 async def test_a_contraction_lowers_limits_from_its_record_on(downturn: Inputs) -> None:
@@ -103,11 +102,9 @@ async def test_a_replay_gives_the_journal_byte_for_byte(downturn: Inputs) -> Non
 
 
 async def test_it_outlives_a_change_of_the_policy(downturn: Inputs) -> None:
-    newer = replace(
-        downturn[Topic.CONTROL], offsets=[0, 1, 2], times_ms=[START_MS, SWITCHED_MS, SWITCHED_MS + 1], keys=[None] * 3, values=[]
-    )
     second = DEFAULT.model_copy(update={"version": 2})
-    newer.values.extend([activation(DEFAULT), appetite("contraction"), activation(second)])
+    values = [activation(DEFAULT), appetite("contraction"), activation(second)]
+    newer = Chunk.of(Topic.CONTROL, [0, 1, 2], [START_MS, SWITCHED_MS, SWITCHED_MS + 1], [None] * 3, values)
     first = await Shard.of(downturn, 50).journal()
     changed = await Shard.of(downturn | {Topic.CONTROL: newer}, 50).journal()
     bound = [

@@ -30,7 +30,7 @@ def dead(
 ) -> Any:
     """A dead letter as the engine writes it."""
     at, lay = Place.parse(place), Place.parse(origin)
-    chunk = Chunk(TOPICS[lay.topic], [lay.offset], [500], [b"acc-1"], [value], [own])
+    chunk = Chunk.of(TOPICS[lay.topic], [lay.offset], [500], [b"acc-1"], [value], [own])
     one = np.zeros(1, np.int64)
     batch = Batch({TOPICS[lay.topic]: chunk}, one, one, one, {}, 500, caught_up=True)
     (output,) = dead_letters(batch, [DeadLetterRef(lay.topic, lay.offset, disposition, "why")], lay.partition)

@@ -54,7 +54,7 @@ def half_a_year() -> Inputs:
     """Sixty customers in five months, and a release after four."""
     inputs = lives(DEFAULT, accounts=60, days=150, seed=5)
     values: list[bytes | None] = [activation(DEFAULT), release()]
-    return inputs | {Topic.CONTROL: Chunk(Topic.CONTROL, [0, 1], [START_MS, RELEASED_MS], [None] * 2, values, None)}
+    return inputs | {Topic.CONTROL: Chunk.of(Topic.CONTROL, [0, 1], [START_MS, RELEASED_MS], [None] * 2, values, None)}
 
 
 def shard_of(inputs: Inputs, cache: int = 80) -> Shard:
@@ -125,12 +125,12 @@ async def test_cuts_and_restarts_and_taking_back_change_nothing(half_a_year: Inp
     taken = []
     while (batch := shard.alignment.take(2_000, 30, 10**9, has_policy=shard.machine.policy is not None)) is not None:
         prepared = shard.machine.prepare(batch)
-        shard.machine.admit(prepared.missing, (await shard.store.load(prepared.missing)).values)
+        shard.machine.admit((await shard.store.load(prepared.missing)).values)
         record = shard.machine.execute(prepared, batch.watermark_ms)
         if Topic.CONTROL not in batch.chunks and random.random() < 0.3:
             shard.machine.take_back()
             again = shard.machine.prepare(batch)
-            shard.machine.admit(again.missing, (await shard.store.load(again.missing)).values)
+            shard.machine.admit((await shard.store.load(again.missing)).values)
             assert shard.machine.execute(again, batch.watermark_ms).encode() == record.encode()
         shard.alignment.settle(batch, batch.watermark_ms)
         await shard.store.apply(record, -1)
@@ -165,7 +165,7 @@ async def test_a_release_decides_anew_where_it_is_tripped(half_a_year: Inputs) -
 
     calm = braked(promoted("default"), breaker=Breaker(percent=100, min_evaluations=10**6))
     values: list[bytes | None] = [activation(calm), release()]
-    chunk = Chunk(Topic.CONTROL, [0, 1], [START_MS, RELEASED_MS], [None] * 2, values, None)
+    chunk = Chunk.of(Topic.CONTROL, [0, 1], [START_MS, RELEASED_MS], [None] * 2, values, None)
     ready = await shard_of(half_a_year | {Topic.CONTROL: chunk}).journal(sweeps=Random(1))
     assert not any(b"go on" in dict(record.fields).get(keys.SWEEP, b"") for record in ready)
     assert not any(letter.topic == "limit-control" for record in ready for letter in record.dead_letters)

@@ -57,7 +57,7 @@ def downturn() -> Inputs:
     ]
     times = [START_MS, CONTRACTED_MS, RENEWED_MS, RELEASED_MS]
     inputs = lives(FIRST, accounts=30, days=92, seed=4)
-    return inputs | {Topic.CONTROL: Chunk(Topic.CONTROL, list(range(len(values))), times, [None] * len(values), values, None)}
+    return inputs | {Topic.CONTROL: Chunk.of(Topic.CONTROL, list(range(len(values))), times, [None] * len(values), values, None)}
 
 
 async def restarted(inputs: Inputs, random: Random) -> list[JournalRecord]:

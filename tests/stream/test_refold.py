@@ -43,7 +43,7 @@ def heard(journal: list[JournalRecord]) -> Witness:
 
 def first_of(inputs: Inputs, fields: Mapping[str, bytes]) -> dict[Topic, int]:
     """Where each topic goes on."""
-    begins = {topic: chunk.offsets[0] for topic, chunk in inputs.items() if chunk.offsets}
+    begins = {topic: int(chunk.offsets[0]) for topic, chunk in inputs.items() if len(chunk)}
     return {topic: int(fields.get(keys.next_offset(INPUTS[topic].name), b"%d" % begins.get(topic, 0))) for topic in Topic}
 
 
@@ -52,8 +52,8 @@ def alignment_at(inputs: Inputs, fields: Mapping[str, bytes]) -> Alignment:
     alignment, first = Alignment(), first_of(inputs, fields)
     alignment.restore(first, clocks_of(fields), int(fields[keys.TICK_MS]))
     for topic in Topic:
-        chunk = inputs.get(topic, Chunk(topic, [], [], [], [], None))
-        begins, end = (chunk.offsets[0], chunk.offsets[-1] + 1) if chunk.offsets else (0, 0)
+        chunk = inputs.get(topic, Chunk.of(topic))
+        begins, end = (int(chunk.offsets[0]), int(chunk.offsets[-1]) + 1) if len(chunk) else (0, 0)
         alignment.offer(Delivery(chunk, min(first[topic], begins), end, end))
     return alignment
 
@@ -81,7 +81,7 @@ async def refolded(
             assert batch is not None
         prepared = machine.prepare(batch)
         if prepared.missing:
-            machine.admit(prepared.missing, (await store.load(prepared.missing)).values)
+            machine.admit((await store.load(prepared.missing)).values)
         tick_ms = MISSING if alignment.tick_ms == MISSING and Topic.CONTROL in batch.chunks else max(alignment.tick_ms, batch.watermark_ms)
         record = machine.execute(prepared, tick_ms)
         assert record.outputs == ()
@@ -94,7 +94,7 @@ async def refolded(
     for at in range(0, len(accounts), 50):
         some = accounts[at : at + 50]
         missing = machine.missing(some)
-        machine.admit(missing, (await store.load(missing)).values)
+        machine.admit((await store.load(missing)).values)
         finished = machine.finish(some, tick_ms)
         if finished is not None:
             await store.apply(finished, -1)

@@ -17,6 +17,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.layout import Topic
+from engine.core.packed import Packed
 from engine.policy.document import Policy
 from engine.policy.promote import promote
 from engine.policy.source import load_policy, parse_policy
@@ -134,7 +135,7 @@ async def test_the_last_states_do_not_depend_on_where_batches_are_cut(few: Input
 
 
 async def test_a_batch_with_more_accounts_than_the_cache_holds_is_refused(few: Inputs) -> None:
-    with pytest.raises(ValueError, match="does not fit a cache of 3"):
+    with pytest.raises(ValueError, match="do not fit a cache of 3"):
         await Shard.of(few, 3).journal(accounts_max=30)
 
 
@@ -185,7 +186,7 @@ def of_purchases(records: list[Posting]) -> Inputs:
     offsets, numbers, names, values = (list(column) for column in zip(*records, strict=True))
     times = [START_MS + number * DAY_MS // 4 for number in numbers]
     keys: list[bytes | None] = [name.encode() for name in names]
-    return {Topic.CONTROL: control(activation(MINIMAL)), Topic.PURCHASE: Chunk(Topic.PURCHASE, offsets, times, keys, values, None)}
+    return {Topic.CONTROL: control(activation(MINIMAL)), Topic.PURCHASE: Chunk.of(Topic.PURCHASE, offsets, times, keys, values, None)}
 
 
 def test_there_is_a_bad_record_for_each_disposition() -> None:
@@ -236,7 +237,7 @@ def hourly(profiles: Mapping[int, dict[str, Any] | None], purchases: Mapping[int
         times = [START_MS + hour * DAY_MS // 24 for hour in records]
         values = [None if value is None else raw(value) for value in records.values()]
         keys: list[bytes | None] = [ID.encode()] * len(times)
-        inputs[topic] = Chunk(topic, list(range(len(times))), times, keys, values, None)
+        inputs[topic] = Chunk.of(topic, list(range(len(times))), times, keys, values, None)
     return inputs
 
 
@@ -285,7 +286,7 @@ async def test_of_a_forgotten_account_the_sequence_stays_and_nothing_else() -> N
 async def test_an_account_of_which_nothing_was_announced_leaves_nothing() -> None:
     inputs = hourly({5: None}, {})
     inputs[Topic.CONTROL] = control(activation(DEFAULT))  # needs a profile: without one there is no standing
-    before = replace(inputs[Topic.PURCHASE], offsets=[0], times_ms=[START_MS], keys=[ID.encode()], values=[raw(purchase(0))])
+    before = Chunk.of(Topic.PURCHASE, [0], [START_MS], [ID.encode()], [raw(purchase(0))])
     for records_max in (1, 10):
         shard = Shard.of({**inputs, Topic.PURCHASE: before}, 10, SHARD, PARTITIONS)
         journal = await shard.journal(records_max)
@@ -310,7 +311,7 @@ async def test_a_replay_forgets_as_the_shard_did(records_max: int) -> None:
     journal = list(encoded(await Shard.of(LIFE, 10, SHARD, PARTITIONS).journal(records_max)))
     assert await replayed(LIFE, journal, SHARD, PARTITIONS) == []
     profiles = LIFE[Topic.PROFILE]
-    kept = replace(profiles, values=[raw(profile(6)) if i == 2 else value for i, value in enumerate(profiles.values)])
+    kept = replace(profiles, values=Packed.of(raw(profile(6)) if i == 2 else value for i, value in enumerate(profiles.values)))
     assert await replayed({**LIFE, Topic.PROFILE: kept}, journal, SHARD, PARTITIONS) != []
 
 
@@ -358,7 +359,7 @@ async def test_a_control_record_that_cannot_be_followed_is_a_dead_letter(case: s
 
 async def test_the_same_policy_again_changes_nothing(few: Inputs) -> None:
     middle = START_MS + 15 * DAY_MS
-    again = {**few, Topic.CONTROL: Chunk(Topic.CONTROL, [0, 1], [START_MS, middle], [None] * 2, [activation(DEFAULT)] * 2, None)}
+    again = {**few, Topic.CONTROL: Chunk.of(Topic.CONTROL, [0, 1], [START_MS, middle], [None] * 2, [activation(DEFAULT)] * 2, None)}
     expected, shard = Shard.of(few, 100), Shard.of(again, 100)
     outputs = [output for record in await expected.journal() for output in record.outputs]
     assert [output for record in await shard.journal() for output in record.outputs] == outputs
@@ -369,7 +370,7 @@ async def test_a_new_version_goes_on_from_the_states_that_it_finds() -> None:
     text = (POLICIES / "minimal.yaml").read_text("utf-8")
     second = promote(parse_policy(text.replace("version: 1", "version: 2").encode(), "minimal"), MINIMAL, NOW)
     inputs = of_purchases([(n, n, ID, raw(purchase(n))) for n in range(3)])
-    inputs[Topic.CONTROL] = Chunk(
+    inputs[Topic.CONTROL] = Chunk.of(
         Topic.CONTROL, [0, 1], [START_MS, START_MS + DAY_MS // 4 + 1], [None] * 2, [activation(MINIMAL), activation(second)], None
     )
     journal = await Shard.of(inputs, 10, SHARD, PARTITIONS).journal()
@@ -409,7 +410,7 @@ async def test_sweeps_are_made_again_from_where_they_stood(few: Inputs, tmp_path
     quicker.write_text(text, "utf-8")
     versions: list[bytes | None] = [activation(DEFAULT), activation(promote(load_policy(quicker, NOW), DEFAULT, NOW))]
     times = [START_MS, START_MS + 15 * DAY_MS + DAY_MS // 2]  # no limit is raised in the quiet hours
-    inputs = {**few, Topic.CONTROL: Chunk(Topic.CONTROL, [0, 1], times, [None] * 2, versions, None)}
+    inputs = {**few, Topic.CONTROL: Chunk.of(Topic.CONTROL, [0, 1], times, [None] * 2, versions, None)}
     records = await Shard.of(inputs, 50).journal(records_max=97, accounts_max=13, sweeps=Random(5))
     causes = {json.loads(output.value)["cause"]["kind"] for record in records if not record.cuts for output in record.outputs}
     assert causes == {"tick", "control"}
@@ -461,7 +462,7 @@ async def test_a_replay_names_the_record_whose_input_is_not_what_was_taken(few: 
     place = next(i for i in range(len(chunk) // 2, len(chunk)) if b'"reverses"' not in (chunk.values[i] or b""))
     plain = json.loads(chunk.values[place] or b"")
     other = raw(plain | {"amount_minor": plain["amount_minor"] + 1})
-    changed = {**few, Topic.PURCHASE: replace(chunk, values=[*chunk.values[:place], other, *chunk.values[place + 1 :]])}
+    changed = {**few, Topic.PURCHASE: replace(chunk, values=Packed.of([*chunk.values[:place], other, *chunk.values[place + 1 :]]))}
     offset = chunk.offsets[place]
     expected = next(r.sequence for r in records for c in r.cuts if c.topic == "purchases" and c.first <= offset < c.next)
     assert (await replayed(changed, list(encoded(records))))[0] == expected

@@ -58,7 +58,7 @@ class Transport:
 
 def purchases(first: int, count: int, value: bytes = b"{}") -> Delivery:
     offsets = list(range(first, first + count))
-    return Delivery(Chunk(Topic.PURCHASE, offsets, offsets, [b"a"] * count, [value] * count, None), first, first + count, first + count)
+    return Delivery(Chunk.of(Topic.PURCHASE, offsets, offsets, [b"a"] * count, [value] * count, None), first, first + count, first + count)
 
 
 def open_shard(transport: Transport, **bounds: int) -> Shard:

@@ -8,6 +8,7 @@ A profile without a value (a tombstone) is the wish to forget the account that i
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any, Final
@@ -18,6 +19,7 @@ from pydantic import TypeAdapter
 
 from engine.core.fingerprint import FingerprintKey, event_fingerprint, fingerprint
 from engine.core.layout import FIGURES, Ev, Topic
+from engine.core.packed import Packed
 from engine.core.tables import DecodeRules, Ints
 from engine.stream.decode.columns import epoch_ms, figures_of, fill_command, fill_event
 from engine.stream.decode.envelope import BARE, Envelope, envelope_of
@@ -25,13 +27,11 @@ from engine.stream.decode.fields import EVENT_MODELS, blank_event, topic_table
 from engine.stream.decode.judge import Refusal, judge, record_id
 from engine.stream.decode.misrouting import partition_of, partitions_of
 from engine.stream.decode.scanner import scan
-from engine.stream.decode.text import Bytes, Words
-from engine.stream.records import Chunk
+from engine.stream.records import Chunk, Headers
 from schemas.common import VALUE_BYTES_MAX, Identifier
 from schemas.dead_letters import Disposition
 from schemas.topics import INPUTS
 
-PADDING: Final = bytes(16)
 NO_KEY: Final = "the record has no key"
 KEYING: Final = "key every record by its account"
 ACCOUNT_ID: Final = TypeAdapter[str](Identifier)
@@ -114,28 +114,39 @@ class Decoder:
         table = self._tables.get(chunk.topic)
         if table is None:
             return np.zeros(n, np.bool_)
-        keys = [key or b"" for key in chunk.keys]
-        values = [value if value is not None and len(value) <= VALUE_BYTES_MAX else b"" for value in chunk.values]
-        key_data, key_words, key_bounds = joined(keys)
+        keys, values = chunk.keys, chunk.values
         partitions = np.zeros(n, np.int64)
-        partitions_of(key_data, key_bounds, self._partitions, partitions)
-        taken = partitions == self._partition
-        ids = [b""] * n
+        partitions_of(keys.data, keys.begins, keys.ends, self._partitions, partitions)
+        lengths = values.lengths()
+        taken = (partitions == self._partition) & (lengths >= 0) & (lengths <= VALUE_BYTES_MAX)
+        ids = Packed.empty(n)
         if chunk.headers is not None:
-            for i, headers in enumerate(chunk.headers):
-                try:
-                    envelope = envelope_of(headers)
-                except ValueError:
-                    taken[i] = False
-                    continue
-                taken[i] &= not envelope.structured
-                ids[i] = envelope.id
-                if envelope.source is not None:
-                    columns[Ev.FINGERPRINT, i] ^= self._source_print(envelope.source)
-        data, words, bounds = joined(values)
-        _, id_words, id_bounds = joined(ids)
-        scan(data, words, bounds, key_words, key_bounds, id_words, id_bounds, table, self._key.low, self._key.high, columns, taken)
+            ids = Packed.of(self._take_headers(chunk.headers, columns, taken))
+        scan(
+            *(values.data, values.words, values.begins, values.ends),
+            *(keys.words, keys.begins, keys.ends),
+            *(ids.words, ids.begins, ids.ends),
+            table,
+            self._key.low,
+            self._key.high,
+            columns,
+            taken,
+        )
         return taken
+
+    def _take_headers(self, headers: Sequence[Headers], columns: Ints, taken: npt.NDArray[np.bool_]) -> Iterator[bytes]:
+        """The CloudEvents ids of the records, whose sources go into their fingerprints; those that only the judge can read are not taken."""
+        for i, own in enumerate(headers):
+            try:
+                envelope = envelope_of(own)
+            except ValueError:
+                taken[i] = False
+                yield b""
+                continue
+            taken[i] &= not envelope.structured
+            if envelope.source is not None:
+                columns[Ev.FINGERPRINT, i] ^= self._source_print(envelope.source)
+            yield envelope.id
 
     def _judge(self, chunk: Chunk, i: int, column: Ints, profiles: list[Ints]) -> None:
         """Fill the column of a record that the scanner left. Raises Refusal."""
@@ -187,16 +198,6 @@ class Decoder:
             days = int(recorded[i] - occurred[i]) / 86_400_000
             refusals[i] = Refusal("too_old", f"occurred_at is {days:.0f} days before the record's timestamp: older than every window")
         accepted &= ~(ahead | behind)
-
-
-def joined(parts: list[bytes]) -> tuple[Bytes, Words, Ints]:
-    """Parts one behind the other: their bytes, the 64-bit word at each byte (see ``text``), and their bounds (n + 1,)."""
-    raw = b"".join(parts) + PADDING
-    data = np.frombuffer(raw, np.uint8)
-    words = np.ndarray((len(raw) - 7,), np.uint64, raw, strides=(1,))
-    bounds = np.zeros(len(parts) + 1, np.int64)
-    np.cumsum([len(part) for part in parts], out=bounds[1:])
-    return data, words, bounds
 
 
 def _forgotten_account(key: bytes | None) -> bytes:

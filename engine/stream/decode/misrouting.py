@@ -9,9 +9,9 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.core.jit import compiled
+from engine.core.packed import Bytes
 from engine.core.tables import Ints
 
 SEED: Final = np.uint32(0x9747B28C)
@@ -20,7 +20,7 @@ POSITIVE: Final = np.uint32(0x7FFFFFFF)
 
 
 @compiled
-def murmur2(data: npt.NDArray[np.uint8], start: int, end: int) -> np.uint32:
+def murmur2(data: Bytes, start: int, end: int) -> np.uint32:
     """MurmurHash2 (Appleby) of ``data[start:end]`` with Kafka's seed."""
     h = SEED ^ np.uint32(end - start)
     at = start
@@ -43,10 +43,10 @@ def murmur2(data: npt.NDArray[np.uint8], start: int, end: int) -> np.uint32:
 
 
 @compiled
-def partitions_of(data: npt.NDArray[np.uint8], bounds: Ints, partitions: int, found: Ints) -> None:
-    """Write to ``found`` (n,) the partition of each key: key i is ``data[bounds[i]:bounds[i + 1]]``."""
+def partitions_of(data: Bytes, begins: Ints, ends: Ints, partitions: int, found: Ints) -> None:
+    """Write to ``found`` (n,) the partition of each key: key i is ``data[begins[i]:ends[i]]``."""
     for i in range(found.shape[0]):
-        found[i] = np.int64(murmur2(data, bounds[i], bounds[i + 1]) & POSITIVE) % partitions
+        found[i] = np.int64(murmur2(data, begins[i], max(begins[i], ends[i])) & POSITIVE) % partitions
 
 
 def partition_of(key: bytes, partitions: int) -> int:

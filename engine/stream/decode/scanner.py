@@ -6,7 +6,7 @@ fraction, a time with a leap second, an unknown or repeated field, a wrong type,
 has the only say in what is wrong and why. So a doubt costs time and never an answer, and two properties are worth testing: what the scanner
 takes is what the judge would have accepted, with the same columns; and ordinary traffic is taken.
 
-One pass over one buffer in which the values lie one behind the other. A record is read field by field: the name is compared as two 64-bit
+One pass over the records where they lie. A record is read field by field: the name is compared as two 64-bit
 words with the topic's table of fields (``fields``), beginning with the one that followed the last time, since a producer writes its fields
 in one order; then the value is read by the field's kind and goes to its column. Bits of the fields seen find the repeated and the absent. The
 nested object ``reverses`` has a table of its own; nothing nests deeper, so one flag is the whole stack. What lies behind a record's end is
@@ -23,9 +23,10 @@ import numpy.typing as npt
 
 from engine.core.jit import compiled
 from engine.core.layout import MISSING
+from engine.core.packed import Bytes, Words, masked
 from engine.core.tables import Ints
 from engine.stream.decode.fields import FIELD, Fi, FieldKind, Ta
-from engine.stream.decode.text import Bytes, Words, first_special, masked, same, siphash_words, string_end
+from engine.stream.decode.text import first_special, same, siphash_words, string_end
 from engine.stream.decode.times import time_ms
 
 NAME_MAX: Final = 16
@@ -217,11 +218,14 @@ def scan_record(
 def scan(
     data: Bytes,
     words: Words,
-    bounds: Ints,
+    begins: Ints,
+    ends: Ints,
     key_words: Words,
-    key_bounds: Ints,
+    key_begins: Ints,
+    key_ends: Ints,
     id_words: Words,
-    id_bounds: Ints,
+    id_begins: Ints,
+    id_ends: Ints,
     table: Ints,
     low: np.uint64,
     high: np.uint64,
@@ -230,25 +234,14 @@ def scan(
 ) -> None:
     """Read the records that ``taken`` (n,) marks, and leave the mark only on those that the contract certainly accepts.
 
-    Value i is ``data[bounds[i]:bounds[i + 1]]``, keys and CloudEvents ids (empty: none) likewise. ``columns`` (EVENT_COLUMNS, n) holds what a
-    record without any field would have, with everything of FINGERPRINT but the event id's; it is written in place.
+    Values, keys and CloudEvents ids (empty: none) are packed (``engine.core.packed``); a marked record has a value. ``columns``
+    (EVENT_COLUMNS, n) holds what a record without any field would have, with everything of FINGERPRINT but the event id's; it is written in
+    place.
     """
     for i in range(taken.shape[0]):
         if taken[i]:
+            key_at, id_at = key_begins[i], id_begins[i]
+            key_length, id_length = key_ends[i] - key_at, id_ends[i] - id_at
             taken[i] = scan_record(
-                data,
-                words,
-                bounds[i],
-                bounds[i + 1],
-                key_words,
-                key_bounds[i],
-                key_bounds[i + 1] - key_bounds[i],
-                id_words,
-                id_bounds[i],
-                id_bounds[i + 1] - id_bounds[i],
-                table,
-                low,
-                high,
-                columns,
-                i,
+                *(data, words, begins[i], ends[i], key_words, key_at, key_length, id_words, id_at, id_length), table, low, high, columns, i
             )

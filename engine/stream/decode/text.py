@@ -1,7 +1,8 @@
 """Strings and times inside a JSON text, eight bytes at a time.
 
-``words`` is a view of the buffer in which ``words[at]`` is the little-endian 64-bit word that begins at byte ``at`` (see ``joined``), so that a
-string is searched, compared and hashed a word a step. Positions may lie up to eight bytes behind a record's end; callers compare with it.
+``words`` is a view of the buffer in which ``words[at]`` is the little-endian 64-bit word that begins at byte ``at`` (``engine.core.packed``), so
+that a string is searched, compared and hashed a word a step. Positions may lie up to eight bytes behind a record's end; callers compare with
+it.
 """
 
 from __future__ import annotations
@@ -9,20 +10,16 @@ from __future__ import annotations
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.core.fingerprint import sip_round
 from engine.core.jit import compiled
-
-Bytes = npt.NDArray[np.uint8]
-Words = npt.NDArray[np.uint64]
+from engine.core.packed import Bytes, Words, masked
 
 EACH: Final = np.uint64(0x0101010101010101)
 HIGH: Final = np.uint64(0x8080808080808080)
 QUOTES: Final = np.uint64(0x2222222222222222)
 BACKSLASHES: Final = np.uint64(0x5C5C5C5C5C5C5C5C)
 SPACES: Final = np.uint64(0x2020202020202020)
-ALL: Final = np.uint64(0xFFFFFFFFFFFFFFFF)
 
 
 @compiled
@@ -86,12 +83,6 @@ def string_end(data: Bytes, words: Words, at: int, limit: int, longest: int) -> 
     if at >= limit or not 1 <= at - first - continuations <= longest:
         return -1
     return at
-
-
-@compiled
-def masked(words: Words, at: int, length: int) -> np.uint64:
-    """The first ``length`` (1 to 8) bytes from ``at`` on, the others zero."""
-    return words[at] & (ALL >> np.uint64(64 - 8 * length))
 
 
 @compiled

@@ -13,7 +13,8 @@ import numpy as np
 
 from engine.core.jit import compiled
 from engine.core.layout import DAY_MS, MISSING
-from engine.stream.decode.text import HIGH, Bytes, Words
+from engine.core.packed import Bytes, Words
+from engine.stream.decode.text import HIGH
 
 # Texts with every digit 0, and what to add to a byte so that its high bit shows a digit above 9 or a wrong separator.
 DATE: Final = np.uint64(int.from_bytes(b"0000-00-", "little"))

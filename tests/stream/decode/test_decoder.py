@@ -102,11 +102,11 @@ def decode(
     if judged:
         decoder._tables = {}
     n = len(values)
-    return decoder.decode(Chunk(topic, list(range(n)), [AT] * n, [key] * n, values, headers))
+    return decoder.decode(Chunk.of(topic, list(range(n)), [AT] * n, [key] * n, values, headers))
 
 
 def taken_by_scanner(topic: Topic, value: bytes) -> bool:
-    chunk = Chunk(topic, [0], [AT], [b"a-1"], [value], None)
+    chunk = Chunk.of(topic, [0], [AT], [b"a-1"], [value], None)
     columns = np.repeat(Decoder(RULES, KEY, 0, 1)._blanks[topic][:, None], 1, axis=1)
     return bool(Decoder(RULES, KEY, 0, 1)._scan(chunk, columns)[0])
 
@@ -129,7 +129,7 @@ def test_the_customers_of_the_demo_are_scanned_and_read_alike() -> None:
     for topic, name in ((Topic.REPAYMENT, "repayments"), (Topic.PURCHASE, "purchases"), (Topic.TRANSFER, "transfers")):
         mine = [item for item in items if item.topic == name]
         keys: list[bytes | None] = [item.value["account_id"].encode() for item in mine]
-        chunk = Chunk(topic, list(range(len(mine))), [item.at_ms for item in mine], keys, [raw(item.value) for item in mine], None)
+        chunk = Chunk.of(topic, list(range(len(mine))), [item.at_ms for item in mine], keys, [raw(item.value) for item in mine], None)
         fast = Decoder(RULES, KEY, 0, 1)
         slow = Decoder(RULES, KEY, 0, 1)
         slow._tables = {}
@@ -391,6 +391,6 @@ def test_profiles_and_commands_become_columns() -> None:
 
 def test_control_needs_no_policy() -> None:
     release = {"control_id": "r-1", "issued_at": NOW, "issued_by": "ops", "kind": "release_breaker", "reason": "checked"}
-    taken, rejects = decode_control(Chunk(Topic.CONTROL, [5, 6], [AT, AT], [None, None], [raw(release), b"{"], None))
+    taken, rejects = decode_control(Chunk.of(Topic.CONTROL, [5, 6], [AT, AT], [None, None], [raw(release), b"{"], None))
     assert [(i, model.kind) for i, model in taken] == [(0, "release_breaker")]
     assert [(reject.index, reject.disposition) for reject in rejects] == [(1, "not_json")]

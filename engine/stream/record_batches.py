@@ -1,0 +1,140 @@
+"""What a fetch brought of one partition as columns, without an object for each record.
+
+aiokafka makes an object of each record, and with it a few more: for a record of 250 bytes that costs more than to decide it. Here the batches
+of a fetched partition are looked at one by one (checksum, transactions that were aborted, codec: as aiokafka does, by its own means), and
+their records all at once by compiled code (``engine.core.record_batch``). Headers are few or none; they are read in Python, and their names may
+be any bytes (``engine.stream.any_headers`` says why).
+"""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Callable, Iterator
+from typing import Any, Final, NamedTuple
+
+import numpy as np
+from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
+from aiokafka.consumer import fetcher
+from aiokafka.consumer.fetcher import PartitionRecords
+from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
+
+from engine.core.layout import Topic
+from engine.core.packed import Bytes, Packed, padded
+from engine.core.record_batch import Part, split_records, varint
+from engine.core.tables import Ints
+from engine.stream.any_headers import MAGIC
+from engine.stream.records import TOPICS, Chunk, Headers, chunk_of
+
+HEADER: Final = struct.Struct(">qiibIhiqqqhii")
+CODEC_MASK: Final = 0x07
+APPEND_TIME_MASK: Final = 0x08
+CODECS: Final[dict[int, Callable[[bytes], bytes]]] = {0: bytes, 1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
+
+
+class Body(NamedTuple):
+    """The records of a batch, decompressed, and what their differences are from. ``appended_ms`` is when the broker took them, where the topic
+    goes by that, else None."""
+
+    raw: bytes
+    records: int
+    first_offset: int
+    first_ms: int
+    appended_ms: int | None
+
+
+def body_of(batch: memoryview) -> Body:
+    """The records of a batch as it lies in the log. Raises UnsupportedCodecError."""
+    first_offset, _, _, _, _, attributes, _, first_ms, newest_ms, _, _, _, count = HEADER.unpack_from(batch)
+    codec = attributes & CODEC_MASK
+    if codec not in CODECS:
+        raise UnsupportedCodecError(f"codec {codec} is not known")
+    raw = CODECS[codec](batch[HEADER.size :].tobytes())
+    return Body(raw, count, first_offset, first_ms, newest_ms if attributes & APPEND_TIME_MASK else None)
+
+
+def columns_of(topic: Topic, bodies: list[Body]) -> Chunk:
+    """The records of some batches of a partition. Raises CorruptRecordException."""
+    counts = np.array([body.records for body in bodies], np.int64)
+    ends = np.cumsum([len(body.raw) for body in bodies], dtype=np.int64)
+    if (counts < 0).any():
+        raise CorruptRecordException(f"{topic.name.lower()}: a batch has less than no records")
+    data, found = padded(b"".join(body.raw for body in bodies)), np.zeros((len(Part), int(counts.sum())), np.int64)
+    damaged = split_records(data, ends, counts, found)
+    if damaged >= 0:
+        raise CorruptRecordException(
+            f"{topic.name.lower()}: the batch at offset {bodies[damaged].first_offset} is not the records that it says"
+        )
+    offsets = found[Part.OFFSET] + np.repeat([body.first_offset for body in bodies], counts)
+    times_ms = found[Part.TIME] + np.repeat([body.first_ms for body in bodies], counts)
+    appended = np.repeat([body.appended_ms is not None for body in bodies], counts)
+    times_ms[appended] = np.repeat([body.appended_ms or 0 for body in bodies], counts)[appended]
+    headers = headers_of(data, found) if found[Part.HEADER_COUNT].any() else None
+    keys, values = Packed(data, found[Part.KEY], found[Part.KEY_END]), Packed(data, found[Part.VALUE], found[Part.VALUE_END])
+    return Chunk(topic, offsets, times_ms, keys, values, headers)
+
+
+def headers_of(data: Bytes, found: Ints) -> list[Headers]:
+    """The headers of each record."""
+    raw = data.tobytes()
+    return [
+        tuple(read_headers(data, raw, at, count))
+        for at, count in zip(found[Part.HEADERS].tolist(), found[Part.HEADER_COUNT].tolist(), strict=True)
+    ]
+
+
+def read_headers(data: Bytes, raw: bytes, at: int, count: int) -> Iterator[tuple[str, bytes | None]]:
+    """The headers at a place, which are known to be whole."""
+    for _ in range(count):
+        length, at = varint(data, at, len(raw))
+        name, at = raw[at : at + length].decode(errors="backslashreplace"), at + length
+        length, at = varint(data, at, len(raw))
+        yield name, None if length < 0 else raw[at : at + length]
+        at += max(length, 0)
+
+
+class PartitionColumns(PartitionRecords):  # type: ignore[misc]
+    """In the place of aiokafka's iterator over the records of a fetched partition: over chunks of them."""
+
+    next_fetch_offset: int
+
+    def _unpack_records(self) -> Iterator[Chunk]:
+        topic, records = TOPICS[self._tp.topic], self._records
+        bodies: list[Body] = []
+        position = begins = self.next_fetch_offset
+        while records.has_next():
+            batch = records.next_batch()
+            if self._check_crcs and not batch.validate_crc():
+                raise CorruptRecordException(f"{self._tp}: the checksum of the batch at offset {batch.base_offset} is wrong")
+            position, is_aborted = batch.next_offset, self._is_aborted(batch)
+            if batch.is_control_batch or is_aborted:
+                continue
+            if batch.magic < MAGIC:
+                yield chunk_of(topic, [record for record in batch if record.offset >= begins])
+            else:
+                bodies.append(body_of(batch.raw))
+        if bodies:
+            chunk = columns_of(topic, bodies)
+            yield chunk.slice(int(np.searchsorted(chunk.offsets, begins)), len(chunk))
+        self.next_fetch_offset = position
+
+    def _is_aborted(self, batch: Any) -> bool:
+        """Whether a batch is of a transaction that was aborted."""
+        if batch.producer_id is None:
+            return False
+        self._consume_aborted_up_to(batch.base_offset)
+        if batch.is_control_batch and self._contains_abort_marker(batch):
+            self._aborted_producers.discard(batch.producer_id)
+        return batch.is_transactional and batch.producer_id in self._aborted_producers
+
+
+def as_columns(value: bytes) -> bytes:
+    """Given to a consumer as ``value_deserializer``, it says that the consumer takes chunks instead of records; it is never called."""
+    return value
+
+
+def _partition_records(tp: Any, records: Any, aborted: Any, offset: int, keys: Any, values: Any, *more: Any) -> PartitionRecords:
+    kind = PartitionColumns if values is as_columns else PartitionRecords
+    return kind(tp, records, aborted, offset, keys, values, *more)
+
+
+fetcher.PartitionRecords = _partition_records  # the fetcher finds it there, and has no other place for it

@@ -1,0 +1,78 @@
+"""Fetched batches as columns are the records that aiokafka reads from them, in every codec, with nulls, headers and aborted transactions."""
+
+from __future__ import annotations
+
+import struct
+from collections.abc import Sequence
+from typing import Any
+
+import pytest
+from aiokafka import TopicPartition
+from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
+from aiokafka.errors import CorruptRecordException
+from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.core.layout import Topic
+from engine.stream.any_headers import AnyHeaders
+from engine.stream.record_batches import PartitionColumns, as_columns
+from engine.stream.records import Chunk
+
+PLACE = TopicPartition("purchases", 3)
+TEXTS = st.none() | st.binary(max_size=300)
+HEADERS = st.lists(st.tuples(st.text(max_size=9), st.none() | st.binary(max_size=40)), max_size=3)
+RECORDS = st.lists(st.tuples(TEXTS, TEXTS, HEADERS, st.integers(0, 2**41)), min_size=1, max_size=6)
+BATCHES = st.lists(st.tuples(st.integers(0, 4), RECORDS, st.sampled_from([None, 7, 8])), max_size=6)
+
+
+def batch(codec: int, records: Sequence[tuple[Any, Any, Any, int]], producer: int | None = None) -> bytearray:
+    """A batch from offset 0 on; with a ``producer`` it is of a transaction."""
+    builder = DefaultRecordBatchBuilder(2, codec, producer is not None, -1 if producer is None else producer, 0, 0, 1 << 20)
+    for offset, (key, value, headers, at_ms) in enumerate(records):
+        assert builder.append(offset, at_ms, key, value, headers)
+    return bytearray(builder.build())
+
+
+def at(offset: int, raw: bytearray) -> bytes:
+    """The batch where a log has it: neither its offset nor its leader's epoch is in its checksum."""
+    return struct.pack(">q", offset) + bytes(raw[8:])
+
+
+def read(raw: bytes, aborted: list[tuple[int, int]], first: int) -> tuple[Chunk, int]:
+    """The columns, and where the next fetch begins."""
+    found = PartitionColumns(PLACE, AnyHeaders(raw), aborted, first, None, as_columns, True, READ_COMMITTED)
+    return Chunk.joined(Topic.PURCHASE, list(found)), found.next_fetch_offset
+
+
+@given(BATCHES, st.integers(0, 20), st.integers(0, 5))
+def test_they_are_what_aiokafka_reads(batches: list[tuple[int, Any, int | None]], gap: int, skipped: int) -> None:
+    log, offset = b"", 100
+    for codec, records, producer in batches:
+        log += at(offset, batch(codec, records, producer))
+        offset += len(records) + gap
+    first = 100 + min(skipped, len(batches[0][1]) - 1 if batches else 0)  # a log is fetched from the batch on that has the position
+    aborted = [(7, 100)]
+    plain = PartitionRecords(PLACE, AnyHeaders(log), list(aborted), first, None, None, True, READ_COMMITTED)
+    records = list(plain)
+    chunk, position = read(log, list(aborted), first)
+    told = zip(chunk.offsets.tolist(), chunk.times_ms.tolist(), chunk.keys, chunk.values, strict=True)
+    assert list(told) == [(r.offset, r.timestamp, r.key, r.value) for r in records]
+    assert [tuple(r.headers) for r in records] == (chunk.headers if chunk.headers is not None else [()] * len(chunk))
+    assert position == plain.next_fetch_offset
+
+
+@pytest.mark.parametrize("place", range(61, 75))
+def test_what_is_no_records_is_said_with_its_offset(place: int) -> None:
+    good = batch(0, [(b"k", b"value", [("n", b"v")], 5)])
+    bad = bytearray(at(7, good))
+    bad[place] ^= 0x55
+    unchecked = PartitionColumns(PLACE, AnyHeaders(at(0, good) + bytes(bad)), [], 0, None, as_columns, False, READ_COMMITTED)
+    try:
+        (chunk,) = unchecked
+    except CorruptRecordException as error:
+        assert "at offset 7" in str(error)
+    else:  # a byte of a string, of a number, or of what means nothing
+        assert len(chunk) <= 2
+    with pytest.raises(CorruptRecordException, match="checksum of the batch at offset 7"):
+        read(at(0, good) + bytes(bad), [], 0)
