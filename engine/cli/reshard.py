@@ -78,7 +78,7 @@ async def _reshard(settings: Settings, partitions: int, bar: Callable[[int, int]
                 await Rebuild(settings, shard, there, store, clients, lambda _behind, _total: None).catch_up()
                 bar(shard + 1, shards)
 
-        await catch_up(states[-1].partitions)
+        await catch_up(there.partitions[JOURNAL.name])
         fields = await shards_of(settings)
         before = len(fields)
         if before == partitions:

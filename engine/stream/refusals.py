@@ -28,9 +28,10 @@ class ShardStoppedError(EngineError):
     """This shard cannot go on, and waiting will not mend it."""
 
 
-def refuse_to_apply(where: str, fields: Mapping[str, bytes], topic_ids: Mapping[str, str]) -> None:
-    """Look at what a shard hash tells before anything of the journal is applied to it. Raises ShardStoppedError."""
-    _check_ids(where, fields, {name: own_id for name, own_id in topic_ids.items() if name == JOURNAL.name})
+def refuse_to_apply(where: str, fields: Mapping[str, bytes], topic_ids: Mapping[str, str], cure: str = BELONG_TOGETHER) -> None:
+    """Look at what a shard hash tells before anything of the journal is applied to it; ``cure`` is what to do with the state of another journal.
+    Raises ShardStoppedError."""
+    _check_ids(where, fields, {JOURNAL.name: topic_ids[JOURNAL.name]}, cure)
     state_format = int(fields.get(keys.FORMAT, str(keys.STATE_FORMAT)))
     if state_format > keys.STATE_FORMAT:
         raise ShardStoppedError(
@@ -43,16 +44,16 @@ def refuse(where: str, fields: Mapping[str, bytes], partitions: int, topic_ids: 
     unfinished = fields.get(keys.UNFINISHED)
     if unfinished:
         raise ShardStoppedError(f"`{unfinished.decode()}` is not done with it", where=where, cure=FINISH)
-    _check_ids(where, fields, topic_ids)
+    _check_ids(where, fields, topic_ids, BELONG_TOGETHER)
     held = int(fields.get(keys.PARTITIONS, str(partitions)))
     if held != partitions:
         raise ShardStoppedError(f"its state was made with {held} partitions, the topics have {partitions}", where=where, cure=RESHARD)
 
 
-def _check_ids(where: str, fields: Mapping[str, bytes], topic_ids: Mapping[str, str]) -> None:
+def _check_ids(where: str, fields: Mapping[str, bytes], topic_ids: Mapping[str, str], cure: str) -> None:
     for topic, own_id in topic_ids.items():
         if fields.get(keys.topic_id(topic), own_id.encode()) != own_id.encode():
-            raise ShardStoppedError(f"{topic} is another topic than the one its state was made from", where=where, cure=BELONG_TOGETHER)
+            raise ShardStoppedError(f"{topic} is another topic than the one its state was made from", where=where, cure=cure)
 
 
 def may_evict(where: str, problem: str) -> ShardStoppedError:
