@@ -70,6 +70,7 @@ async def _reshard(settings: Settings, partitions: int, bar: Callable[[int, int]
         raise topics.problems(states)[0]
     there = topics.identity_of(states)
     journal_id = there.ids[JOURNAL.name]
+    await steps.settled(settings)
     async with client_of(settings) as client:
 
         async def catch_up(shards: int) -> None:

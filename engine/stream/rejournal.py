@@ -21,7 +21,7 @@ from engine.state.redis_store import RedisStore
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.journal import bounds, messages, newest_output, started
 from engine.stream.rebuild import OF_INPUTS, Rebuild, Rebuilt, Told
-from engine.stream.reshard import Layout, Move
+from engine.stream.reshard import Layout, Move, settled
 from engine.stream.topics import Identity
 from schemas.topics import JOURNAL
 
@@ -52,6 +52,7 @@ async def rejournal(settings: Settings, topics: Identity, stores: Sequence[Redis
     for shard, fields in enumerate(shards):
         _check(shard, fields, len(stores), topics)
         await works[shard].fence()
+    await settled(settings)
     if not await _is_written(clients):
         for shard, fields in enumerate(shards):
             await _check_announced(shard, fields, clients)
