@@ -11,6 +11,7 @@ from typing import Final
 from engine.errors import EngineError
 from engine.state import keys
 from engine.state.redis_store import EVICTION_CURE
+from engine.stream.fetched import DamagedBatchError
 from engine.stream.records import Delivery
 from engine.stream.topics import Identity
 from schemas.topics import INPUTS, JOURNAL
@@ -75,8 +76,15 @@ def changed(before: Identity, now: Identity) -> EngineError | None:
     return None
 
 
+def damaged(where: str, damage: DamagedBatchError) -> ShardStoppedError:
+    """Kafka gives other bytes than were written."""
+    return ShardStoppedError(damage.what, where=where, cure=damage.cure)
+
+
 def position_gone(where: str, delivery: Delivery) -> ShardStoppedError:
-    """A topic does not have the records that come next: deleted before they were read, or never written."""
+    """A topic does not have the records that come next: deleted before they were read, never written, or damaged."""
+    if delivery.damage is not None:
+        return damaged(where, delivery.damage)
     topic = INPUTS[delivery.chunk.topic].name
     what = f"{topic} does not have offset {delivery.first}, from which to continue (any more)"
     return ShardStoppedError(what, where=where, cure=BELONG_TOGETHER)

@@ -13,8 +13,8 @@ Theory of operation. Faust hands over one message per record; here its consumer 
   And a position that the log does not have is told to its shard alone, instead of silently becoming the log's beginning.
 - ``AIOKafkaConsumerThread._fetch_records`` runs in the consumer's thread: it is where positions can be read without a race.
 - the coordinator's ``_do_heartbeat`` is wrapped to learn when the group last confirmed this member (``ownership_confirmed``).
-- ``PartitionRecords._consumer_record`` (of aiokafka): the record as it was parsed, instead of a second object that copies it.
-- ``MemoryRecords`` (of aiokafka): headers' names may be any bytes (``engine.stream.any_headers``).
+- what aiokafka's fetcher gives: see ``engine.stream.fetched``. A batch that is damaged is told to its shard alone; the fetch that met it may have
+  lost what it had of other partitions, so all begin again where they were told last.
 - Faust's own acknowledgements, commits and its detectors of slow processing are not used: offsets live in the journal.
 """
 
@@ -28,8 +28,6 @@ from typing import Any, Final, Protocol
 import aiokafka
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.consumer import fetcher
-from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import GroupAuthorizationFailedError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 from faust.transport.drivers import aiokafka as driver
@@ -37,7 +35,7 @@ from faust.types import TP, ConsumerMessage
 
 from engine.connections import kafka_options
 from engine.settings import Kafka
-from engine.stream.any_headers import AnyHeaders
+from engine.stream.fetched import DamagedBatchError
 from engine.stream.records import TOPICS, Delivery, chunk_of
 
 log = structlog.get_logger("transport")
@@ -46,17 +44,6 @@ FETCH_RECORDS_MAX: Final = 20_000
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 FETCH_TIMEOUT_S: Final = 0.5
 FIRST_FETCH_TIMEOUT_S: Final = 0.02
-
-
-class _ParsedRecords(PartitionRecords):  # type: ignore[misc]
-    """Gives the records as aiokafka's parser made them: with offset, timestamp, key, value and headers."""
-
-    def _consumer_record(self, tp: TopicPartition, record: Any) -> Any:
-        return record
-
-
-fetcher.PartitionRecords = _ParsedRecords  # the fetcher finds it there, and has no other place for it
-fetcher.MemoryRecords = AnyHeaders
 
 
 class Feed(Protocol):
@@ -168,6 +155,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             fetched = await super()._fetch_records(consumer, active_partitions, timeout=wait, max_records=FETCH_RECORDS_MAX)
         except OffsetOutOfRangeError as error:
             return self._gone(error.args[0])
+        except DamagedBatchError as error:
+            return await self._damaged(error)
         assignment = consumer._subscription.subscription and consumer._subscription.subscription.assignment
         deliveries = {}
         for tp, (first, told) in list(self._flowing.items()):
@@ -179,6 +168,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 self._flowing[tp] = (state.position, state.lso)
                 deliveries[TP(*tp)] = Delivery(chunk_of(TOPICS[tp.topic], records), first, state.position, state.lso)
         return deliveries
+
+    async def _damaged(self, error: DamagedBatchError) -> dict[TP, Delivery]:
+        """Stop fetching a partition at a damaged batch, and tell its shard; the others begin again where they were told last."""
+        tp = TP(*error.partition)
+        is_told = self._flowing.pop(tp, None) is not None
+        self._pause([tp])
+        await self.flow_from({other: position for other, (position, _) in self._flowing.items()})
+        nothing = chunk_of(TOPICS[tp.topic], [])
+        return {tp: Delivery(nothing, error.offset, error.offset, error.offset, is_gone=True, damage=error)} if is_told else {}
 
     def _gone(self, positions: Mapping[TopicPartition, int]) -> dict[TP, Delivery]:
         """Stop fetching the partitions whose logs do not have these positions, and tell their shards."""
