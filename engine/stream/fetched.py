@@ -1,8 +1,7 @@
 """Fetched records as every consumer of aiokafka in this process gives them; whoever imports this module has it so.
 
-``PartitionRecords`` gives the record as it was parsed, instead of a second object that copies it; what lies before a damaged batch it gives like
-anything else, and then the batch's offset instead of only its partition. ``MemoryRecords`` reads headers' names of any bytes
-(``engine.stream.any_headers``).
+``PartitionRecords`` gives what lies before a damaged batch like anything else, and then the batch's offset instead of only its partition.
+``MemoryRecords`` reads headers' names of any bytes (``engine.stream.any_headers``).
 
 Kafka does not look at its own files again after it was stopped in good order, and gives a batch whose bytes have changed on disk to whoever asks.
 """
@@ -35,7 +34,9 @@ class DamagedBatchError(EngineError):
         self.offset = offset
 
 
-class _ParsedRecords(PartitionRecords):  # type: ignore[misc]
+class WholeRecords(PartitionRecords):  # type: ignore[misc]
+    """The records of a fetched partition, up to the first batch that is damaged."""
+
     _has_given = False
 
     def __next__(self) -> Any:
@@ -48,9 +49,6 @@ class _ParsedRecords(PartitionRecords):  # type: ignore[misc]
         self._has_given = True
         return record
 
-    def _consumer_record(self, tp: TopicPartition, record: Any) -> Any:
-        return record
 
-
-fetcher.PartitionRecords = _ParsedRecords  # the fetcher finds it there, and has no other place for it
+fetcher.PartitionRecords = WholeRecords  # the fetcher finds it there, and has no other place for it
 fetcher.MemoryRecords = AnyHeaders

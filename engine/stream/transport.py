@@ -13,8 +13,11 @@ Theory of operation. Faust hands over one message per record; here its consumer 
   And a position that the log does not have is told to its shard alone, instead of silently becoming the log's beginning.
 - ``AIOKafkaConsumerThread._fetch_records`` runs in the consumer's thread: it is where positions can be read without a race.
 - the coordinator's ``_do_heartbeat`` is wrapped to learn when the group last confirmed this member (``ownership_confirmed``).
-- what aiokafka's fetcher gives: see ``engine.stream.fetched``. A batch that is damaged is told to its shard alone; the fetch that met it may have
-  lost what it had of other partitions, so all begin again where they were told last.
+- ``PartitionRecords._consumer_record`` (of aiokafka): the record as it was parsed, instead of a second object that copies it.
+- what else aiokafka's fetcher gives: see ``engine.stream.fetched``. A batch that is damaged is told to its shard alone; the fetch that met it may
+  have lost what it had of other partitions, so all begin again where they were told last.
+- ``TableManager.on_start``: Faust waits a second for tables that a module may still define, before it joins the group. There are none.
+- ``Worker._sentinel_task``: Faust waits a second before it closes its loop. Here, for as long as something still runs in it.
 - Faust's own acknowledgements, commits and its detectors of slow processing are not used: offsets live in the journal.
 """
 
@@ -26,16 +29,19 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import aiokafka
+import faust
 import structlog
 from aiokafka import TopicPartition
+from aiokafka.consumer import fetcher
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import GroupAuthorizationFailedError, OffsetOutOfRangeError, TopicAuthorizationFailedError
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from engine.connections import kafka_options
 from engine.settings import Kafka
-from engine.stream.fetched import DamagedBatchError
+from engine.stream.fetched import DamagedBatchError, WholeRecords
 from engine.stream.records import TOPICS, Delivery, chunk_of
 
 log = structlog.get_logger("transport")
@@ -44,6 +50,17 @@ FETCH_RECORDS_MAX: Final = 20_000
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 FETCH_TIMEOUT_S: Final = 0.5
 FIRST_FETCH_TIMEOUT_S: Final = 0.02
+LAST_S: Final = 1.0
+
+
+class _ParsedRecords(WholeRecords):
+    """Gives the records as aiokafka's parser made them: with offset, timestamp, key, value and headers."""
+
+    def _consumer_record(self, tp: TopicPartition, record: Any) -> Any:
+        return record
+
+
+fetcher.PartitionRecords = _ParsedRecords  # the fetcher finds it there, and has no other place for it
 
 
 class Feed(Protocol):
@@ -257,3 +274,21 @@ class BatchTransport(driver.Transport):  # type: ignore[misc]
     Consumer = BatchConsumer
     feed: Feed
     kafka: Kafka
+
+
+class NoTables(TableManager):  # type: ignore[misc]
+    """Waits for none."""
+
+    async def on_start(self) -> None:
+        """See ``TableManager``."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
+class FaustWorker(faust.Worker):  # type: ignore[misc]
+    """Ends when all has ended."""
+
+    async def _sentinel_task(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=LAST_S)
