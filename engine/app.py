@@ -31,7 +31,7 @@ from engine.stream import topics
 from engine.stream.clients import KafkaClients
 from engine.stream.topics import Identity, identity_of
 from engine.stream.topics_watch import TopicsWatch
-from engine.stream.transport import BatchTransport
+from engine.stream.transport import BatchTransport, FaustWorker, NoTables
 from engine.stream.warm_up import warm_up
 from engine.stream.worker import Worker
 from schemas.topics import INPUTS, JOURNAL
@@ -71,6 +71,7 @@ def create_app(settings: Settings, at_start: Identity) -> faust.App:
         web_enabled=False,
         stream_wait_empty=False,
         store="memory://",
+        TableManager=NoTables,
         broker_session_timeout=settings.kafka.session_timeout_s,
         broker_heartbeat_interval=settings.kafka.heartbeat_interval_s,
     )
@@ -128,9 +129,7 @@ def create_app(settings: Settings, at_start: Identity) -> faust.App:
 
 
 def _work(app: faust.App) -> int:
-    service = faust.Worker(
-        app, loglevel="ERROR", override_logging=False, quiet=True, debug=False, redirect_stdouts=False, console_port=None
-    )
+    service = FaustWorker(app, loglevel="ERROR", override_logging=False, quiet=True, debug=False, redirect_stdouts=False, console_port=None)
     service.spinner = None  # it would write escape codes into the log
     try:
         service.execute_from_commandline()

@@ -39,6 +39,11 @@ def parse_instant(value: object) -> datetime:
     return moment
 
 
+def format_instant(at_ms: int) -> str:
+    """Milliseconds since 1970 as an RFC 3339 time in UTC, whole seconds; parts of a second are cut off."""
+    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
 def parse_day(value: object) -> date:
     """A calendar date, or an instant (returned as it is). Raises ValueError."""
     if isinstance(value, str) and _DATE.fullmatch(value):

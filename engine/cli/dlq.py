@@ -32,7 +32,6 @@ from engine.cli.letters import (
     bytes_of,
     filter_of,
     letters_at,
-    moment_of,
     places_of,
     plain_console,
     plain_of,
@@ -43,6 +42,7 @@ from engine.cli.letters import (
 )
 from engine.cli.lookup import shards_of
 from engine.errors import EngineError
+from schemas.common import format_instant
 from schemas.dead_letters import Disposition
 
 if TYPE_CHECKING:
@@ -90,7 +90,7 @@ def list_letters(
         return
     console, table = plain_console(), table_of("place", "written at", "input", "disposition", "became of it", "message")
     for letter in shown:
-        cells = (letter.place.short, moment_of(letter.written_ms), str(letter.origin), letter.disposition)
+        cells = (letter.place.short, format_instant(letter.written_ms), str(letter.origin), letter.disposition)
         table.add_row(*cells, told_of(fates[letter.place]), letter.message)
     if shown:
         console.print(table)
@@ -120,9 +120,9 @@ def show(
             continue
         lines = [
             ("dead letter", letter.place.short),
-            ("written at", moment_of(letter.written_ms)),
+            ("written at", format_instant(letter.written_ms)),
             ("lay in", str(letter.origin)),
-            ("timestamp", moment_of(letter.recorded_ms)),
+            ("timestamp", format_instant(letter.recorded_ms)),
             ("disposition", letter.disposition),
             ("message", letter.message),
             ("cure", cure),

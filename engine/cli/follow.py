@@ -71,7 +71,8 @@ async def _follow(target: Settings, told: Callable[[int, int], None], *, once: b
     states = await asyncio.to_thread(topics.described, target.kafka)
     for problem in topics.problems(states):
         raise problem
-    partitions, journal_id = states[-1].partitions, topics.identity_of(states).ids[JOURNAL.name]
+    there = topics.identity_of(states)
+    partitions, journal_id = there.shards, there.ids[JOURNAL.name]
     async with client_of(target, partitions) as client:
         evicts = await RedisStore(client, target.application, 0).problem()
         if evicts is not None:

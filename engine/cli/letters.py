@@ -4,14 +4,14 @@ from __future__ import annotations
 
 import base64
 from collections.abc import Callable, Sequence
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final, get_args
 
 from rich.console import Console
 from rich.table import Table
 
-from engine.cli.common import EPOCH, fail, instant_ms, messages, progress
+from engine.cli.common import fail, instant_ms, messages, progress
 from engine.errors import EngineError
+from schemas.common import format_instant
 from schemas.dead_letters import Disposition
 
 if TYPE_CHECKING:
@@ -75,11 +75,11 @@ def plain_of(letter: Letter, fate: Fate) -> dict[str, Any]:
     """What is told of a dead letter in a list, as JSON has it."""
     return {
         "place": letter.place.short,
-        "written_at": moment_of(letter.written_ms),
+        "written_at": format_instant(letter.written_ms),
         "topic": letter.origin.topic,
         "partition": letter.origin.partition,
         "offset": letter.origin.offset,
-        "timestamp": moment_of(letter.recorded_ms),
+        "timestamp": format_instant(letter.recorded_ms),
         "disposition": letter.disposition,
         "message": letter.message,
         "replayed_as": None if fate.copy is None else str(fate.copy),
@@ -106,11 +106,6 @@ def plain_console() -> Console:
     """Stdout; where it is no terminal a table has the width that it needs."""
     console = Console(soft_wrap=True, highlight=False, markup=False)
     return console if console.is_terminal else Console(soft_wrap=True, highlight=False, markup=False, width=WIDE)
-
-
-def moment_of(at_ms: int) -> str:
-    """An instant in UTC, to the second."""
-    return (EPOCH + timedelta(milliseconds=at_ms)).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
 def bytes_of(found: bytes | None) -> dict[str, str] | None:

@@ -76,13 +76,12 @@ async def _rebuild(settings: Settings, source: str, wanted: list[int], bar: Call
     from engine.stream.topics import identity_of
     from schemas.topics import JOURNAL
 
-    states = await asyncio.to_thread(_described, settings)
-    partitions = states[-1].partitions
+    there = identity_of(await asyncio.to_thread(_described, settings))
+    partitions = there.shards
     unknown = [shard for shard in wanted if shard >= partitions]
     if unknown:
         raise EngineError(f"there is no shard {unknown[0]}: the topics have {partitions} partitions", where="--shard")
     shards = sorted(set(wanted)) or list(range(partitions))
-    there = identity_of(states)
     clients, done = KafkaClients(settings.kafka), []
     async with client_of(settings) as client:
         if source == "redis":

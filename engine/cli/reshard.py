@@ -70,6 +70,7 @@ async def _reshard(settings: Settings, partitions: int, bar: Callable[[int, int]
         raise topics.problems(states)[0]
     there = topics.identity_of(states)
     journal_id = there.ids[JOURNAL.name]
+    await steps.settled(settings)
     async with client_of(settings) as client:
 
         async def catch_up(shards: int) -> None:
@@ -78,7 +79,7 @@ async def _reshard(settings: Settings, partitions: int, bar: Callable[[int, int]
                 await Rebuild(settings, shard, there, store, clients, lambda _behind, _total: None).catch_up()
                 bar(shard + 1, shards)
 
-        await catch_up(states[-1].partitions)
+        await catch_up(there.partitions[JOURNAL.name])
         fields = await shards_of(settings)
         before = len(fields)
         if before == partitions:

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import asdict, dataclass, field
-from datetime import UTC, datetime
 from typing import Any, Literal, NamedTuple
 
 from engine.monitor.announced import Announced
 from engine.monitor.fairness import GroupRates, Groups, Outcomes, not_seen, rates_by_group, without_group
 from engine.monitor.stability import FLOOR, MOVED, Sample, Stability, compare
+from schemas.common import format_instant
 
 PeriodName = Literal["reference", "actual"]
 
@@ -29,15 +29,10 @@ class Period(NamedTuple):
 
     def plain(self) -> dict[str, str]:
         """As JSON tells it."""
-        return {"from": instant(self.from_ms), "to": instant(self.to_ms)}
+        return {"from": format_instant(self.from_ms), "to": format_instant(self.to_ms)}
 
     def __str__(self) -> str:
-        return f"{instant(self.from_ms)} to {instant(self.to_ms)}"
-
-
-def instant(at_ms: int) -> str:
-    """RFC 3339 in UTC, whole seconds; parts of a second are cut off."""
-    return datetime.fromtimestamp(at_ms // 1000, UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+        return f"{format_instant(self.from_ms)} to {format_instant(self.to_ms)}"
 
 
 @dataclass(slots=True)

@@ -8,6 +8,7 @@ from aiokafka import AIOKafkaConsumer, AIOKafkaProducer
 
 from engine.connections import kafka_options
 from engine.settings import Kafka
+from engine.stream import fetched  # noqa: F401  what every reader gives
 from schemas.topics import JOURNAL
 
 CONNECT_DEADLINE_S: Final = 30.0

@@ -23,7 +23,8 @@ from engine.state.record import JournalRecord
 from engine.state.redis_store import StoreAway
 from engine.state.store import ShardStore, applied_of
 from engine.stream.clients import CONNECT_DEADLINE_S, KafkaClients
-from engine.stream.journal import OTHER_JOURNAL, Chain, JournalMismatchError, check_announced, check_journal, gap, started, stop
+from engine.stream.journal import Chain, JournalMismatchError, check_announced, gap, started, stop
+from engine.stream.refusals import refuse_to_apply
 from schemas.topics import JOURNAL
 
 T = TypeVar("T")
@@ -125,11 +126,10 @@ class Follower:
         end = (await self._consumer.end_offsets([partition]))[partition]
         applied, outputs = applied_of(fields), int(fields.get(keys.OUTPUTS, b"0"))
         first = int(fields.get(keys.JOURNAL_OFFSET, b"-1")) + 1
-        with telling(shard):
-            check_journal(fields, self._journal_id)
-            if first > end:
-                what = f"this Redis has applied the journal up to offset {first - 1}, and the journal ends at {end}"
-                raise JournalMismatchError(what, OTHER_JOURNAL)
+        refuse_to_apply(f"shard {shard}", fields, {JOURNAL.name: self._journal_id}, COPY)
+        if first > end:
+            what = f"this Redis has applied the journal up to offset {first - 1}, and the journal ends at {end}"
+            raise EngineError(what, where=f"shard {shard}", cure=COPY)
         at = max(first, begins)
         self._consumer.seek(partition, at)
         chain = Chain(self._application, applied + 1)

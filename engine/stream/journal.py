@@ -12,14 +12,13 @@ and the inputs themselves say whether they reach back to where the store is.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 from typing import Any, Final
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
 
-from engine.state import keys
 from engine.state.record import JournalRecord
 from engine.stream.render import OUTPUT_SEQUENCE_HEADER
 from schemas.topics import ADVISORIES, CHANGES, JOURNAL
@@ -61,12 +60,6 @@ class JournalEndsError(JournalMismatchError):
     end of its transaction is still to be written to the journal."""
 
 
-def check_journal(fields: Mapping[str, bytes], journal_id: str) -> None:
-    """That a shard's state was made from the journal whose topic has this id. Raises JournalMismatchError."""
-    if fields.get(keys.topic_id(JOURNAL.name), journal_id.encode()) != journal_id.encode():
-        raise JournalMismatchError(f"{JOURNAL.name} is another topic than the one that Redis was made from", OTHER_JOURNAL)
-
-
 class Chain:
     """Which records of a shard's journal lead on from a sequence. ``next`` is that of the record that comes next."""
 
@@ -105,7 +98,7 @@ async def read_journal(
     counts so many outputs: those that lead on from there, all of this application. ``consumer`` was not started yet, and is stopped in the end,
     also when it could not be started.
 
-    Raises JournalMismatchError, KafkaError, TimeoutError.
+    Raises JournalMismatchError, DamagedBatchError, KafkaError, TimeoutError.
     """
     partition = TopicPartition(JOURNAL.name, shard)
     async with started(consumer, deadline_s):

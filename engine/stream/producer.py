@@ -58,6 +58,39 @@ class CommitRefusedError(CommitInDoubtError):
         super().__init__(f"Kafka does not take what is written to {topic}: {error!r}")
 
 
+class DroppableSender(Sender):  # type: ignore[misc]
+    """aiokafka's sender, which can be dropped. Cancelled alone it waits for the requests under way; and these wait for metadata that nobody
+    brings any more, until they are destroyed."""
+
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._is_dropped = False
+        self._under_way: set[asyncio.Task[Any]] = set()
+
+    def drop(self) -> None:
+        """Cancel it and every request under way, those that it has not begun yet too."""
+        self._is_dropped = True
+        for task in (self._sender_task, *self._under_way):
+            if task is not None:
+                task.cancel()
+
+    def _maybe_do_transactional_request(self) -> asyncio.Task[Any] | None:
+        task: asyncio.Task[Any] | None = super()._maybe_do_transactional_request()
+        self._note(task)
+        return task
+
+    async def _send_produce_req(self, node_id: int, batches: Any) -> None:
+        if not self._is_dropped:
+            self._note(asyncio.current_task())
+            await super()._send_produce_req(node_id, batches)
+
+    def _note(self, task: asyncio.Task[Any] | None) -> None:
+        if task is not None:
+            self._under_way.add(task)
+            task.add_done_callback(self._under_way.discard)
+            task.add_done_callback(see_failure)
+
+
 class _OnceEndTxn(EndTxnHandler):  # type: ignore[misc]
     """Ends a transaction with one request; without an answer the producer's transaction is over for good."""
 
@@ -73,8 +106,8 @@ class _OnceEndTxn(EndTxnHandler):  # type: ignore[misc]
         return backoff is None
 
 
-class _OnceSender(Sender):  # type: ignore[misc]
-    """aiokafka's sender but for the end of a transaction."""
+class _OnceSender(DroppableSender):
+    """A sender that asks once for the end of a transaction."""
 
     async def _do_txn_commit(self, commit_result: Any) -> None:
         await self._message_accumulator.flush_for_commit()
@@ -177,9 +210,9 @@ class ShardProducer:
         """Close the sockets and cancel; never waits, since what it would wait for may never come."""
         producer = self._producer
         producer._closed = True
-        for task in (producer._sender.sender_task, producer.client._sync_task):
-            if task is not None:
-                task.cancel()
+        producer._sender.drop()
+        if producer.client._sync_task is not None:
+            producer.client._sync_task.cancel()
         for connection in list(producer.client._conns.values()):
             connection.close()
 

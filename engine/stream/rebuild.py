@@ -31,10 +31,11 @@ from engine.state.store import applied_of
 from engine.stream.brakes import Brakes, Counts
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.input_log import InputLog, certainly_taken
-from engine.stream.journal import JournalMismatchError, bounds, check_journal, last_message, read_journal, started
+from engine.stream.journal import JournalMismatchError, bounds, last_message, read_journal, started
 from engine.stream.producer import CommitInDoubtError, ShardProducer
 from engine.stream.records import Batch
 from engine.stream.refold import Refold
+from engine.stream.refusals import refuse_to_apply
 from engine.stream.topics import Identity
 from engine.stream.witness import Witness, witness_of
 from schemas.topics import INPUTS, JOURNAL
@@ -163,8 +164,8 @@ class Rebuild:
         """Apply what the store lacks of the journal; how many records."""
         fields = await self._store.shard_fields()
         first, count = int(fields.get(keys.JOURNAL_OFFSET, b"-1")) + 1, 0
+        refuse_to_apply(self._where, fields, self._topic_ids)
         try:
-            check_journal(fields, self._topic_ids[JOURNAL.name])
             async for entry in self._journal(first, applied_of(fields), int(fields.get(keys.OUTPUTS, b"0"))):
                 await self._apply(entry.record, entry.offset)
                 count += 1

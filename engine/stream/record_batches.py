@@ -9,13 +9,12 @@ be any bytes (``engine.stream.any_headers`` says why).
 from __future__ import annotations
 
 import struct
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 from aiokafka.consumer import fetcher
-from aiokafka.consumer.fetcher import PartitionRecords
 from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 
 from engine.core.layout import Topic
@@ -23,6 +22,7 @@ from engine.core.packed import Bytes, Packed, padded
 from engine.core.record_batch import Part, split_records, varint
 from engine.core.tables import Ints
 from engine.stream.any_headers import MAGIC
+from engine.stream.fetched import WholeRecords
 from engine.stream.records import TOPICS, Chunk, Headers, chunk_of
 
 HEADER: Final = struct.Struct(">qiibIhiqqqhii")
@@ -52,18 +52,22 @@ def body_of(batch: memoryview) -> Body:
     return Body(raw, count, first_offset, first_ms, newest_ms if attributes & APPEND_TIME_MASK else None)
 
 
-def columns_of(topic: Topic, bodies: list[Body]) -> Chunk:
-    """The records of some batches of a partition. Raises CorruptRecordException."""
+class NoRecordsError(CorruptRecordException):  # type: ignore[misc]
+    """The body at ``place`` is not the records that its batch says."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(f"batch {place} is not the records that it says")
+        self.place = place
+
+
+def columns_of(topic: Topic, bodies: Sequence[Body]) -> Chunk:
+    """The records of some batches of a partition. Raises NoRecordsError."""
     counts = np.array([body.records for body in bodies], np.int64)
     ends = np.cumsum([len(body.raw) for body in bodies], dtype=np.int64)
-    if (counts < 0).any():
-        raise CorruptRecordException(f"{topic.name.lower()}: a batch has less than no records")
-    data, found = padded(b"".join(body.raw for body in bodies)), np.zeros((len(Part), int(counts.sum())), np.int64)
+    data, found = padded(b"".join(body.raw for body in bodies)), np.zeros((len(Part), int(np.maximum(counts, 0).sum())), np.int64)
     damaged = split_records(data, ends, counts, found)
     if damaged >= 0:
-        raise CorruptRecordException(
-            f"{topic.name.lower()}: the batch at offset {bodies[damaged].first_offset} is not the records that it says"
-        )
+        raise NoRecordsError(damaged)
     offsets = found[Part.OFFSET] + np.repeat([body.first_offset for body in bodies], counts)
     times_ms = found[Part.TIME] + np.repeat([body.first_ms for body in bodies], counts)
     appended = np.repeat([body.appended_ms is not None for body in bodies], counts)
@@ -92,30 +96,38 @@ def read_headers(data: Bytes, raw: bytes, at: int, count: int) -> Iterator[tuple
         at += max(length, 0)
 
 
-class PartitionColumns(PartitionRecords):  # type: ignore[misc]
+class PartitionColumns(WholeRecords):
     """In the place of aiokafka's iterator over the records of a fetched partition: over chunks of them."""
 
     next_fetch_offset: int
 
     def _unpack_records(self) -> Iterator[Chunk]:
-        topic, records = TOPICS[self._tp.topic], self._records
+        """Raises CorruptRecordException behind what lies before a damaged batch."""
+        topic, records, first = TOPICS[self._tp.topic], self._records, self.next_fetch_offset
         bodies: list[Body] = []
-        position = begins = self.next_fetch_offset
+        position, damage = first, None
         while records.has_next():
             batch = records.next_batch()
             if self._check_crcs and not batch.validate_crc():
-                raise CorruptRecordException(f"{self._tp}: the checksum of the batch at offset {batch.base_offset} is wrong")
+                damage = CorruptRecordException("the checksum is wrong")
+                break
             position, is_aborted = batch.next_offset, self._is_aborted(batch)
             if batch.is_control_batch or is_aborted:
                 continue
             if batch.magic < MAGIC:
-                yield chunk_of(topic, [record for record in batch if record.offset >= begins])
+                yield chunk_of(topic, [record for record in batch if record.offset >= first])
             else:
                 bodies.append(body_of(batch.raw))
-        if bodies:
+        try:
             chunk = columns_of(topic, bodies)
-            yield chunk.slice(int(np.searchsorted(chunk.offsets, begins)), len(chunk))
+        except NoRecordsError as error:
+            position, damage = bodies[error.place].first_offset, error
+            chunk = columns_of(topic, bodies[: error.place])
         self.next_fetch_offset = position
+        if len(chunk):
+            yield chunk.slice(int(np.searchsorted(chunk.offsets, first)), len(chunk))
+        if damage is not None:
+            raise damage
 
     def _is_aborted(self, batch: Any) -> bool:
         """Whether a batch is of a transaction that was aborted."""
@@ -132,8 +144,8 @@ def as_columns(value: bytes) -> bytes:
     return value
 
 
-def _partition_records(tp: Any, records: Any, aborted: Any, offset: int, keys: Any, values: Any, *more: Any) -> PartitionRecords:
-    kind = PartitionColumns if values is as_columns else PartitionRecords
+def _partition_records(tp: Any, records: Any, aborted: Any, offset: int, keys: Any, values: Any, *more: Any) -> WholeRecords:
+    kind = PartitionColumns if values is as_columns else WholeRecords
     return kind(tp, records, aborted, offset, keys, values, *more)
 
 

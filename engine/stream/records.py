@@ -11,6 +11,7 @@ import numpy as np
 from engine.core.layout import Topic
 from engine.core.packed import Packed
 from engine.core.tables import Ints
+from engine.stream.fetched import DamagedBatchError
 from schemas.topics import INPUTS
 
 TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}  # the input topics by name
@@ -81,14 +82,15 @@ class Chunk:
 @dataclass(frozen=True, slots=True)
 class Delivery:
     """What a fetch brought of one topic partition: the records between the positions ``first`` (inclusive) and ``next`` (exclusive), and the end
-    of what could have been read at that moment (``stable``, the last stable offset). ``is_gone``: the log does not have ``first`` (any more), and
-    nothing was read."""
+    of what could have been read at that moment (``stable``, the last stable offset). ``is_gone``: the log does not have ``first`` (any more), or
+    has it damaged, and nothing was read."""
 
     chunk: Chunk
     first: int
     next: int
     stable: int
     is_gone: bool = False
+    damage: DamagedBatchError | None = None
 
 
 @dataclass(frozen=True, slots=True)

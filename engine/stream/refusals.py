@@ -11,6 +11,7 @@ from typing import Final
 from engine.errors import EngineError
 from engine.state import keys
 from engine.state.redis_store import EVICTION_CURE
+from engine.stream.fetched import DamagedBatchError
 from engine.stream.records import Delivery
 from engine.stream.topics import Identity
 from schemas.topics import INPUTS, JOURNAL
@@ -28,9 +29,10 @@ class ShardStoppedError(EngineError):
     """This shard cannot go on, and waiting will not mend it."""
 
 
-def refuse_to_apply(where: str, fields: Mapping[str, bytes], topic_ids: Mapping[str, str]) -> None:
-    """Look at what a shard hash tells before anything of the journal is applied to it. Raises ShardStoppedError."""
-    _check_ids(where, fields, {name: own_id for name, own_id in topic_ids.items() if name == JOURNAL.name})
+def refuse_to_apply(where: str, fields: Mapping[str, bytes], topic_ids: Mapping[str, str], cure: str = BELONG_TOGETHER) -> None:
+    """Look at what a shard hash tells before anything of the journal is applied to it; ``cure`` is what to do with the state of another journal.
+    Raises ShardStoppedError."""
+    _check_ids(where, fields, {JOURNAL.name: topic_ids[JOURNAL.name]}, cure)
     state_format = int(fields.get(keys.FORMAT, str(keys.STATE_FORMAT)))
     if state_format > keys.STATE_FORMAT:
         raise ShardStoppedError(
@@ -43,16 +45,16 @@ def refuse(where: str, fields: Mapping[str, bytes], partitions: int, topic_ids: 
     unfinished = fields.get(keys.UNFINISHED)
     if unfinished:
         raise ShardStoppedError(f"`{unfinished.decode()}` is not done with it", where=where, cure=FINISH)
-    _check_ids(where, fields, topic_ids)
+    _check_ids(where, fields, topic_ids, BELONG_TOGETHER)
     held = int(fields.get(keys.PARTITIONS, str(partitions)))
     if held != partitions:
         raise ShardStoppedError(f"its state was made with {held} partitions, the topics have {partitions}", where=where, cure=RESHARD)
 
 
-def _check_ids(where: str, fields: Mapping[str, bytes], topic_ids: Mapping[str, str]) -> None:
+def _check_ids(where: str, fields: Mapping[str, bytes], topic_ids: Mapping[str, str], cure: str) -> None:
     for topic, own_id in topic_ids.items():
         if fields.get(keys.topic_id(topic), own_id.encode()) != own_id.encode():
-            raise ShardStoppedError(f"{topic} is another topic than the one its state was made from", where=where, cure=BELONG_TOGETHER)
+            raise ShardStoppedError(f"{topic} is another topic than the one its state was made from", where=where, cure=cure)
 
 
 def may_evict(where: str, problem: str) -> ShardStoppedError:
@@ -74,8 +76,15 @@ def changed(before: Identity, now: Identity) -> EngineError | None:
     return None
 
 
+def damaged(where: str, damage: DamagedBatchError) -> ShardStoppedError:
+    """Kafka gives other bytes than were written."""
+    return ShardStoppedError(damage.what, where=where, cure=damage.cure)
+
+
 def position_gone(where: str, delivery: Delivery) -> ShardStoppedError:
-    """A topic does not have the records that come next: deleted before they were read, or never written."""
+    """A topic does not have the records that come next: deleted before they were read, never written, or damaged."""
+    if delivery.damage is not None:
+        return damaged(where, delivery.damage)
     topic = INPUTS[delivery.chunk.topic].name
     what = f"{topic} does not have offset {delivery.first}, from which to continue (any more)"
     return ShardStoppedError(what, where=where, cure=BELONG_TOGETHER)

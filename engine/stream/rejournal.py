@@ -21,7 +21,7 @@ from engine.state.redis_store import RedisStore
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.journal import bounds, messages, newest_output, started
 from engine.stream.rebuild import OF_INPUTS, Rebuild, Rebuilt, Told
-from engine.stream.reshard import Layout, Move
+from engine.stream.reshard import Layout, Move, settled
 from engine.stream.topics import Identity
 from schemas.topics import JOURNAL
 
@@ -50,9 +50,10 @@ async def rejournal(settings: Settings, topics: Identity, stores: Sequence[Redis
     works = [Rebuild(settings, shard, topics, store, clients, lambda _behind, _total: None) for shard, store in enumerate(stores)]
     shards = [await store.shard_fields() for store in stores]
     for shard, fields in enumerate(shards):
-        _check(shard, fields, len(stores), topics)
+        _check(shard, fields, len(stores))
         await works[shard].fence()
-    if not await _is_written(clients):
+    await settled(settings)
+    if not await _is_written(clients, shards, topics):
         for shard, fields in enumerate(shards):
             await _check_announced(shard, fields, clients)
         await Move(settings, AsItIs(settings.application, shards, topics), stores, shards).write(told)
@@ -63,21 +64,32 @@ async def rejournal(settings: Settings, topics: Identity, stores: Sequence[Redis
     return done
 
 
-async def _is_written(clients: Clients) -> bool:
-    """Whether a run before has written the journal: all of it or nothing. Raises EngineError if somebody else has."""
+async def _is_written(clients: Clients, shards: Sequence[Mapping[str, bytes]], topics: Identity) -> bool:
+    """Whether a run before has written the journal: all of it or nothing. Then some shards may be made from it already. Raises EngineError if
+    somebody else has, or the journal was never lost."""
     partition = TopicPartition(JOURNAL.name, 0)
     async with started(clients.journal_reader(), CONNECT_DEADLINE_S) as consumer:
         consumer.assign([partition])
         begins, end = await bounds(consumer, partition, CONNECT_DEADLINE_S)
         async for message in messages(consumer, partition, begins, end, CONNECT_DEADLINE_S):
             fields = dict(JournalRecord.decode(message.value).fields)
-            if fields.get(keys.BEGINNING) != FROM_REDIS:
-                raise EngineError("the new journal has records already", where="shard 0", cure="make the topic anew, then run this again")
-            return True
+            if fields.get(keys.BEGINNING) == FROM_REDIS:
+                return True
+            _check_lost(shards, topics)
+            raise EngineError("the new journal has records already", where="shard 0", cure="make the topic anew, then run this again")
+    _check_lost(shards, topics)
     return False
 
 
-def _check(shard: int, fields: Mapping[str, bytes], partitions: int, topics: Identity) -> None:
+def _check_lost(shards: Sequence[Mapping[str, bytes]], topics: Identity) -> None:
+    """That no shard was made from the journal that is there. Raises EngineError."""
+    for shard, fields in enumerate(shards):
+        if fields.get(keys.topic_id(JOURNAL.name)) == topics.ids[JOURNAL.name].encode():
+            what = f"{JOURNAL.name} is the one that Redis was made from"
+            raise EngineError(what, where=f"shard {shard}", cure="start the workers, or run `limit-engine rebuild --from journal`")
+
+
+def _check(shard: int, fields: Mapping[str, bytes], partitions: int) -> None:
     """That a shard's state can be written as it is. Raises EngineError."""
     where = f"shard {shard}"
     if not fields.get(keys.PARTITIONS):
@@ -87,9 +99,6 @@ def _check(shard: int, fields: Mapping[str, bytes], partitions: int, topics: Ide
     if int(fields[keys.PARTITIONS]) != partitions:
         what = f"its state was made with {fields[keys.PARTITIONS].decode()} partitions, the topics have {partitions}"
         raise EngineError(what, where=where, cure="make the journal anew with as many partitions as the other topics have")
-    if fields.get(keys.topic_id(JOURNAL.name)) == topics.ids[JOURNAL.name].encode():
-        what = f"{JOURNAL.name} is the one that Redis was made from"
-        raise EngineError(what, where=where, cure="start the workers, or run `limit-engine rebuild --from journal`")
 
 
 async def _check_announced(shard: int, fields: Mapping[str, bytes], clients: Clients) -> None:

@@ -197,6 +197,30 @@ async def accounts_of(store: ShardStore, fields: Mapping[str, bytes]) -> AsyncIt
         bucket, after, left = bucket + part.buckets, part.after, left - part.buckets
 
 
+def mover(settings: Settings) -> AIOKafkaProducer:
+    """The producer of a layout, which was not started yet."""
+    return AIOKafkaProducer(
+        **kafka_options(settings.kafka),
+        transactional_id=f"{settings.application}-reshard",
+        transaction_timeout_ms=TRANSACTION_MS,
+        max_request_size=JOURNAL.bytes_max,
+        max_batch_size=JOURNAL.bytes_max,
+        compression_type="zstd",
+    )
+
+
+async def settled(settings: Settings) -> None:
+    """Let the transaction of a run that was killed be over: what it asked to commit can be read then, and nothing else ever. Raises
+    EngineError."""
+    producer = mover(settings)
+    try:
+        await producer.start()
+    except KafkaError as error:
+        raise EngineError(f"the transaction of an earlier run cannot be ended: {error}", where="Kafka", cure=AGAIN) from error
+    finally:
+        await producer.stop()
+
+
 class Move:
     """Writes a layout to the journal in one transaction."""
 
@@ -214,14 +238,7 @@ class Move:
 
     async def write(self, told: Told) -> None:
         """All or nothing. Raises EngineError, OSError."""
-        producer = AIOKafkaProducer(
-            **kafka_options(self._settings.kafka),
-            transactional_id=f"{self._settings.application}-reshard",
-            transaction_timeout_ms=TRANSACTION_MS,
-            max_request_size=JOURNAL.bytes_max,
-            max_batch_size=JOURNAL.bytes_max,
-            compression_type="zstd",
-        )
+        producer = mover(self._settings)
         try:
             await producer.start()
             async with producer.transaction():

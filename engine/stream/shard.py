@@ -32,12 +32,13 @@ from engine.state.store import OTHER_JOURNAL, Loaded, ShardStore, applied_of
 from engine.stream.alignment import Alignment, GapError
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.dead_letters import RejectLimit, dead_letters
+from engine.stream.fetched import DamagedBatchError
 from engine.stream.in_force import Version
 from engine.stream.journal import JournalEndsError, JournalMismatchError, read_journal
 from engine.stream.producer import CommitInDoubtError, CommitRefusedError, FencedError, ShardProducer
 from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
-from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, may_evict, position_gone, refuse, refuse_to_apply
+from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, damaged, may_evict, position_gone, refuse, refuse_to_apply
 from engine.stream.stages import Stage
 from engine.stream.sweep import SLICE_ACCOUNTS_MAX, Pace
 from engine.stream.topics_watch import Topics
@@ -270,6 +271,8 @@ class Shard:
                 raise ShardStoppedError(str(error), where=self._where, cure=NEWER_ENGINE) from error
             except TopicAuthorizationFailedError as error:
                 raise forbidden("Read", error) from error
+            except DamagedBatchError as damage:
+                raise damaged(self._where, damage) from damage
             except (KafkaError, TimeoutError) as error:
                 raise StartAgainError(f"the journal cannot be read: {error!r}") from error
             self._is_behind = False

@@ -13,8 +13,10 @@ Theory of operation. Faust hands over one message per record; here its consumer 
   And a position that the log does not have is told to its shard alone, instead of silently becoming the log's beginning.
 - ``AIOKafkaConsumerThread._fetch_records`` runs in the consumer's thread: it is where positions can be read without a race.
 - the coordinator's ``_do_heartbeat`` is wrapped to learn when the group last confirmed this member (``ownership_confirmed``).
-- ``PartitionRecords`` (of aiokafka): chunks instead of records (``engine.stream.record_batches``).
-- ``MemoryRecords`` (of aiokafka): headers' names may be any bytes (``engine.stream.any_headers``).
+- ``PartitionRecords`` (of aiokafka): chunks instead of records (``engine.stream.record_batches``). A batch that is damaged is told to its shard
+  alone; the fetch that met it may have lost what it had of other partitions, so all begin again where they were told last.
+- ``TableManager.on_start``: Faust waits a second for tables that a module may still define, before it joins the group. There are none.
+- ``Worker._sentinel_task``: Faust waits a second before it closes its loop. Here, for as long as something still runs in it.
 - Faust's own acknowledgements, commits and its detectors of slow processing are not used: offsets live in the journal.
 """
 
@@ -26,17 +28,18 @@ from collections.abc import AsyncIterator, Iterable, Mapping
 from typing import Any, Final, Protocol
 
 import aiokafka
+import faust
 import structlog
 from aiokafka import TopicPartition
-from aiokafka.consumer import fetcher
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
 from aiokafka.errors import GroupAuthorizationFailedError, OffsetOutOfRangeError, TopicAuthorizationFailedError
+from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from engine.connections import kafka_options
 from engine.settings import Kafka
-from engine.stream.any_headers import AnyHeaders
+from engine.stream.fetched import DamagedBatchError
 from engine.stream.record_batches import as_columns
 from engine.stream.records import TOPICS, Chunk, Delivery
 
@@ -46,9 +49,7 @@ FETCH_RECORDS_MAX: Final = 20_000
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 FETCH_TIMEOUT_S: Final = 0.5
 FIRST_FETCH_TIMEOUT_S: Final = 0.02
-
-
-fetcher.MemoryRecords = AnyHeaders
+LAST_S: Final = 1.0
 
 
 class Feed(Protocol):
@@ -161,6 +162,8 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             fetched = await super()._fetch_records(consumer, active_partitions, timeout=wait, max_records=FETCH_RECORDS_MAX)
         except OffsetOutOfRangeError as error:
             return self._gone(error.args[0])
+        except DamagedBatchError as error:
+            return await self._damaged(error)
         assignment = consumer._subscription.subscription and consumer._subscription.subscription.assignment
         deliveries = {}
         for tp, (first, told) in list(self._flowing.items()):
@@ -172,6 +175,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 self._flowing[tp] = (state.position, state.lso)
                 deliveries[TP(*tp)] = Delivery(Chunk.joined(TOPICS[tp.topic], chunks), first, state.position, state.lso)
         return deliveries
+
+    async def _damaged(self, error: DamagedBatchError) -> dict[TP, Delivery]:
+        """Stop fetching a partition at a damaged batch, and tell its shard; the others begin again where they were told last."""
+        tp = TP(*error.partition)
+        is_told = self._flowing.pop(tp, None) is not None
+        self._pause([tp])
+        await self.flow_from({other: position for other, (position, _) in self._flowing.items()})
+        nothing = Chunk.of(TOPICS[tp.topic])
+        return {tp: Delivery(nothing, error.offset, error.offset, error.offset, is_gone=True, damage=error)} if is_told else {}
 
     def _gone(self, positions: Mapping[TopicPartition, int]) -> dict[TP, Delivery]:
         """Stop fetching the partitions whose logs do not have these positions, and tell their shards."""
@@ -252,3 +264,21 @@ class BatchTransport(driver.Transport):  # type: ignore[misc]
     Consumer = BatchConsumer
     feed: Feed
     kafka: Kafka
+
+
+class NoTables(TableManager):  # type: ignore[misc]
+    """Waits for none."""
+
+    async def on_start(self) -> None:
+        """See ``TableManager``."""
+        await self._update_channels()
+        await self.recovery.start()
+
+
+class FaustWorker(faust.Worker):  # type: ignore[misc]
+    """Ends when all has ended."""
+
+    async def _sentinel_task(self) -> None:
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        if others:
+            await asyncio.wait(others, timeout=LAST_S)

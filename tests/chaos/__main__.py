@@ -55,8 +55,12 @@ def main() -> int:
     console.print(f"seed {asked.seed}", highlight=False)
     try:
         report = shown(asked, console)
-    except (Exception, KeyboardInterrupt) as error:
-        if not isinstance(error, (EngineError, KeyboardInterrupt)):
+    except KeyboardInterrupt:
+        shutil.rmtree(asked.directory)
+        console.print(f"interrupted; again: --seed {asked.seed}", highlight=False)
+        return 130
+    except Exception as error:
+        if not isinstance(error, EngineError):
             traceback.print_exc()
         console.print(f"could not run: {error!r}; everything is in {asked.directory}; again: --seed {asked.seed}", markup=False)
         return 2

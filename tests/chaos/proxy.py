@@ -21,6 +21,7 @@ T = TypeVar("T")
 Direction = Literal["requests", "replies"]
 DIRECTIONS: Final[tuple[Direction, ...]] = ("requests", "replies")
 CHUNK_BYTES: Final = 65_536
+STOP_S: Final = 5.0
 
 
 @dataclass(eq=False)
@@ -60,15 +61,7 @@ class Link:
 
     def open(self, *, reset: bool) -> None:
         """Everything gets through again; or every connection is reset, what was held lost with it."""
-
-        def opened() -> None:
-            if reset:
-                for connection in list(self._connections):
-                    connection.abort()
-            for gate in self._gates.values():
-                gate.set()
-
-        self.proxies.call(opened)
+        self.proxies.call(lambda: self.let_go(reset=reset))
 
     def cut_answers(self, request: str, times: int) -> None:
         """Pass the next requests of a kind on, and reset their connections when the answers come."""
@@ -79,6 +72,14 @@ class Link:
         self.proxies.call(self._armed.clear)
 
     # In the proxies' loop
+
+    def let_go(self, *, reset: bool) -> None:
+        """See ``open``."""
+        if reset:
+            for connection in list(self._connections):
+                connection.abort()
+        for gate in self._gates.values():
+            gate.set()
 
     async def listen(self) -> asyncio.Server:
         """Take connections from now on."""
@@ -142,11 +143,13 @@ class Proxies:
         self._thread = threading.Thread(target=self._loop.run_forever, name="proxies", daemon=True)
         self._thread.start()
         self._servers: list[asyncio.Server] = []
+        self._links: list[Link] = []
 
     def link(self, port: int, server_port: int, requests: Callable[[], Requests]) -> Link:
         """Listen on a port for connections to a server's."""
         link = Link(self, port, server_port, requests)
         self._servers.append(self._run(link.listen()))
+        self._links.append(link)
         return link
 
     def call(self, action: Callable[[], object]) -> None:
@@ -170,8 +173,11 @@ class Proxies:
         async def end() -> None:
             for server in self._servers:
                 server.close()
-            for task in asyncio.all_tasks() - {asyncio.current_task()}:
-                task.cancel()
+            for link in self._links:
+                link.let_go(reset=True)
+            others = asyncio.all_tasks() - {asyncio.current_task()}
+            if others:
+                await asyncio.wait(others, timeout=STOP_S)
 
         self._run(end())
         self._loop.call_soon_threadsafe(self._loop.stop)

@@ -13,7 +13,8 @@ from tests.chaos.watch import Recovery, Stop, recoveries
 
 @dataclass
 class Report:
-    """``faults`` by kind, as often as they happened; ``counts`` is what the auditor counted; ``violations`` is everything that must not be."""
+    """``faults`` by kind, as often as they happened; ``counts`` is what the auditor counted; ``followed`` is how many journal records a
+    second Redis applied; ``violations`` is everything that must not be."""
 
     seed: int
     seconds: float
@@ -23,6 +24,7 @@ class Report:
     stops: list[Stop] = field(default_factory=list)
     longest_stop_s: float = 0.0
     longest_stop_met: list[str] = field(default_factory=list)
+    followed: int = 0
     given_up: list[str] = field(default_factory=list)
     violations: list[str] = field(default_factory=list)
 
@@ -43,6 +45,7 @@ class Report:
             "changes": self.counts["changes"],
             "advisories": self.counts["advisories"],
             "dead_letters": self.counts["dead_letters"],
+            "followed": self.followed,
             "recovery": {recovery.kind: recovery.plain() for recovery in self.recoveries()},
             "longest_stop_s": round(self.longest_stop_s, 1),
             "longest_stop_met": self.longest_stop_met,
@@ -60,6 +63,7 @@ class Report:
             yield f"  {kind:<22}{times:>5}"
         counted = ("events", "commits", "accounts", "changes", "advisories", "dead_letters")
         yield "taken: " + ", ".join(f"{plain[name]:,} {name.replace('_', ' ')}" for name in counted)
+        yield f"followed by a second Redis: {self.followed:,} commits"
         if self.recoveries():
             yield "every shard commits again, where a fault met no other (median, longest, so many seen):"
         for one in self.recoveries():

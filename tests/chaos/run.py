@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import subprocess
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -12,7 +13,9 @@ from pathlib import Path
 from typing import Final
 
 from engine.local.process import ServerProcess
+from engine.local.redis_server import RedisServer
 from engine.policy.source import load_policy
+from engine.stream.warm_up import warm_up
 from scripts.personas import midnight_before
 from tests.chaos.faults import Done, Faults
 from tests.chaos.ground import Ground, grounded
@@ -21,6 +24,7 @@ from tests.chaos.report import Report
 from tests.chaos.watch import Watch, met, stops
 from tests.e2e.books import audit_books
 from tests.e2e.deployment import ROOT
+from tests.e2e.second import compared, follow_once
 
 POLICY: Final = ROOT / "scripts" / "benchmark" / "simple.yaml"
 LOOK_EVERY_S: Final = 0.2
@@ -30,6 +34,7 @@ LATE_DAYS: Final = 10  # the latest record comes so long after the last day; Kaf
 SESSION_S: Final = 6.0
 QUIET_S: Final = 3.0
 END_WITHIN_S: Final = 240.0
+FOLLOW_WITHIN_S: Final = 600.0
 
 
 @dataclass(frozen=True)
@@ -58,6 +63,8 @@ Show = Callable[[str, float, float], None]
 def run(options: Options, tell: Tell, show: Show) -> Report:
     """Run, and audit. ``tell`` hears what happens, ``show`` what is done and how much of how much of it."""
     report = Report(options.seed, options.seconds, options.directory)
+    tell("the decision kernel is compiled, or read from its cache")
+    warm_up()  # else each worker would compile it for itself
     with grounded(options.directory, options.partitions, SLOTS) as ground:
         ground.settings = {
             "LIMITS_KAFKA__SESSION_TIMEOUT_S": f"{SESSION_S:g}",
@@ -85,6 +92,11 @@ def run(options: Options, tell: Tell, show: Show) -> Report:
             ground.kafka.address, ground.redis.url, ground.application, shards, lambda checked: show("auditing", checked, shards)
         )
         report.violations += found
+        tell("following")
+        report.followed, found = follow(ground)
+        report.violations += found
+        if report.followed != report.counts["commits"]:
+            report.violations.append(f"a second Redis applied {report.followed} of {report.counts['commits']} commits")
     return report
 
 
@@ -168,6 +180,23 @@ def quiet(ground: Ground, watch: Watch) -> bool:
             return True
         time.sleep(LOOK_EVERY_S)
     return False
+
+
+def follow(ground: Ground) -> tuple[int, list[str]]:
+    """Let a second Redis follow the journal to its end; how many records it has applied, and of which shards it is not what the workers' is."""
+    second = RedisServer(ground.directory / "second")
+    try:
+        second.start()
+        applied = sum(shard["applied"] for shard in follow_once(ground, second, FOLLOW_WITHIN_S))
+        _, shards = compared(ground, second, FOLLOW_WITHIN_S)
+        found = [
+            f"a second Redis that followed is {row['against']['result']}: {row}" for row in shards if row["against"]["result"] != "same"
+        ]
+        return applied, found
+    except (AssertionError, subprocess.TimeoutExpired) as error:
+        return 0, [f"a second Redis did not follow: {error}"]
+    finally:
+        second.stop()
 
 
 def standing(ground: Ground) -> Iterator[str]:

@@ -9,7 +9,6 @@ from typing import Any, Final
 from unittest import mock
 
 from aiokafka import TopicPartition
-from aiokafka.producer.sender import Sender
 
 from engine.core.layout import Topic
 from engine.state.cache import AccountCache
@@ -191,7 +190,7 @@ MUTANTS: Final = (
     Mutant("a commit in doubt is taken as failed", 20, method(Shard, "_catch_up", doubt_as_failure)),
     Mutant("records are applied without the sequence check", 20, method(MemoryStore, "apply", apply_unchecked)),
     Mutant("the journal is read before fencing", 300, journal_before_fencing),
-    Mutant("a commit request is repeated in its epoch", 500, lambda: mock.patch.object(producer, "_OnceSender", Sender)),
+    Mutant("a commit request is repeated in its epoch", 500, lambda: mock.patch.object(producer, "_OnceSender", producer.DroppableSender)),
     Mutant("a commit in two journal records", 1_000, method(Shard, "_commit", two_records)),
     Mutant("accounts are loaded without looking at what is applied", 300, method(Shard, "_check_applied", unchecked_load)),
     Mutant("failed sends are committed", 300, method(ShardProducer, "_hand_over", failed_sends_ignored)),

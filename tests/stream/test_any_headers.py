@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import struct
+import subprocess
+import sys
 from typing import Any
 
 import pytest
@@ -71,3 +73,10 @@ def whole(records: Any) -> list[Any]:
     while records.has_next():
         found.append(records.next_batch())
     return found
+
+
+def test_every_reader_of_the_engine_reads_so() -> None:
+    """Commands have no worker's transport, and read inputs too."""
+    program = "import engine.stream.clients; from aiokafka.consumer import fetcher; print(fetcher.MemoryRecords.__name__)"
+    told = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert told.stdout == "AnyHeaders\n"

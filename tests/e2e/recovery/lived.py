@@ -98,6 +98,13 @@ def goes_on(d: Deployment) -> None:
         assert numbered == list(range(1, len(numbered) + 1))
 
 
+def dies(d: Deployment, point: str, n: int, *words: str) -> None:
+    """Run a command that is killed at the n-th time that it comes to a point (``dying``)."""
+    log = f"dying-{len(list(d.directory.glob('dying-*')))}.log"
+    assert d.run("-m", "tests.e2e.recovery.dying", point, str(n), *words, log=log).ends_within(60)
+    assert (d.directory / log).read_text() == "", "it is killed before it can say anything"
+
+
 def complaints(d: Deployment) -> str:
     """What the doctor finds wrong."""
     found = map(json.loads, d.command("doctor", "--json").stdout.splitlines())

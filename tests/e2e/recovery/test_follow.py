@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from typing import Any
 
 import redis
@@ -11,14 +10,9 @@ from engine.local.redis_server import RedisServer
 from engine.state import keys
 from tests.e2e.deployment import Deployment
 from tests.e2e.recovery.lived import come_to_rest, promote_next
+from tests.e2e.second import compared, follow_once
 
 PARTITIONS = 3
-
-
-def follow_once(d: Deployment, to: RedisServer) -> dict[str, Any]:
-    done = d.command("follow", "--to", to.url, "--once", "--json")
-    assert done.returncode == 0, done.stderr
-    return dict(json.loads(done.stdout))
 
 
 def sequences(d: Deployment, server: RedisServer) -> list[Any]:
@@ -27,24 +21,18 @@ def sequences(d: Deployment, server: RedisServer) -> list[Any]:
         return [client.hget(keys.ShardKeys(d.application, shard).shard, keys.SEQUENCE) for shard in range(d.partitions)]
 
 
-def compared(d: Deployment, with_: RedisServer) -> tuple[int, list[dict[str, Any]]]:
-    done = d.command("state", "digest", "--against", with_.url, "--json")
-    assert done.returncode in (0, 1), done.stderr
-    return done.returncode, list(json.loads(done.stdout)["shards"])
-
-
 def test_a_follower_is_the_same_at_the_same_sequence(lived: Deployment, second: RedisServer) -> None:
     told = follow_once(lived, second)
     applied = [len(records) for records in lived.journal().values()]
-    assert [shard["applied"] for shard in told["shards"]] == [shard["sequence"] for shard in told["shards"]] == applied
-    assert [shard["behind"] for shard in told["shards"]] == [0] * PARTITIONS
+    assert [shard["applied"] for shard in told] == [shard["sequence"] for shard in told] == applied
+    assert [shard["behind"] for shard in told] == [0] * PARTITIONS
     code, shards = compared(lived, second)
     assert code == 0
     assert [shard["against"]["result"] for shard in shards] == ["same"] * PARTITIONS
     assert len({shard["digest"] for shard in shards}) == PARTITIONS
     assert sum(shard["accounts"] for shard in shards) == 50
     # Once more there is nothing to do; and one byte of one account is seen.
-    assert [shard["applied"] for shard in follow_once(lived, second)["shards"]] == [0] * PARTITIONS
+    assert [shard["applied"] for shard in follow_once(lived, second)] == [0] * PARTITIONS
     account, state = next(iter(lived.accounts(1).items()))
     with redis.Redis.from_url(second.url) as client:
         client.hset(keys.ShardKeys("limits", 1).accounts(keys.bucket_of(account)), account.decode(), state + b"\0")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from typing import Final
 
+import pytest
 import redis
 from kafka import TopicPartition
 
@@ -14,7 +15,8 @@ from engine.state.record import JournalRecord
 from engine.stream import topics
 from schemas.topics import ADVISORIES, JOURNAL
 from tests.e2e.deployment import Deployment
-from tests.e2e.recovery.lived import complaints, goes_on, stop_of_new_worker, take_the_rest
+from tests.e2e.recovery.lived import complaints, dies, goes_on, stop_of_new_worker, take_the_rest
+from tests.e2e.second import digests
 from tests.stream.accounts import State, differing
 
 PARTITIONS: Final = 3
@@ -45,6 +47,18 @@ def test_from_the_journal_to_the_byte(lived: Deployment) -> None:
     assert [shard["records"] for shard in done] == [int(fields[keys.SEQUENCE]) for fields, _ in before]
 
 
+@pytest.mark.parametrize(("point", "n"), [("applied", 2), ("emptied", 2)])
+def test_from_the_journal_killed(lived: Deployment, point: str, n: int) -> None:
+    before = digests(lived)
+    dies(lived, point, n, "rebuild", "--from", "journal", "--yes")
+    shard = 1 if point == "emptied" else 0
+    unfinished = [lived.fields(each).get(keys.UNFINISHED) for each in range(PARTITIONS)]
+    assert [each == b"limit-engine rebuild --from journal" for each in unfinished] == [each == shard for each in range(PARTITIONS)]
+    assert "`limit-engine rebuild --from journal` is not done with it" in stop_of_new_worker(lived)
+    rebuilt(lived, "journal")
+    assert digests(lived) == before
+
+
 def test_not_while_somebody_works(lived: Deployment) -> None:
     worker = lived.start_worker()
     lived.wait(lambda: '"event": "assigned"' in lived.log_of(len(lived.workers) - 1), "it works", 120)
@@ -56,6 +70,8 @@ def test_not_while_somebody_works(lived: Deployment) -> None:
 def test_a_lost_journal_is_made_anew_from_redis(lived: Deployment, second: RedisServer) -> None:
     """As it is; whoever follows the new journal has the same."""
     before = state(lived)
+    told = lived.command("rebuild", "--from", "redis", "--yes")
+    assert (told.returncode, "is the one that Redis was made from" in told.stderr) == (2, True)
     lose_journal(lived)
     done = rebuilt(lived, "redis")
     assert [shard["records"] for shard in done] == [2] * PARTITIONS
@@ -64,8 +80,7 @@ def test_a_lost_journal_is_made_anew_from_redis(lived: Deployment, second: Redis
         another = {keys.SEQUENCE, keys.JOURNAL_OFFSET, keys.BEGINNING, keys.topic_id(JOURNAL.name)}
         assert {name: now.get(name) for name in was if name not in another} == {n: v for n, v in was.items() if n not in another}
         assert int(now[keys.SEQUENCE]) == int(was[keys.SEQUENCE]) + 2
-    again = lived.command("rebuild", "--from", "redis", "--yes")
-    assert (again.returncode, "is the one that Redis was made from" in again.stderr) == (2, True)
+    assert rebuilt(lived, "redis") == done, "once more there is nothing to do"
     assert lived.command("follow", "--to", second.url, "--once").returncode == 0
     assert lived.command("state", "digest", "--against", second.url).returncode == 0
     # One that is older than what was announced is not taken for all.
