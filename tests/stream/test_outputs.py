@@ -175,19 +175,23 @@ def test_columns_of_a_row_that_no_generated_life_has(seen: Counter[str]) -> None
     renderer, random = Compared(kernel.policy, "limits", 0), Random(3)
     decisions = [decision.tolist() for decision in kernel.take(0, len(log), room=1024)]
     decisions = [decision for decision in decisions if decision[Out.KIND] < Kind.OVER_BORROWING]
-    times = (Col.TEMPORARY_UNTIL, Col.OFFER_UNTIL, Col.PENDING_AT, Col.HOLD_UNTIL, Col.OVERRIDE_UNTIL, Col.PENDING_RATE_AT)
-    others = (
-        *(Col.CEILING, Col.TEMPORARY_LIMIT, Col.OFFER, Col.OFFER_LIMIT, Col.PENDING_LIMIT, Col.OVERRIDE_LIMIT),
-        Col.BAND,
-        Col.RATE_TIER,
+    with_ends = (
+        ((Col.TEMPORARY_LIMIT,), Col.TEMPORARY_UNTIL),
+        ((Col.OFFER, Col.OFFER_LIMIT), Col.OFFER_UNTIL),
+        ((Col.PENDING_LIMIT,), Col.PENDING_AT),
+        ((Col.OVERRIDE_LIMIT,), Col.OVERRIDE_UNTIL),
+        ((Col.PENDING_RATE,), Col.PENDING_RATE_AT),
+        ((), Col.HOLD_UNTIL),
     )
-    for _ in range(3_000):
+    for _ in range(1_000):
         row = list(random.choice(decisions))
         clock = row[Out.CLOCK]
         for place in (before, after):
-            for column in times:
-                row[place(column)] = random.choice([MISSING, clock - 1, clock, clock + 1, clock + 9 * DAY_MS])
-            for column in (*others, Col.PENDING_RATE):
+            for parts, end in with_ends:
+                row[place(end)] = random.choice([MISSING, clock - 1, clock, clock + 1, clock + 9 * DAY_MS])
+                for column in parts:
+                    row[place(column)] = MISSING if row[place(end)] == MISSING else random.choice([0, 7, 2**40 - 1])
+            for column in (Col.CEILING, Col.BAND, Col.RATE_TIER):
                 row[place(column)] = random.choice([MISSING, 0, 7, 2**40 - 1, row[place(column)]])
             row[place(Col.BLOCKS)] = random.randrange(1 << len(Block))
             row[place(Col.STANDING)] = random.choice([*map(int, Standing)])
