@@ -5,36 +5,32 @@ further that way with more points than all nearer ones is an *option*, so many b
 one option of each feature and finds the smallest set whose points lift the score to where the next band is entered. Everything is compared by
 names and whole numbers, so the order in which a policy declares things decides nothing.
 
+Which set it is follows from the segment, what the score lacks and the bins alone, and of that there is little: the sets found last are
+remembered. What is told of an option is the same each time but for the value that the feature has now (``engine.policy.fragments``).
+
 What is advised is what the evaluation would do with the values advised; whether the limit follows is for the caps and guards, and those that
 would still hold it are named behind.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from functools import lru_cache
 from typing import Final, NamedTuple
 
 from engine.core.layout import DAY_MS, VALUES_AT, Kind, Out
 from engine.policy import document as doc
 from engine.policy.compile import CompiledPolicy
+from engine.policy.explain import columns
+from engine.policy.fragments import NULL, REMEMBERED, encoded, moment, quoted
 from engine.policy.outlook import HOLD_TEXTS, Hold, holds_after
-from engine.policy.units import PLACEHOLDERS, Unit, date_of, spoken, unit_of
+from engine.policy.units import PLACEHOLDERS, date_of, spoken, unit_of
 
 CHANGES_MAX: Final = 3
-MOVES: Final = (Kind.GRANT, Kind.INCREASE, Kind.OFFER_ACCEPTED, Kind.DECREASE)
+MOVES: Final = frozenset(map(int, (Kind.GRANT, Kind.INCREASE, Kind.OFFER_ACCEPTED, Kind.DECREASE)))
 
 
-class Advice(NamedTuple):
-    """One thing to do (``feature`` from ``value`` to ``value_needed`` or beyond, for ``points``), or, without a feature, what would still
-    hold the limit, and until when (epoch ms) where it ends by itself."""
-
-    code: str
-    feature: str | None
-    value: int | None
-    value_needed: int | None
-    points: int | None
-    until: int | None
-    text: dict[str, str]
+_KIND, _SEGMENT, _SCORE, _TARGET_BAND, _CLOCK = int(Out.KIND), int(Out.SEGMENT), int(Out.SCORE), int(Out.TARGET_BAND), int(Out.CLOCK)
 
 
 class Option(NamedTuple):
@@ -52,17 +48,38 @@ class Pick(NamedTuple):
     option: Option
 
 
-class Lever:
-    """A characteristic that a customer can move, and where its bin and value stand in a decision's row."""
+class ToDo(NamedTuple):
+    """One thing to do, as the contract has it: what stands before the value that the feature has now, where that is in a decision, and what
+    stands behind it. Those of most points come first."""
 
-    def __init__(self, feature: doc.Feature, characteristic: doc.Characteristic, value_at: int, bin_at: int, unit: Unit) -> None:
+    order: tuple[int, str]
+    before: bytes
+    value_at: int
+    after: bytes
+
+
+class Lever:
+    """A characteristic that a customer can move, where its bin stands in a decision's row, and its options by bin."""
+
+    def __init__(self, feature: doc.Feature, characteristic: doc.Characteristic, bin_at: int) -> None:
         assert feature.advice is not None
-        self.feature = feature.name
+        self.feature = feature
         self.advice = feature.advice
-        self.value_at = value_at
         self.bin_at = bin_at
-        self.unit = unit
         self.options = [options_of(characteristic, place, feature.advice.direction) for place in range(len(characteristic.bins))]
+
+
+class Outlook:
+    """What a segment advises by: its levers in order of their features' names, what takes their bins off a decision, and of each band the score
+    that a higher one is entered at (None: there is none)."""
+
+    def __init__(self, segment: doc.Segment, levers: list[Lever]) -> None:
+        self.segment = segment
+        self.levers = levers
+        self.bins = columns([lever.bin_at for lever in levers])
+        entered = [None if band.lower is None else band.lower + band.up_margin for band in segment.bands]
+        higher = [[at for at in entered[place + 1 :] if at is not None] for place in range(len(entered))]
+        self.next_band_at = [min(scores) if scores else None for scores in higher]
 
 
 def options_of(characteristic: doc.Characteristic, place: int, direction: str) -> tuple[Option, ...]:
@@ -77,12 +94,6 @@ def options_of(characteristic: doc.Characteristic, place: int, direction: str) -
             assert bound is not None, "only the first bin has no lower bound"
             found.append(Option(abs(other - place), gain, bound if direction == "raise" else bound - 1))
     return tuple(found)
-
-
-def points_to_next_band(segment: doc.Segment, band: int, score: int) -> int | None:
-    """What the score lacks for a band above ``band`` to be entered from below; None if it is the highest."""
-    enters = [b.lower + b.up_margin for b in segment.bands[band + 1 :] if b.lower is not None]
-    return min(enters) - score if enters else None
 
 
 def smallest_set(rows: Sequence[Sequence[Option]], need: int) -> tuple[Pick, ...]:
@@ -128,11 +139,13 @@ def _best_points(rows: Sequence[Sequence[Option]], size: int) -> list[list[dict[
 
 
 class Adviser:
-    """Advises on the decisions made under one policy."""
+    """Advises on the decisions made under one policy. A decision is its row, (decision_columns,) as Python integers; what is told is JSON."""
 
     def __init__(self, policy: CompiledPolicy) -> None:
         self._policy = policy
-        self._levers = [[] if segment is None else list(self._levers_of(segment)) for segment in policy.segments]
+        self._outlooks = [None if segment is None else Outlook(segment, list(self._levers_of(segment))) for segment in policy.segments]
+        self._changes = lru_cache(REMEMBERED)(self._find_changes)
+        self._hold = lru_cache(REMEMBERED)(self._tell_hold)
 
     def _levers_of(self, segment: doc.Segment) -> Iterator[Lever]:
         """The characteristics that a customer can move, in order of their names."""
@@ -140,53 +153,59 @@ class Adviser:
         for place, characteristic in sorted(enumerate(segment.scorecard), key=lambda item: item[1].feature):
             feature = self._policy.features_by_name[characteristic.feature]
             if feature.advice is not None:
-                value_at = VALUES_AT + self._policy.feature_numbers[feature.name]
-                unit = unit_of(feature, self._policy.document)
-                yield Lever(feature, characteristic, value_at, bins_at + place, unit)
+                yield Lever(feature, characteristic, bins_at + place)
 
-    def advise(self, decision: Sequence[int]) -> list[Advice]:
-        """What to do after a change of the limit, most points first, and then what would still hold the limit; empty where nothing is advised.
-        ``decision`` is its row, (decision_columns,) as Python integers."""
-        changes = self.to_do(decision) if decision[Out.KIND] in MOVES else []
+    def advise(self, decision: Sequence[int]) -> list[bytes]:
+        """What to do after a change of the limit, most points first, and then what would still hold the limit; empty where nothing is advised."""
+        changes = self.to_do(decision) if decision[_KIND] in MOVES else []
         if not changes:
             return []
-        segment = self._policy.segments[decision[Out.SEGMENT]]
-        assert segment is not None
-        today = self._day_of(decision[Out.CLOCK])
-        return changes + [self._hold(hold) for hold in holds_after(self._policy.document, segment, decision, today)]
+        today = (decision[_CLOCK] + self._policy.document.utc_offset_minutes * 60_000) // DAY_MS
+        holds = holds_after(self._policy.document, self._outlook(decision).segment, decision, today)
+        return changes + [self._hold(hold) for hold in holds]
 
-    def to_do(self, decision: Sequence[int]) -> list[Advice]:
+    def to_do(self, decision: Sequence[int]) -> list[bytes]:
         """What lifts an evaluated account by a band, whatever was decided, most points first."""
-        number = decision[Out.SEGMENT]
-        segment = self._policy.segments[number]
-        assert segment is not None, "a decision was made in a segment that its policy does not define"
-        need = points_to_next_band(segment, decision[Out.TARGET_BAND], decision[Out.SCORE])
-        if need is None:
+        outlook = self._outlook(decision)
+        entered_at = outlook.next_band_at[decision[_TARGET_BAND]]
+        if entered_at is None:
             return []
-        # A missing value is nobody's to move: a negative bin has no options.
-        chosen = [(lever, decision[lever.bin_at]) for lever in self._levers[number]]
-        levers = [(lever, lever.options[place]) for lever, place in chosen if place >= 0 and lever.options[place]]
-        picks = smallest_set([options for _, options in levers], need)
-        changes = [self._change(levers[pick.place][0], pick.option, decision) for pick in picks]
-        return sorted(changes, key=lambda change: (-(change.points or 0), change.feature))
+        changes = self._changes(decision[_SEGMENT], entered_at - decision[_SCORE], outlook.bins(decision))
+        return [b"%b%d%b" % (change.before, decision[change.value_at], change.after) for change in changes]
 
-    def _change(self, lever: Lever, option: Option, decision: Sequence[int]) -> Advice:
-        direction, currency = lever.advice.direction, self._policy.document.currency
+    def _outlook(self, decision: Sequence[int]) -> Outlook:
+        outlook = self._outlooks[decision[_SEGMENT]]
+        assert outlook is not None, "a decision was made in a segment that its policy does not define"
+        return outlook
+
+    def _find_changes(self, segment: int, need: int, bins: Sequence[int]) -> list[ToDo]:
+        """What brings ``need`` points where the levers are in these bins."""
+        outlook = self._outlooks[segment]
+        assert outlook is not None
+        # A missing value is nobody's to move: a negative bin has no options.
+        chosen = [(lever, lever.options[place]) for lever, place in zip(outlook.levers, bins, strict=True) if place >= 0]
+        levers = [(lever, options) for lever, options in chosen if options]
+        picks = smallest_set([options for _, options in levers], need)
+        return sorted(self._to_do(levers[pick.place][0], pick.option) for pick in picks)
+
+    def _to_do(self, lever: Lever, option: Option) -> ToDo:
+        feature, direction, currency = lever.feature, lever.advice.direction, self._policy.document.currency
+        unit = unit_of(feature, self._policy.document)
         bound = option.value_needed if direction == "raise" else option.value_needed + 1
-        texts: dict[str, str] = {
-            language: text.replace(PLACEHOLDERS[direction], spoken(bound, lever.unit, language, currency))
+        texts = {
+            language: text.replace(PLACEHOLDERS[direction], spoken(bound, unit, language, currency))
             for language, text in sorted(lever.advice.text.items())
         }
-        code = f"{lever.feature}_{direction}"
-        return Advice(code, lever.feature, decision[lever.value_at], option.value_needed, option.points, None, texts)
+        before = f'{{"code":{quoted(f"{feature.name}_{direction}")},"feature":{quoted(feature.name)},"value":'
+        after = f',"value_needed":{option.value_needed},"points":{option.points},"until":null,"text":'
+        value_at = VALUES_AT + self._policy.feature_numbers[feature.name]
+        return ToDo((-option.points, feature.name), before.encode(), value_at, after.encode() + encoded(texts) + b"}")
 
-    def _hold(self, hold: Hold) -> Advice:
-        texts = sorted(HOLD_TEXTS[hold.code].items())
-        if hold.until_day is None:
-            return Advice(hold.code, None, None, None, None, None, dict(texts))
-        until = hold.until_day * DAY_MS - self._policy.document.utc_offset_minutes * 60_000
-        day = date_of(hold.until_day)
-        return Advice(hold.code, None, None, None, None, until, {language: text.format(day=day) for language, text in texts})
-
-    def _day_of(self, at_ms: int) -> int:
-        return (at_ms + self._policy.document.utc_offset_minutes * 60_000) // DAY_MS
+    def _tell_hold(self, hold: Hold) -> bytes:
+        texts: Mapping[str, str] = dict(sorted(HOLD_TEXTS[hold.code].items()))
+        until = NULL
+        if hold.until_day is not None:
+            until = moment(hold.until_day * DAY_MS - self._policy.document.utc_offset_minutes * 60_000)
+            texts = {language: text.format(day=date_of(hold.until_day)) for language, text in texts.items()}
+        told = f'{{"code":{quoted(hold.code)},"feature":null,"value":null,"value_needed":null,"points":null,"until":{until},"text":'
+        return told.encode() + encoded(texts) + b"}"

@@ -2,66 +2,24 @@
 
 Everything here is read off the decision's row (``layout.Out``): the features' values, the bins they fell into, the caps, the guard. Nothing
 is computed anew, so an explanation cannot differ from the decision. Points lost by a feature are its best bin minus its bin; points won are
-what it added to the score.
+what it added to the score. What is told is the JSON of ``schemas.changes``, made of fragments (``engine.policy.fragments``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from functools import cache
-from typing import NamedTuple
+from collections.abc import Callable, Mapping, Sequence
+from operator import getitem, itemgetter
+from typing import Any, Final, NamedTuple
 
 from engine.core.fingerprint import band_code
-from engine.core.layout import CAPS_AT, MISSING, VALUES_AT, Announced, Block, Bound, Col, Guard, Kind, Out, Refused, before
+from engine.core.layout import CAPS_AT, VALUES_AT, Announced, Block, Bound, Col, Guard, Kind, Out, Refused, before
 from engine.core.limits import NO_CAP
 from engine.policy import document as doc
 from engine.policy.compile import CompiledPolicy, requirements_in_order, warnings_in_order
+from engine.policy.fragments import BOOLEANS, NULL, encoded, moment, quoted
 
 REASONS_MAX = 4
-
-
-class FeaturePoints(NamedTuple):
-    """One row of the scorecard as it was: value (None: missing), lower bound of its bin (None: the first bin, or missing) and what it gave."""
-
-    feature: str
-    value: int | None
-    bin_at_least: int | None
-    points: int
-    best_points: int
-
-
-class Reason(NamedTuple):
-    """Why: a stable code, the feature it speaks of if any, what that is about, and the customer's wording by language."""
-
-    code: str
-    feature: str | None
-    text: dict[str, str]
-    about: str | None
-
-
-class Explanation(NamedTuple):
-    """A decision in names: score and its parts, target band and limit, what bound it, the guard that withheld, the reasons in order."""
-
-    segment: str
-    base_points: int
-    score: int
-    features: list[FeaturePoints]
-    target_band: str
-    target_limit_minor: int
-    bound_by: str
-    caps: dict[str, int]
-    guard: str | None
-    guard_until_ms: int | None
-    requirement: str | None
-    signals: list[str]
-    bucket: int
-    days_past_due: int
-    warming_up: bool
-    forced: bool
-    reasons: list[Reason]
-
-
-BOUND_NAMES = [bound.name.lower() for bound in Bound]
+ENDINGS: Final = ("missing", "low", "good")  # of the code of a feature's reason: what is not known, adverse, favourable
 NOT_KNOWN: dict[str, str] = {"zh": "{}：暂无记录", "en": "{}: not known yet"}
 RULE_TEXTS: dict[str, dict[str, str]] = {
     "product_cap": {"zh": "已达到本产品的最高额度", "en": "The highest limit of this product is reached."},
@@ -118,152 +76,200 @@ OF_THEIR_KIND = frozenset(
     }
 )
 
+# Whose reasons are those of the target: the rule that bound it, and the score.
+BY_TARGET: Final = frozenset(map(int, (Kind.GRANT, Kind.INCREASE, Kind.DECREASE, Kind.OFFER, Kind.OFFER_ACCEPTED, Kind.ANNOUNCE)))
+ADVERSE: Final = frozenset(map(int, (Kind.DECREASE, Kind.ANNOUNCE)))
 
-class Characteristic:
-    """One row of a segment's scorecard, laid out for reading decisions off it: where the feature's value stands, and by bin (the last one for
-    missing) its lower bound, its points and the best points there are."""
 
-    def __init__(self, characteristic: doc.Characteristic, value_at: int) -> None:
-        best, missing = max(b.points for b in characteristic.bins), characteristic.missing
-        self.feature = characteristic.feature
-        self.value_at = value_at
-        self.bins = (*((b.at_least, b.points, best) for b in characteristic.bins), (None, missing, max(best, missing)))
+def reason(code: str, text: Mapping[Any, str], feature: str | None = None, about: str | None = None) -> bytes:
+    """Why, as the contract has it: a stable code, the feature it speaks of if any, what that is about, the customer's wording by language."""
+    return encoded({"code": code, "feature": feature, "about": about, "text": dict(sorted(text.items()))})
+
+
+RULE_REASONS: Final = {code: reason(code, text) for code, text in RULE_TEXTS.items()}
+_BOUNDS: Final = [quoted(bound.name.lower()) for bound in Bound]
+_CAP_KEYS: Final = [f"{bound}:" for bound in _BOUNDS]
+_BOUND_REASONS: Final = [RULE_REASONS.get(bound.name.lower()) for bound in Bound]  # the band by itself is none
+_GUARDS: Final = [NULL if guard is Guard.NONE else quoted(guard.name.lower()) for guard in Guard]
+
+# Plain numbers, which are quicker to come by than an enumeration's members
+_KIND, _CAUSE, _SEGMENT, _BOUND_BY = int(Out.KIND), int(Out.CAUSE), int(Out.SEGMENT), int(Out.BOUND_BY)
+_TRACE_END, _BAND_CAP, _HELD = int(Out.GUARD_UNTIL) + 1, int(CAPS_AT + Bound.BAND), int(before(Col.LIMIT))
+
+
+def columns(places: Sequence[int]) -> Callable[[Sequence[int]], tuple[int, ...]]:
+    """What takes these columns of a decision's row."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda decision: tuple(decision[place] for place in places)
+
+
+class Scorecard:
+    """A segment's scorecard, laid out for reading decisions off it by the bins that its features fell into (below 0: the value is missing).
+
+    A bin gives a row of the trace its ending, from behind the feature's value to where the next one's stands. As a reason it has a rank: the
+    higher comes first, and below the number of rows it has neither won nor lost points.
+    """
+
+    def __init__(self, segment: doc.Segment, policy: CompiledPolicy) -> None:
+        rows, numbers = segment.scorecard, policy.feature_numbers
+        features = [policy.features_by_name[row.feature] for row in rows]
+        bins_at = VALUES_AT + len(policy.document.features)
+        self.size = len(rows)
+        self._bins = slice(bins_at, bins_at + self.size)
+        self._values = columns([VALUES_AT + numbers[feature.name] for feature in features])
+        self._by_rank = sorted(range(self.size), key=lambda row: features[row].name, reverse=True)
+        beginnings = [f'{{"feature":{quoted(feature.name)},"value":' for feature in features]
+        self._beginning = "".join(beginnings[:1])
+        self._endings, self._lost, self._won = [], [], []
+        for place, row in enumerate(rows):
+            best, rank = max(b.points for b in row.bins), self._by_rank.index(place)
+            next_one = "".join(f",{beginning}" for beginning in beginnings[place + 1 : place + 2])
+            bounds = [NULL if b.at_least is None else str(b.at_least) for b in row.bins]
+            # By bin, the last one for missing
+            points = [*(b.points for b in row.bins), row.missing]
+            heads = [*(f',"bin_at_least":{bound},' for bound in bounds), 'null,"bin_at_least":null,']
+            self._endings.append([f'{head}"points":{p}}}{next_one}' for head, p in zip(heads, points, strict=True)])
+            self._lost.append([(max(best, p) - p) * self.size + rank for p in points])
+            self._won.append([p * self.size + rank for p in points])
+        told = [feature_reasons(feature) for feature in features]
+        self._not_known, self._adverse, self._favourable = ([by_ending[ending] for by_ending in told] for ending in ENDINGS)
+
+    def missing(self, decision: Sequence[int]) -> int:
+        """Of how many features the value was missing."""
+        return decision[self._bins].count(-1)
+
+    def trace(self, decision: Sequence[int]) -> str:
+        """The rows as they were, in the scorecard's order."""
+        rows = zip(self._values(decision), self._endings, decision[self._bins], strict=True)
+        return self._beginning + "".join([f"{value}{endings[place]}" if place >= 0 else endings[place] for value, endings, place in rows])
+
+    def reasons(self, decision: Sequence[int], room: int, *, adverse: bool) -> list[bytes]:
+        """Features by points lost (adverse) or won, most first, by name where equal; none that lost or won nothing."""
+        ranks, told = (self._lost, self._adverse) if adverse else (self._won, self._favourable)
+        bins, size, by_rank = decision[self._bins], self.size, self._by_rank
+        weighed = [rank for rank in map(getitem, ranks, bins) if rank >= size]
+        weighed.sort(reverse=True)
+        rows = [by_rank[rank % size] for rank in weighed[:room]]
+        return [told[row] if bins[row] >= 0 else self._not_known[row] for row in rows]
+
+
+class Explained(NamedTuple):
+    """A test of the policy: its code, and the reason that it gives, in the policy's words."""
+
+    code: str
+    reason: bytes
+
+    @classmethod
+    def of(cls, test: doc.Test) -> Explained:
+        """A requirement, warning or signal."""
+        return cls(quoted(test.code), reason(test.code, test.text))
+
+
+class Clientele:
+    """What explains the decisions of a segment: its names, scorecard and tests."""
+
+    def __init__(self, segment: doc.Segment, policy: CompiledPolicy) -> None:
+        self.name = segment.name
+        self.scorecard = Scorecard(segment, policy)
+        self.heading = f'{{"segment":{quoted(segment.name)},"base_points":{segment.base_points},"features":['
+        self.bands = [quoted(band.name) for band in segment.bands]
+        self.tests = [Explained.of(test) for test in (*requirements_in_order(segment), *warnings_in_order(segment))]
+        self.warnings = {band_code(w.code): Explained.of(w) for w in segment.protection.over_borrowing}
+        takeover = segment.protection.takeover
+        signals = enumerate(takeover.signals) if takeover is not None else ()
+        in_order = sorted(signals, key=lambda item: (-item[1].points, item[1].code))  # most points first, by code where equal
+        self._signals = [(1 << place, Explained.of(signal)) for place, signal in in_order]
+
+    def signals(self, decision: Sequence[int]) -> list[Explained]:
+        """The takeover signals that held, in order."""
+        held = decision[Out.SIGNALS]
+        return [signal for bit, signal in self._signals if held & bit] if held else []
 
 
 class Explainer:
-    """Explains the decisions made under one policy."""
+    """Explains the decisions made under one policy. A decision is its row, (decision_columns,) as Python integers."""
 
     def __init__(self, policy: CompiledPolicy) -> None:
-        self._policy = policy
-        self._bins_at = VALUES_AT + len(policy.document.features)
-        numbers = policy.feature_numbers
-        defined = policy.segments
-        self._tests = [[*requirements_in_order(s), *warnings_in_order(s)] if s is not None else [] for s in defined]
-        self._warnings = [{band_code(w.code): w for w in s.protection.over_borrowing} if s is not None else {} for s in defined]
-        self._told = {key: reason for feature in policy.document.features for key, reason in feature_reasons(feature).items()}
-        self._scorecards = [
-            [Characteristic(c, VALUES_AT + numbers[c.feature]) for c in segment.scorecard] if segment else [] for segment in policy.segments
-        ]
+        self._clienteles = [None if segment is None else Clientele(segment, policy) for segment in policy.segments]
 
-    def explain(self, decision: Sequence[int]) -> Explanation:
-        """Explain one evaluated decision row, (decision_columns,) as Python integers."""
-        number = decision[Out.SEGMENT]
-        segment = self._policy.segments[number]
-        assert segment is not None, "a decision was made in a segment that its policy does not define"
-        features = self._features(decision)
-        guard = Guard(decision[Out.GUARD])
+    def clientele(self, decision: Sequence[int]) -> Clientele:
+        """The one that a decision was made in."""
+        clientele = self._clienteles[decision[_SEGMENT]]
+        assert clientele is not None, "a decision was made in a segment that its policy does not define"
+        return clientele
+
+    def trace(self, decision: Sequence[int]) -> str:
+        """An evaluated decision in names: score and its parts, target band and limit, what bound it, the guard that withheld."""
+        own = self.clientele(decision)
+        (_, score, band, target, bound, bucket, past_due, is_warming_up, is_forced, guard, requirement, signals, guard_until) = decision[
+            _SEGMENT:_TRACE_END
+        ]
         # Where the profile's status closes the account no cap is asked: what stands in those columns belongs to another decision.
-        return Explanation(
-            segment=segment.name,
-            base_points=segment.base_points,
-            score=decision[Out.SCORE],
-            features=features,
-            target_band=segment.bands[decision[Out.TARGET_BAND]].name,
-            target_limit_minor=decision[Out.TARGET_LIMIT],
-            bound_by=BOUND_NAMES[decision[Out.BOUND_BY]],
-            caps={name: cap for name, cap in zip(BOUND_NAMES, decision[CAPS_AT:VALUES_AT], strict=False) if cap < NO_CAP},
-            guard=None if guard == Guard.NONE else guard.name.lower(),
-            guard_until_ms=None if decision[Out.GUARD_UNTIL] == MISSING else decision[Out.GUARD_UNTIL],
-            requirement=None if decision[Out.REQUIREMENT] < 0 else self._tests[number][decision[Out.REQUIREMENT]].code,
-            signals=[signal.code for signal in self._signals(decision)],
-            bucket=decision[Out.BUCKET],
-            days_past_due=decision[Out.DAYS_PAST_DUE],
-            warming_up=bool(decision[Out.WARMING_UP]),
-            forced=bool(decision[Out.FORCED]),
-            reasons=self.reasons(decision, features),
+        caps = ",".join([f"{key}{cap}" for key, cap in zip(_CAP_KEYS, decision[CAPS_AT:VALUES_AT], strict=False) if cap < NO_CAP])
+        held = ",".join([signal.code for signal in own.signals(decision)]) if signals else ""
+        return (
+            f'{own.heading}{own.scorecard.trace(decision)}],"score":{score},"target_band":{own.bands[band]},"target_limit_minor":{target},'
+            f'"caps":{{{caps}}},"bound_by":{_BOUNDS[bound]},"guard":{_GUARDS[guard]},"guard_until":{moment(guard_until)},'
+            f'"requirement":{NULL if requirement < 0 else own.tests[requirement].code},"signals":[{held}],'
+            f'"days_past_due":{past_due},"bucket":{bucket},"warming_up":{BOOLEANS[is_warming_up != 0]},"forced":{BOOLEANS[is_forced != 0]}}}'
         )
 
-    def _features(self, decision: Sequence[int]) -> list[FeaturePoints]:
-        """The scorecard's rows as they were, in its order."""
-        return [
-            FeaturePoints(row.feature, None if (value := decision[row.value_at]) == MISSING else value, *row.bins[chosen])
-            for row, chosen in zip(self._scorecards[decision[Out.SEGMENT]], decision[self._bins_at :], strict=False)
-        ]
-
-    def reasons(self, decision: Sequence[int], features: Sequence[FeaturePoints] | None = None) -> list[Reason]:
+    def reasons(self, decision: Sequence[int]) -> list[bytes]:
         """At most ``REASONS_MAX`` reasons, the rule that bound the outcome first; score reasons only where the score alone, by its band's
-        limit, would have moved the limit the same way. ``features`` are the scorecard's rows, if they are at hand."""
-        kind = Kind(decision[Out.KIND])
-        if kind in OF_THEIR_KIND or (kind is Kind.ANNOUNCE and decision[Out.CAUSE] == Announced.RATE):
-            return [rule_reason("rate_change" if kind is Kind.ANNOUNCE else kind.name.lower())]
+        limit, would have moved the limit the same way."""
+        kind, cause = decision[_KIND], decision[_CAUSE]
+        if kind in BY_TARGET and (kind != Kind.ANNOUNCE or cause != Announced.RATE):
+            adverse, by_score, held = kind in ADVERSE, decision[_BAND_CAP], decision[_HELD]
+            return self._of_target(decision, by_score=by_score < held if adverse else by_score > held, adverse=adverse)
+        if kind in OF_THEIR_KIND or kind == Kind.ANNOUNCE:
+            return [RULE_REASONS["rate_change" if kind == Kind.ANNOUNCE else Kind(kind).name.lower()]]
         match kind:
-            case Kind.FREEZE | Kind.UNFREEZE | Kind.SUSPECTED_TAKEOVER:
-                return self._block_reasons(decision, kind)[:REASONS_MAX]
-            case Kind.CLOSE:
-                return [rule_reason("closed_by_command" if decision[Out.CAUSE] else "line_ended")]
-            case Kind.OVER_BORROWING:
-                return [test_reason(self._warnings[decision[Out.SEGMENT]][decision[Out.CAUSE]])]
             case Kind.INCREASE_WITHHELD:
-                return self._denial(decision) if decision[Out.GUARD] == Guard.NOT_EARNED else [self._guard_reason(decision)]
-            case Kind.COMMAND_REFUSED if decision[Out.CAUSE] == Refused.NOT_RAISED:
-                return self._denial(decision) if decision[Out.TARGET_LIMIT] <= decision[before(Col.LIMIT)] else []
+                return self._denial(decision) if decision[Out.GUARD] == Guard.NOT_EARNED else [self._of_guard(decision)]
+            case Kind.FREEZE | Kind.UNFREEZE | Kind.SUSPECTED_TAKEOVER:
+                return self._of_block(decision, kind)[:REASONS_MAX]
+            case Kind.CLOSE:
+                return [RULE_REASONS["closed_by_command" if cause else "line_ended"]]
+            case Kind.OVER_BORROWING:
+                return [self.clientele(decision).warnings[cause].reason]
+            case Kind.COMMAND_REFUSED if cause == Refused.NOT_RAISED:
+                return self._denial(decision) if decision[Out.TARGET_LIMIT] <= decision[_HELD] else []
             case Kind.COMMAND_REFUSED:
-                return [self._guard_reason(decision)] if decision[Out.CAUSE] > Refused.GUARD else []
-            case Kind.COMMAND_ACCEPTED | Kind.STANDING_MISMATCH | Kind.BUDGET_SPENT | Kind.BREAKER_TRIPPED:
-                return []
-        bound = BOUND_NAMES[decision[Out.BOUND_BY]]
-        reasons = [] if bound == "band" else [rule_reason(bound)]
-        adverse = kind in (Kind.DECREASE, Kind.ANNOUNCE)
-        by_score, held = decision[CAPS_AT + Bound.BAND], decision[before(Col.LIMIT)]
-        if by_score < held if adverse else by_score > held:
-            reasons += self._score_reasons(self._features(decision) if features is None else features, adverse=adverse)
-        return reasons[:REASONS_MAX] or [rule_reason("score")]
+                return [self._of_guard(decision)] if cause > Refused.GUARD else []
+        return []
 
-    def _denial(self, decision: Sequence[int]) -> list[Reason]:
+    def _of_target(self, decision: Sequence[int], *, by_score: bool, adverse: bool) -> list[bytes]:
+        """The rule that bound the target, and, if it was ``by_score``, the features."""
+        bound = _BOUND_REASONS[decision[_BOUND_BY]]
+        found = [] if bound is None else [bound]
+        if by_score:
+            found += self.clientele(decision).scorecard.reasons(decision, REASONS_MAX - len(found), adverse=adverse)
+        return found or [RULE_REASONS["score"]]
+
+    def _denial(self, decision: Sequence[int]) -> list[bytes]:
         """Why there is no more to be had: the rule that bound the target, and the score where its band gives no more than what stands."""
-        bound = BOUND_NAMES[decision[Out.BOUND_BY]]
-        reasons = [] if bound == "band" else [rule_reason(bound)]
-        if decision[CAPS_AT + Bound.BAND] <= decision[before(Col.LIMIT)]:
-            reasons += self._score_reasons(self._features(decision), adverse=True)
-        return reasons[:REASONS_MAX] or [rule_reason("score")]
+        return self._of_target(decision, by_score=decision[_BAND_CAP] <= decision[_HELD], adverse=True)
 
-    def _signals(self, decision: Sequence[int]) -> list[doc.Signal]:
-        """The takeover signals that held, most points first, by code where equal."""
-        segment = self._policy.segments[decision[Out.SEGMENT]]
-        takeover = segment.protection.takeover if segment is not None else None
-        held = [signal for place, signal in enumerate(takeover.signals) if decision[Out.SIGNALS] >> place & 1] if takeover else []
-        return sorted(held, key=lambda signal: (-signal.points, signal.code))
-
-    def _block_reasons(self, decision: Sequence[int], kind: Kind) -> list[Reason]:
+    def _of_block(self, decision: Sequence[int], kind: int) -> list[bytes]:
         """The block, and behind a takeover's the signals that held."""
-        block = Block.TAKEOVER if kind is Kind.SUSPECTED_TAKEOVER else Block(decision[Out.CAUSE])
+        block = Block.TAKEOVER if kind == Kind.SUSPECTED_TAKEOVER else Block(decision[_CAUSE])
         name = block.name.lower()
-        if kind is Kind.UNFREEZE:
-            return [rule_reason(f"{name}_lifted")]
-        signals = self._signals(decision) if block is Block.TAKEOVER else []
-        return [rule_reason(name), *map(test_reason, signals)]
+        if kind == Kind.UNFREEZE:
+            return [RULE_REASONS[f"{name}_lifted"]]
+        signals = self.clientele(decision).signals(decision) if block is Block.TAKEOVER else []
+        return [RULE_REASONS[name], *(signal.reason for signal in signals)]
 
-    def _guard_reason(self, decision: Sequence[int]) -> Reason:
+    def _of_guard(self, decision: Sequence[int]) -> bytes:
         """The guard that withheld, or the requirement behind it."""
         requirement = decision[Out.REQUIREMENT]
         if requirement >= 0:
-            return test_reason(self._tests[decision[Out.SEGMENT]][requirement])
-        return rule_reason(Guard(decision[Out.GUARD]).name.lower())
-
-    def _score_reasons(self, features: Sequence[FeaturePoints], *, adverse: bool) -> list[Reason]:
-        """Features by points lost (adverse) or won, most first, by name where equal; none that lost or won nothing."""
-        weighed = [(row.best_points - row.points if adverse else row.points, row) for row in features]
-        ranked = sorted((-weight, row.feature, row) for weight, row in weighed if weight > 0)
-        ending = "low" if adverse else "good"
-        return [self._told[row.feature, "missing" if row.value is None else ending] for _, _, row in ranked[:REASONS_MAX]]
+            return self.clientele(decision).tests[requirement].reason
+        return RULE_REASONS[Guard(decision[Out.GUARD]).name.lower()]
 
 
-def feature_reasons(feature: doc.Feature) -> dict[tuple[str, str], Reason]:
-    """The reasons that a feature of the score can give, by its name and their ending: what is not known, adverse, favourable."""
-    not_known = {language: NOT_KNOWN[language].format(name) for language, name in feature.text.items()}
-    texts = {"missing": not_known, "low": feature.adverse_text, "good": feature.favourable_text}
-    return {
-        (feature.name, ending): Reason(f"{feature.name}_{ending}", feature.name, dict(sorted(text.items())), feature.about)
-        for ending, text in texts.items()
-    }
-
-
-def test_reason(test: doc.Test) -> Reason:
-    """The reason that a requirement, warning or signal of the policy gives, in the policy's words."""
-    return Reason(test.code, None, dict(sorted(test.text.items())), None)
-
-
-@cache
-def rule_reason(code: str) -> Reason:
-    """The reason that a rule, not the score, gives."""
-    return Reason(code, None, dict(sorted(RULE_TEXTS[code].items())), None)
+def feature_reasons(feature: doc.Feature) -> dict[str, bytes]:
+    """The reasons that a feature of the score can give by ``ENDINGS``."""
+    not_known = {language: NOT_KNOWN[language].format(text) for language, text in feature.text.items()}
+    texts: dict[str, Mapping[Any, str]] = dict(zip(ENDINGS, (not_known, feature.adverse_text, feature.favourable_text), strict=True))
+    return {ending: reason(f"{feature.name}_{ending}", text, feature.name, feature.about) for ending, text in texts.items()}

@@ -8,12 +8,14 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final, NamedTuple
 
-from engine.core.layout import CAPS_AT, MISSING, Bound, Col, Guard, Out, after
+from engine.core.layout import CAPS_AT, MISSING, Bound, Col, Out, after
 from engine.policy import document as doc
 from engine.policy.explain import RULE_TEXTS
 
 # ``requested`` is not among them: it bounds a first grant only.
 _CAPS: Final = (Bound.PRODUCT_CAP, Bound.INCOME_CAP, Bound.RELATED_CAP, Bound.APPETITE, Bound.LEGAL_CAP, Bound.CEILING)
+_CAPS_AT: Final = [int(CAPS_AT + cap) for cap in _CAPS]
+_BAND_CAP, _BUCKET, _CURED_ON, _BLOCKS = int(CAPS_AT + Bound.BAND), int(Out.BUCKET), int(Out.CURED_ON), after(Col.BLOCKS)
 
 HOLD_TEXTS: Final[dict[str, dict[str, str]]] = {
     **{cap.name.lower(): RULE_TEXTS[cap.name.lower()] for cap in _CAPS},
@@ -34,25 +36,22 @@ class Hold(NamedTuple):
     until_day: int | None
 
 
+_CAP_HOLDS: Final = [Hold(cap.name.lower(), None) for cap in _CAPS]
+
+
 def holds_after(policy: doc.Policy, segment: doc.Segment, decision: Sequence[int], today: int) -> list[Hold]:
     """What would hold a higher limit after a grant, increase or decrease decided on policy day ``today``: the least cap, if it leaves no
-    room above the target band's limit, then the guards of an increase in their order."""
-    cap = min(_CAPS, key=lambda cap: decision[CAPS_AT + cap])
-    found = [Hold(cap.name.lower(), None)] if decision[CAPS_AT + cap] <= decision[CAPS_AT + Bound.BAND] else []
-    cured_on = None if decision[Out.CURED_ON] == MISSING else decision[Out.CURED_ON]
-    in_force = {Guard.BLOCKED: decision[after(Col.BLOCKS)] != 0, Guard.IN_ARREARS: decision[Out.BUCKET] > 0}
-    for guard in (Guard.BLOCKED, Guard.IN_ARREARS, Guard.IN_CURE, Guard.COOL_DOWN_UP):
-        until = guard_until(guard, policy, segment, last_change=today, cured_on=cured_on)
-        if in_force.get(guard) or (until is not None and until > today):
-            found.append(Hold(guard.name.lower(), until))
+    room above the target band's limit, then the guards of an increase in their order (docs/policy.md §9.8). The cure counts from the day on
+    which the arrears ended, the cool-down from today."""
+    caps = [decision[place] for place in _CAPS_AT]
+    least, cured_on = min(caps), decision[_CURED_ON]
+    found = [_CAP_HOLDS[caps.index(least)]] if least <= decision[_BAND_CAP] else []
+    if decision[_BLOCKS] != 0:
+        found.append(Hold("blocked", None))
+    if decision[_BUCKET] > 0:
+        found.append(Hold("in_arrears", None))
+    if cured_on != MISSING and (until := cured_on + policy.arrears.cure_days) > today:
+        found.append(Hold("in_cure", until))
+    if (until := today + segment.cool_down.up_days) > today:
+        found.append(Hold("cool_down_up", until))
     return found
-
-
-def guard_until(guard: Guard, policy: doc.Policy, segment: doc.Segment, *, last_change: int | None, cured_on: int | None) -> int | None:
-    """The first policy day on which a guard that ends by itself holds no more (docs/policy.md §9.8); None for any other, or without the day
-    that it counts from."""
-    if guard == Guard.COOL_DOWN_UP and last_change is not None:
-        return last_change + segment.cool_down.up_days
-    if guard == Guard.IN_CURE and cured_on is not None:
-        return cured_on + policy.arrears.cure_days
-    return None

@@ -9,6 +9,7 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, Final
 
 import numpy as np
+from pydantic_core import from_json
 
 from engine.core.decide import EMISSIONS_MAX, evaluate, move_clock
 from engine.core.instalments import observe_arrears
@@ -38,8 +39,9 @@ from engine.core.tables import FACTS, Ints, Me, MeasureKind, Ru
 from engine.core.windows import bits_set, rebuild, tile_of
 from engine.policy.compile import CompiledPolicy
 from engine.policy.expand import expanded_measures
+from engine.policy.fragments import instant
 from engine.state.codec import RowCodec
-from engine.stream.render import Renderer, instant
+from engine.stream.render import Renderer
 
 EPOCH_DAY: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
@@ -81,12 +83,13 @@ def _judged(policy: CompiledPolicy, application: str, row: Ints, now_ms: int) ->
         held[0, Out.EXPOSURE :] = decisions[0, Out.EXPOSURE :]
     renderer, judged = Renderer(policy, application, 0), held[0].tolist()
     if has_profile or not t[Ru.NEEDS_PROFILE]:
-        assessment = renderer.assess(judged)
+        assessment = from_json(renderer.trace(judged))
+    cost = renderer.cost(judged)
     return {
         "judged_at": instant(int(row[Col.CLOCK])),
-        "standing": renderer.standing(judged, Out.NEW),
+        "standing": from_json(renderer.standing(judged, Out.NEW)),
         "assessment": assessment,
-        "cost": renderer.cost_of(judged),
+        "cost": None if cost is None else from_json(cost),
     }
 
 

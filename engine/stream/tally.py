@@ -9,9 +9,9 @@ from __future__ import annotations
 
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Any, Final, NamedTuple
+from typing import Final, NamedTuple
 
 from engine.state.record import Output
 from engine.stream import rolls
@@ -56,24 +56,6 @@ class Told(Output):
 
     def __hash__(self) -> int:
         return hash((self.topic, self.key, self.value, self.headers))
-
-
-def facts_of(body: Mapping[str, Any]) -> Facts | None:
-    """The facts of a change or an advisory as it is rendered; None where nothing is counted."""
-    if "standing" not in body:
-        return WithheldFacts(body["guard"]) if body["kind"] == "increase_withheld" else None
-    trace = body["trace"]
-    features = trace["features"]
-    missing = [row["value"] for row in features].count(None)
-    return ChangeFacts(
-        trace["segment"],
-        body["previous"]["band"] or NO_BAND,
-        body["standing"]["band"] or NO_BAND,
-        None if trace["guard"] == "closed" else trace["score"],  # the profile's status closed the line: nothing was judged
-        trace["bucket"],
-        len(features) - missing,
-        missing,
-    )
 
 
 @dataclass(slots=True)

@@ -14,14 +14,16 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from engine.core.layout import CAPS, CAPS_AT, MISSING, VALUES_AT, Bound, Guard, Kind, Out
+from engine.core.layout import CAPS, CAPS_AT, MISSING, VALUES_AT, Bound, Kind, Out
 from engine.core.scoring import score_of, step_of
 from engine.core.tables import BAND, SEGMENT, Ru, Se
-from engine.policy.advice import CHANGES_MAX, MOVES, Advice, Adviser, Option, smallest_set
+from engine.policy.advice import CHANGES_MAX, MOVES, Adviser, Option, smallest_set
 from engine.policy.document import Policy, Segment
-from engine.policy.explain import Explainer, Reason
-from engine.policy.outlook import guard_until, holds_after
+from engine.policy.explain import Explainer
+from engine.policy.fragments import instant
+from engine.policy.outlook import holds_after
 from engine.policy.units import spoken, unit_of
+from schemas.changes import Advice, Reason
 from tests.core.bridge import Kernel
 from tests.generate import cases, seeded_log, seeded_policy
 from tests.oracle import scoring as oracle
@@ -91,13 +93,14 @@ def advised(case: Case) -> list[Advised]:
             assert adviser.advise(row) == []
             if row[Out.EVALUATED]:  # what a refused request is told: the same, without what would hold the limit
                 as_a_change = [*row[: Out.KIND], Kind.INCREASE, *row[Out.KIND + 1 :]]
-                assert adviser.to_do(row) == [advice for advice in adviser.advise(as_a_change) if advice.feature is not None]
+                assert adviser.to_do(row) == [advice for advice in adviser.advise(as_a_change) if b'"feature":null' not in advice]
             continue
         trace = kernel.trace(decision)
         segment = next(s for s in policy.segments if s.name == trace.segment)
         account = kernel.accounts[row[Out.SLOT]]
-        told = adviser.advise(row), explainer.explain(row).reasons
-        found.append(Advised(kernel, segment, row, kernel.emission(decision), trace, account, *told))
+        advice = [Advice.model_validate_json(told) for told in adviser.advise(row)]
+        reasons = [Reason.model_validate_json(told) for told in explainer.reasons(row)]
+        found.append(Advised(kernel, segment, row, kernel.emission(decision), trace, account, advice, reasons))
     return found
 
 
@@ -199,8 +202,8 @@ def assert_told(change: Advised) -> None:
     assert change.advice == [*change.to_do.values(), *change.holds]
 
 
-def midnight(day: int, policy: Policy) -> int:
-    return day * 86_400_000 - policy.utc_offset_minutes * 60_000
+def midnight(day: int, policy: Policy) -> str:
+    return instant(day * 86_400_000 - policy.utc_offset_minutes * 60_000)
 
 
 def assert_holds(change: Advised) -> None:
@@ -213,7 +216,7 @@ def assert_holds(change: Advised) -> None:
     up_days, today = change.segment.cool_down.up_days, (change.emission.clock + change.policy.utc_offset_minutes * 60_000) // 86_400_000
     begins = midnight(today + up_days, change.policy)
     cured = change.row[Out.CURED_ON] + change.policy.arrears.cure_days if change.row[Out.CURED_ON] != MISSING else today
-    expected: list[tuple[str, int | None]] = [(least, None)] if caps[least] <= (change.trace.caps or {})["band"] else []
+    expected: list[tuple[str, str | None]] = [(least, None)] if caps[least] <= (change.trace.caps or {})["band"] else []
     expected += [("blocked", None)] if change.emission.new.blocks else []
     expected += [("in_arrears", None)] if change.trace.bucket else []
     expected += [("in_cure", midnight(cured, change.policy))] if cured > today else []
@@ -419,16 +422,14 @@ def test_without_its_cause_a_change_is_another() -> None:
 def test_when_a_guard_ends() -> None:
     policy = policy_of("arrears: {cure_days: 20}\n")
     segment = policy.segments[0].model_copy(update={"cool_down": policy.segments[0].cool_down.model_copy(update={"up_days": 7})})
-    until = [guard_until(guard, policy, segment, last_change=100, cured_on=90) for guard in Guard]
-    assert dict(zip(Guard, until, strict=True)) == {**dict.fromkeys(Guard), Guard.COOL_DOWN_UP: 107, Guard.IN_CURE: 110}
-    assert guard_until(Guard.COOL_DOWN_UP, policy, segment, last_change=None, cured_on=None) is None
-    assert guard_until(Guard.IN_CURE, policy, segment, last_change=None, cured_on=None) is None
     row = [0] * VALUES_AT
     row[Out.KIND] = Kind.DECREASE
     row[CAPS_AT:VALUES_AT] = [5, *[9] * (CAPS - 1)]
     row[Out.CURED_ON] = 90
     assert holds_after(policy, segment, row, 100) == [("in_cure", 110), ("cool_down_up", 107)]
     assert holds_after(policy, segment, row, 110) == [("cool_down_up", 117)], "the last day of the cure is over"
+    row[Out.CURED_ON] = MISSING
+    assert holds_after(policy, segment, row, 100) == [("cool_down_up", 107)]
     row[CAPS_AT + Bound.INCOME_CAP] = 5
     assert holds_after(policy, segment, row, 110) == [("income_cap", None), ("cool_down_up", 117)]
 

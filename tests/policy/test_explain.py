@@ -14,7 +14,9 @@ from hypothesis import strategies as st
 
 from engine.core.layout import Block, Bound, Guard, Kind, Out
 from engine.policy.document import About, Bin, Characteristic, Policy, Segment
-from engine.policy.explain import NOT_KNOWN, OF_THEIR_KIND, RULE_TEXTS, Explainer, Explanation, FeaturePoints, Reason
+from engine.policy.explain import NOT_KNOWN, OF_THEIR_KIND, RULE_TEXTS, Explainer
+from schemas.changes import FeatureTrace, Reason
+from schemas.changes import Trace as Explanation
 from tests.core.bridge import Kernel
 from tests.generate import cases, seeded_log, seeded_policy
 from tests.oracle.decide import Emission, Trace
@@ -36,6 +38,7 @@ class Told:
     emission: Emission
     trace: Trace
     explanation: Explanation
+    reasons: list[Reason]
 
     @property
     def kind(self) -> str:
@@ -58,11 +61,11 @@ class Told:
 
     @property
     def rules(self) -> list[Reason]:
-        return [reason for reason in self.explanation.reasons if reason.feature is None]
+        return [reason for reason in self.reasons if reason.feature is None]
 
     @property
     def scored(self) -> list[Reason]:
-        return [reason for reason in self.explanation.reasons if reason.feature is not None]
+        return [reason for reason in self.reasons if reason.feature is not None]
 
     @property
     def weights(self) -> list[int]:
@@ -110,8 +113,13 @@ def told(case: Case) -> list[Told]:
         if decision[Out.KIND] not in ANSWERS:
             trace = kernel.trace(decision)
             segment = next(s for s in policy.segments if s.name == trace.segment)
-            found.append(Told(policy, segment, kernel.emission(decision), trace, explainer.explain(decision.tolist())))
+            found.append(Told(policy, segment, kernel.emission(decision), trace, *explained(explainer, decision.tolist())))
     return found
+
+
+def explained(explainer: Explainer, row: Sequence[int]) -> tuple[Explanation, list[Reason]]:
+    """What is told of a decision, as a consumer reads it."""
+    return Explanation.model_validate_json(explainer.trace(row)), [Reason.model_validate_json(reason) for reason in explainer.reasons(row)]
 
 
 @pytest.fixture(scope="module")
@@ -138,9 +146,9 @@ def assert_arithmetic(change: Told) -> None:
     for characteristic in segment.scorecard:
         value = values[characteristic.feature]
         chosen = in_bin(characteristic, value)
-        best = max(chosen.points, *(b.points for b in characteristic.bins))
-        expected.append(FeaturePoints(characteristic.feature, value, chosen.at_least, chosen.points, best))
-    assert explanation.features == expected
+        row = {"feature": characteristic.feature, "value": value, "bin_at_least": chosen.at_least, "points": chosen.points}
+        expected.append(FeatureTrace.model_validate(row))
+    assert explanation.features == tuple(expected)
 
 
 def assert_trace(change: Told) -> None:
@@ -157,7 +165,7 @@ def assert_trace(change: Told) -> None:
 
 def assert_reasons(change: Told) -> None:
     """Which reasons there are, and in which order: docs/policy.md §11."""
-    reasons, codes = change.explanation.reasons, [reason.code for reason in change.explanation.reasons]
+    reasons, codes = change.reasons, [reason.code for reason in change.reasons]
     assert len(reasons) <= 4
     assert len(set(codes)) == len(codes)
     if not change.moves_the_limit:
@@ -208,7 +216,7 @@ def assert_words(change: Told) -> None:
     """A rule's texts are the engine's, a feature's are the policy's; languages in order."""
     features = {feature.name: feature for feature in change.policy.features}
     values = {row.feature: row.value for row in change.explanation.features}
-    for reason in change.explanation.reasons:
+    for reason in change.reasons:
         if reason.feature is None:
             assert reason.text == RULE_TEXTS.get(reason.code, {}), "generated tests have no texts"
             assert reason.about is None
@@ -289,7 +297,7 @@ def test_texts_decide_nothing(seed: int) -> None:
     explainers = Explainer(mute.policy), Explainer(words.policy)
     for decisions in pairs:
         if decisions[0][Out.KIND] not in ANSWERS:
-            without, with_texts = (explainer.explain(d.tolist()) for explainer, d in zip(explainers, decisions, strict=True))
-            assert all(reason.text == {} for reason in without.reasons if reason.feature is not None)
-            assert without.reasons == [r._replace(text={}, about=None) if r.feature is not None else r for r in with_texts.reasons]
-            assert without._replace(reasons=[]) == with_texts._replace(reasons=[])
+            (trace, without), (same_trace, with_texts) = (explained(e, d.tolist()) for e, d in zip(explainers, decisions, strict=True))
+            assert all(reason.text == {} for reason in without if reason.feature is not None)
+            assert without == [r.model_copy(update={"text": {}, "about": None}) if r.feature is not None else r for r in with_texts]
+            assert trace == same_trace

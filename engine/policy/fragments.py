@@ -1,0 +1,60 @@
+"""Values as JSON in prepared parts: what depends on a policy alone is encoded once, and a decision's value is joined from such parts.
+
+Theory of operation. Of the bytes of an output nearly all are known when the policy is: keys, names, texts, bounds of bins. Each of them is a
+*fragment*, a part of JSON as it will stand in the value. Between them go the numbers of the decision, whose decimal digits are their JSON. A
+value made so has the very bytes that ``to_json`` gives for the whole of it as plain data: no spaces, keys in the order of the contract, text
+in UTF-8. Text that comes from outside goes through ``encoded`` each time.
+
+Fragments of numbers, names and codes are ``str`` (a policy's names are ASCII), those with texts for customers are ``bytes``: so nothing that
+is long is encoded again. What is remembered between decisions (``REMEMBERED`` of a kind at most) is what is computed from them alone, so a
+value does not depend on what was rendered before it.
+"""
+
+from __future__ import annotations
+
+from functools import lru_cache
+from typing import Any, Final
+
+from pydantic_core import to_json
+
+from engine.core.layout import DAY_MS, MISSING
+from engine.policy.units import date_of
+
+REMEMBERED: Final = 4_096
+NULL: Final = "null"
+BOOLEANS: Final = ("false", "true")
+_MINUTES: Final = tuple(f"T{minute // 60:02}:{minute % 60:02}:" for minute in range(1440))
+_SECONDS: Final = tuple(f"{second:02}." for second in range(60))
+_MILLISECONDS: Final = tuple(f"{ms:03}Z" for ms in range(1000))
+
+
+def encoded(plain: Any) -> bytes:
+    """The JSON of plain data."""
+    return to_json(plain)
+
+
+def quoted(text: str | None) -> str:
+    """The JSON of a name or code, null for None."""
+    return to_json(text).decode()
+
+
+def number(value: int) -> str:
+    """The JSON of a number, null for MISSING."""
+    return NULL if value == MISSING else str(value)
+
+
+@lru_cache(REMEMBERED)
+def _date(day: int) -> str:
+    return date_of(day)
+
+
+def instant(at_ms: int) -> str:
+    """RFC 3339 in UTC with milliseconds."""
+    day, ms = divmod(at_ms, DAY_MS)
+    second, ms = divmod(ms, 1000)
+    return f"{_date(day)}{_MINUTES[second // 60]}{_SECONDS[second % 60]}{_MILLISECONDS[ms]}"
+
+
+def moment(at_ms: int) -> str:
+    """The JSON of an instant, null for MISSING."""
+    return NULL if at_ms == MISSING else f'"{instant(at_ms)}"'
