@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import os
 import subprocess
 import sys
 import time
@@ -33,6 +32,7 @@ from engine.stream import control, topics
 from engine.stream.in_force import ShardStatus, status_of
 from engine.stream.records import Chunk
 from schemas.topics import CHANGES, DEAD_LETTERS, INPUTS, JOURNAL, TOPICS
+from tests.e2e.commands import commands
 
 ROOT: Final = Path(__file__).resolve().parents[2]
 KEY: Final = FingerprintKey.from_hex(DEFAULT_KEY)
@@ -92,16 +92,7 @@ class Deployment:
 
     def command(self, *words: str, within_s: float = 60) -> subprocess.CompletedProcess[str]:
         """Run ``limit-engine`` to its end with the deployment's settings."""
-        environment = os.environ | self._settings()
-        return subprocess.run(
-            [sys.executable, "-m", "engine", *words],
-            env=environment,
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-            timeout=within_s,
-            check=False,
-        )
+        return commands(ROOT).run(words, self._settings(), within_s)
 
     def inspected(self, account: str) -> dict[str, Any]:
         """What ``account show`` says of an account."""

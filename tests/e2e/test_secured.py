@@ -19,6 +19,7 @@ from typer.testing import CliRunner
 
 from engine.cli.main import app
 from engine.connections import kafka_client
+from engine.errors import EngineError
 from engine.local.redis_server import RedisServer, valkey_program
 from engine.stream import topics
 from schemas.access import Right, Role, rights_of
@@ -52,12 +53,17 @@ def told_user(password: str) -> list[str]:
 
 
 @pytest.fixture(scope="module")
-def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
-    """Two shards, the policy in force, nobody at work yet. Settings are those of the role engine."""
+def certificates(tmp_path_factory: pytest.TempPathFactory) -> Certificates:
+    """Of all servers and clients."""
     if shutil.which("openssl") is None:
         pytest.skip("openssl is not installed")
+    return Certificates.made_in(tmp_path_factory.mktemp("authority") / "certificates")
+
+
+@pytest.fixture(scope="module")
+def secured(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
+    """Two shards, the policy in force, nobody at work yet. Settings are those of the role engine."""
     directory = tmp_path_factory.mktemp("secured")
-    certificates = Certificates.made_in(directory / "certificates")
     kafka = SecureBroker(directory / "kafka", certificates, USERS)
     store = RedisServer(directory / "redis", program=valkey_program())
     d, end = Deployment(kafka, store, directory, 2), TlsEnd(certificates)
@@ -95,6 +101,23 @@ def secured(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Deployment]:
         end.stop()
         for number in range(len(d.workers)):
             print(f"worker {number}: ...{d.log_of(number)[-3000:]}")
+
+
+@pytest.fixture(scope="module")
+def second(certificates: Certificates, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """The address of a second Redis, which knows the same user and also speaks TLS."""
+    store = RedisServer(tmp_path_factory.mktemp("second"), program=valkey_program())
+    end = TlsEnd(certificates)
+    try:
+        store.start()
+        end.start(store.port)
+        with redis.Redis.from_url(store.url) as client:
+            client.execute_command(*told_user("geheim-redis"))
+            client.acl_setuser("default", enabled=True, reset_passwords=True, passwords=[f"+{ADMINISTRATOR}"])
+        yield f"rediss://localhost:{end.port}/0"
+    finally:
+        store.stop()
+        end.stop()
 
 
 def user(role: Role, password: str | None = None) -> dict[str, str]:
@@ -173,6 +196,22 @@ def test_each_role_can_do_its_work_and_no_more(secured: Deployment) -> None:
     assert SECRET not in d.log_of(0)
 
 
+@pytest.mark.parametrize(
+    ("role", "words"),
+    [
+        ("operator", "doctor"),
+        ("operator", "dlq list --json"),
+        ("operator", "state digest"),
+        ("administrator", "topics describe"),
+        ("engine", "follow --to SECOND --once"),
+        ("engine", "state digest --against SECOND"),
+    ],
+)
+def test_the_commands_of_operation_work(secured: Deployment, second: str, role: Role, words: str) -> None:
+    code, out, said = by(secured, role, *words.replace("SECOND", second).split())
+    assert code == 0, out + said
+
+
 REFUSALS: Final = {
     "a wrong password": (user("engine", "wrong"), "refuses user 'engine'", "LIMITS_KAFKA__PASSWORD"),
     "a certificate that is not believed": ({"LIMITS_KAFKA__CA_FILE": ""}, "its certificate is not believed", "LIMITS_KAFKA__CA_FILE"),
@@ -226,3 +265,27 @@ def test_a_right_that_is_taken_away_ends_the_worker_by_name(secured: Deployment)
         d.start_worker()
         d.wait(lambda account=account: account in {c["account_id"] for mine in d.changes().values() for c in mine}, "it goes on", 60)  # type: ignore[misc]
     admin.close()
+
+
+def is_left(d: Deployment) -> bool:
+    """Whether the group has no members."""
+    try:
+        topics.check_stopped(d.kafka.settings, d.application)
+    except EngineError:
+        return False
+    return True
+
+
+def test_a_rebuild_is_the_engines_user_s_to_make(secured: Deployment, second: str) -> None:
+    d = secured
+    d.workers[-1].stop(20)
+    d.wait(lambda: is_left(d), "the session of the last one that could not leave is over", 60)
+    code, _, said = by(d, "operator", "rebuild", "--from", "journal", "--yes")
+    assert (code, "AuthorizationFailed" in said or "not allowed" in said) == (2, True), said
+    with redis.Redis.from_url(d.redis.url, password=ADMINISTRATOR) as client:
+        client.acl_log_reset()
+    for words in ("rebuild --from journal --yes", "follow --to SECOND --once", "state digest --against SECOND"):
+        code, out, said = by(d, "engine", *words.replace("SECOND", second).split())
+        assert code == 0, out + said
+    with redis.Redis.from_url(d.redis.url, password=ADMINISTRATOR) as client:
+        assert client.acl_log() == []
