@@ -14,6 +14,8 @@ from schemas.topics import INPUTS
 
 TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}  # the input topics by name
 
+RECORD_BYTES: Final = 250  # a record's memory besides its value's bytes: the objects of its key, value, offset and time, and their places
+
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
@@ -37,6 +39,10 @@ class Chunk:
     def value_bytes(self) -> int:
         """Bytes of the values."""
         return sum(len(value) for value in self.values if value is not None)
+
+    def memory_bytes(self) -> int:
+        """About as much memory as the records take."""
+        return self.value_bytes() + RECORD_BYTES * len(self)
 
     def slice(self, start: int, stop: int) -> Chunk:
         """Records ``start`` (inclusive) to ``stop`` (exclusive)."""

@@ -72,6 +72,9 @@ class Inputs(Protocol):
     async def hold(self, shard: int, topic: Topic, *, held: bool) -> None:
         """Stop fetching a topic's partition, or let it flow again."""
 
+    def room_bytes(self) -> int:
+        """How much more memory the records of all shards together may take; below 0 where they take more already."""
+
     @property
     def topics(self) -> Topics:
         """The topics, as they were at the start and as they are."""
@@ -134,9 +137,14 @@ class Shard:
             await self._inputs.hold(self.number, topic, held=True)
 
     def _is_full(self, topic: Topic, share: float = 1.0) -> bool:
-        """Whether a topic's buffer holds at least this share of what it may."""
-        records, size = self._settings.shard.buffer_records * share, self._settings.shard.buffer_bytes * share
-        return self._alignment.buffered(topic) >= records or self._alignment.buffered_bytes(topic) >= size
+        """Whether a topic's buffer holds at least this share of what it may: of memory, as much as is left for all of them. So one alone gets
+        half of it, and of n each somewhat less than an n-th. One that holds nothing is never full: the merge may wait for it."""
+        held, room = self._alignment.buffered_bytes(topic), max(0, self._inputs.room_bytes())
+        return held > 0 and (self._alignment.buffered(topic) >= self._settings.shard.buffer_records * share or held >= room * share)
+
+    def memory_bytes(self) -> int:
+        """How much memory the records take that were read and not taken yet, about."""
+        return self._alignment.memory_bytes()
 
     def lag(self) -> int:
         """Records that could be read and were not taken yet."""

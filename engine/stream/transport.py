@@ -43,6 +43,8 @@ from engine.stream.records import TOPICS, Delivery, chunk_of
 log = structlog.get_logger("transport")
 
 FETCH_RECORDS_MAX: Final = 20_000
+FETCH_RECORDS_MIN: Final = 200
+ROOM_OF_RECORD_BYTES: Final = 2_000  # which few records take; of a fetch some more may be on their way already
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 FETCH_TIMEOUT_S: Final = 0.5
 FIRST_FETCH_TIMEOUT_S: Final = 0.02
@@ -64,6 +66,9 @@ class Feed(Protocol):
 
     def positions(self) -> Mapping[TP, int]:
         """Where every partition of a shard that is open continues."""
+
+    def room_bytes(self) -> int:
+        """How much more memory records may take. Asked by the consumer's thread."""
 
     def forbidden(self, error: Exception) -> None:
         """Kafka does not let this worker read any more."""
@@ -118,7 +123,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             auto_offset_reset="none",
             isolation_level="read_committed",
             fetch_max_wait_ms=kafka.fetch_max_wait_ms,
-            max_partition_fetch_bytes=FETCH_BYTES_MAX // 4,
+            max_partition_fetch_bytes=FETCH_BYTES_MAX // 8,
             fetch_max_bytes=FETCH_BYTES_MAX,
             session_timeout_ms=int(kafka.session_timeout_s * 1000),
             rebalance_timeout_ms=int(kafka.session_timeout_s * 1000),
@@ -165,7 +170,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         is_new = any(stable is None for _, stable in self._flowing.values())
         wait = min(timeout or 0.0, FIRST_FETCH_TIMEOUT_S if is_new else FETCH_TIMEOUT_S)
         try:
-            fetched = await super()._fetch_records(consumer, active_partitions, timeout=wait, max_records=FETCH_RECORDS_MAX)
+            fetched = await super()._fetch_records(consumer, active_partitions, timeout=wait, max_records=self._records_max())
         except OffsetOutOfRangeError as error:
             return self._gone(error.args[0])
         assignment = consumer._subscription.subscription and consumer._subscription.subscription.assignment
@@ -179,6 +184,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 self._flowing[tp] = (state.position, state.lso)
                 deliveries[TP(*tp)] = Delivery(chunk_of(TOPICS[tp.topic], records), first, state.position, state.lso)
         return deliveries
+
+    def _records_max(self) -> int:
+        """How many records to take at once: fewer where there is less room for them, since a partition is held only when they have come."""
+        room: int = self.consumer.transport.feed.room_bytes() // ROOM_OF_RECORD_BYTES
+        return max(FETCH_RECORDS_MIN, min(FETCH_RECORDS_MAX, room))
 
     def _gone(self, positions: Mapping[TopicPartition, int]) -> dict[TP, Delivery]:
         """Stop fetching the partitions whose logs do not have these positions, and tell their shards."""

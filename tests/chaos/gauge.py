@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 import threading
 import time
 from collections.abc import Iterator
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import Any, Final
 
 import psutil
@@ -36,7 +37,7 @@ class Look:
 
 
 class Gauge:
-    """The looks, in a thread of its own."""
+    """The looks, in a thread of its own; also in ``looks.jsonl`` of the deployment's directory."""
 
     def __init__(self, ground: Ground, every_s: float) -> None:
         self.looks: list[Look] = []
@@ -61,13 +62,16 @@ class Gauge:
     def _watch(self) -> None:
         consumer = Consumer({"bootstrap.servers": self._ground.kafka.address, "group.id": "gauge", "log_level": 0})
         client = redis.Redis.from_url(self._ground.redis.url, socket_timeout=1.0, retry=None)
+        kept = (self._ground.directory / "looks.jsonl").open("w", buffering=1)
         try:
             while not self._over.wait(self._every_s):
                 look = Look(time.monotonic(), tuple(self._resident()), taken(client, self._ground), tuple(self._there(consumer)))
                 self.looks.append(look)
+                kept.write(json.dumps(asdict(look)) + "\n")
         except BaseException as error:
             self.failed = error
         finally:
+            kept.close()
             consumer.close()
             client.close()
 

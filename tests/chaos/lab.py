@@ -19,7 +19,7 @@ from tests.chaos.watch import Watch
 from tests.e2e.books import audit_books
 
 STEADY_S: Final = 10.0  # after the beginning of the load, until it counts
-FOLDED_MAX: Final = 250_000  # records of a shard, until the oracle takes too long for them
+FOLDED_MAX: Final = 60_000  # records of a shard, until the oracle takes too long for them
 
 
 @dataclass(frozen=True)
