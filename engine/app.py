@@ -22,6 +22,7 @@ from yarl import URL
 from engine import __version__, logs
 from engine.connections import redis_refusal
 from engine.errors import EngineError
+from engine.memory import give_memory_back
 from engine.metrics import serve_metrics
 from engine.settings import Settings
 from engine.state.masters import Masters
@@ -48,6 +49,7 @@ GARBAGE_OBJECTS: Final = 100_000
 def run_worker(settings: Settings) -> int:
     """Check, then work until SIGINT or SIGTERM. Returns the exit code. Raises EngineError when the deployment is not fit to start on."""
     logs.configure(settings.log_format)
+    give_memory_back()
     log.info("starting", version=__version__, application=settings.application, kafka=settings.kafka.bootstrap)
     at_start = await_deployment(settings)
     log.info("compiling the decision kernel; it takes about 45 s the first time on a machine")
