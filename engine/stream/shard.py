@@ -50,7 +50,7 @@ HEARTBEAT_S: Final = 1.0
 REFUSALS_MAX: Final = 3  # of a commit, one after the other, until it is believed that waiting does not help
 CATCHING_UP_TOLD_S: Final = 5.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-STORE_BACKOFF_S: Final = (0.2, 0.5, 1.0)  # to ask a store is cheap, and one that is back is waited for no longer than that
+STORE_BACKOFF_S: Final = (0.1, 0.2, 0.5)  # to ask a store is cheap, and one that is back is waited for no longer than that
 FLOW_AGAIN_SHARE: Final = 0.5
 SLICE_BUCKETS_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of input; all of it may become dead letters
@@ -282,6 +282,9 @@ class Shard:
             if not missing:
                 return fields
             self.progress.log.info("caught up", records=missing, sequence=newest)
+            fields = await self._patiently(self._store.shard_fields)
+            if applied_of(fields) == newest:  # else it went back again; the journal is no longer than it was: its writers are fenced
+                return fields
 
     async def _offsets(self, fields: Mapping[str, bytes]) -> dict[Topic, int]:
         """Where each topic continues; one of which nothing was taken yet begins where its log does."""

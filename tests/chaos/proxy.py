@@ -125,14 +125,12 @@ class Link:
             self._connections.discard(connection)
 
     async def _pass_on(self, connection: _Connection, source: asyncio.StreamReader, to: asyncio.StreamWriter, way: Direction) -> None:
-        loop, passed_at = asyncio.get_running_loop(), 0.0
         while data := await source.read(CHUNK_BYTES):
             if way == "requests" and not connection.is_asking:
                 connection.is_slow = self._delayed in data[:HEAD_BYTES]
-            connection.is_asking = way == "requests"
-            if way == "replies" and connection.is_slow and loop.time() - passed_at > self._delay_s:
+            is_answered, connection.is_asking = connection.is_asking and way == "replies", way == "requests"
+            if is_answered and connection.is_slow:
                 await asyncio.sleep(self._delay_s)
-            passed_at = loop.time()
             await self._gates[way].wait()
             if way == "replies" and connection.is_doomed:
                 self.cuts += 1
