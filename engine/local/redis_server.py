@@ -66,13 +66,9 @@ class RedisServer(Server):
     def come_back_with(self, copy: Path) -> None:
         """Crash, and start again on the same port with the data of ``copy`` (see ``copy_to``): a server that comes back older."""
         self.kill()
-        self.put_back(copy)
-        self.start()
-
-    def put_back(self, copy: Path) -> None:
-        """Let the server, which does not run, have the data of ``copy``."""
         shutil.rmtree(self._files)
         shutil.copytree(copy, self._files)
+        self.start()
 
     def _prepare(self) -> None:
         self._files.mkdir(exist_ok=True)

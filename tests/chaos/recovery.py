@@ -6,7 +6,6 @@ import time
 from pathlib import Path
 from typing import Final
 
-from engine.local.ports import accepts
 from tests.chaos.gauge import Look
 from tests.chaos.lab import STEADY_S, Found, Lab, Size, laboratory
 from tests.chaos.run import SESSION_S
@@ -53,11 +52,13 @@ def rounded(times: list[float]) -> list[float]:
 
 
 def store_killed(lab: Lab) -> float:
-    """Seconds from the moment at which Redis takes connections again until every shard has committed."""
+    """Seconds from the moment at which Redis serves again (it has loaded its file, and says that it is ready to accept connections) until every
+    shard has committed."""
     lab.pass_time("before Redis is killed", BETWEEN_S)
     lab.ground.redis.kill()
     time.sleep(AWAY_S)
-    return again_after(lab, started(lab))
+    lab.ground.redis.start()
+    return again_after(lab, time.monotonic())
 
 
 def store_put_back(lab: Lab, seconds: float) -> tuple[float, float]:
@@ -65,9 +66,8 @@ def store_put_back(lab: Lab, seconds: float) -> tuple[float, float]:
     lab.ground.copy_store()
     before = lab.pass_time(f"before Redis is put back by {seconds:.0f} s", seconds)
     usual = max(look.lag() for look in before[len(before) // 2 :])
-    lab.ground.redis.kill()
-    lab.ground.redis.put_back(lab.ground.copies[-1])
-    since = started(lab)
+    lab.ground.redis.come_back_with(lab.ground.copies[-1])
+    since = time.monotonic()
     again = again_after(lab, since)
     return again, caught_up_after(lab, since, usual)
 
@@ -86,17 +86,6 @@ def worker_killed(lab: Lab, turn: int) -> float:
     return seconds
 
 
-def started(lab: Lab) -> float:
-    """Start Redis; the moment at which it takes connections."""
-    server = lab.ground.redis
-    server.launch(bound=True)
-    while not accepts(server.port):
-        time.sleep(0.005)
-    moment = time.monotonic()
-    server.await_ready()
-    return moment
-
-
 def again_after(lab: Lab, moment: float) -> float:
     """Seconds from a moment until every shard has committed."""
     deadline = moment + COMMITS_WITHIN_S
@@ -104,6 +93,7 @@ def again_after(lab: Lab, moment: float) -> float:
         if time.monotonic() > deadline:
             return COMMITS_WITHIN_S
         time.sleep(0.05)
+    lab.tell(f"every shard commits again: {seconds:.2f} s")
     return seconds
 
 
