@@ -187,7 +187,6 @@ class Shard(_Section):
 
     batch_records: Annotated[int, Field(ge=1, le=200_000)] = 20_000
     buffer_records: Annotated[int, Field(ge=1, le=1_000_000)] = 40_000
-    buffer_bytes: Annotated[int, Field(ge=1_000_000)] = 64_000_000
     cache_accounts: Annotated[int, Field(ge=1, le=5_000_000)] = 10_000
     reject_ratio_max: Annotated[float, Field(gt=0, le=1)] = 0.5
     reject_run_max: Annotated[int, Field(ge=1)] = 1_000
@@ -200,7 +199,8 @@ class Settings(BaseSettings):
 
     ``application`` names the deployment: consumer group, transactional ids and Redis keys begin with it. ``fingerprint_key`` (32 hexadecimal
     digits) must be the same for ever: change it, and repetitions are not recognised. ``clock`` is what a shard that has read everything goes
-    by: ``wall``, or ``records`` to let time pass only with the records (simulations and tests).
+    by: ``wall``, or ``records`` to let time pass only with the records (simulations and tests). ``buffer_bytes`` is about as much memory as the
+    records may take that the worker has read and not taken yet, those of all its shards.
     """
 
     model_config = SettingsConfigDict(env_prefix=PREFIX, env_nested_delimiter="__", extra="forbid", frozen=True, hide_input_in_errors=True)
@@ -209,6 +209,7 @@ class Settings(BaseSettings):
     kafka: Kafka = Kafka()
     redis: Redis = Redis()
     shard: Shard = Shard()
+    buffer_bytes: Annotated[int, Field(ge=1_000_000)] = 50_000_000
     fingerprint_key: Annotated[str, AfterValidator(_key)] = Field(default=DEFAULT_KEY, repr=False)
     clock: Literal["wall", "records"] = "wall"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0

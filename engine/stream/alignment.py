@@ -48,7 +48,7 @@ class _Lane:
     clock_ms: int = NEVER
     chunks: deque[Chunk] = field(default_factory=deque)
     count: int = 0
-    bytes: int = 0  # of the buffered values
+    bytes: int = 0  # of memory that the buffered records take
 
     @property
     def lags(self) -> bool:
@@ -77,7 +77,7 @@ class _Lane:
             if len(chunk) > count:
                 self.chunks.appendleft(chunk.slice(count, len(chunk)))
                 chunk = chunk.slice(0, count)
-            self.bytes -= chunk.values.size()
+            self.bytes -= chunk.memory_bytes()
             count -= len(chunk)
 
 
@@ -136,8 +136,12 @@ class Alignment:
         return self._lanes[topic].count
 
     def buffered_bytes(self, topic: Topic) -> int:
-        """Bytes of the values that lie here of a topic."""
+        """How much memory what lies here of a topic takes, about."""
         return self._lanes[topic].bytes
+
+    def memory_bytes(self) -> int:
+        """Likewise of all topics."""
+        return sum(lane.bytes for lane in self._lanes.values())
 
     def is_read(self, topic: Topic) -> bool:
         """Whether nothing more of a topic can be read, and none of its records lies here."""
@@ -161,7 +165,7 @@ class Alignment:
         if len(chunk):
             lane.chunks.append(chunk)
             lane.count += len(chunk)
-            lane.bytes += chunk.values.size()
+            lane.bytes += chunk.memory_bytes()
             if lane.topic not in self._expected:
                 self._next = _Order.empty()
         lane.position = max(lane.position, delivery.next)

@@ -16,6 +16,8 @@ from schemas.topics import INPUTS
 
 TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}  # the input topics by name
 
+RECORD_BYTES: Final = 100  # a record's memory besides its value's bytes: its key, and where it and its parts are
+
 Headers = tuple[tuple[str, bytes | None], ...]
 
 
@@ -66,6 +68,10 @@ class Chunk:
 
     def __len__(self) -> int:
         return len(self.offsets)
+
+    def memory_bytes(self) -> int:
+        """About as much memory as the records take."""
+        return self.values.size() + RECORD_BYTES * len(self)
 
     def slice(self, start: int, stop: int) -> Chunk:
         """Records ``start`` (inclusive) to ``stop`` (exclusive)."""

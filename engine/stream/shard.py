@@ -52,7 +52,7 @@ HEARTBEAT_S: Final = 1.0
 REFUSALS_MAX: Final = 3  # of a commit, one after the other, until it is believed that waiting does not help
 CATCHING_UP_TOLD_S: Final = 5.0
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
-STORE_BACKOFF_S: Final = (0.2, 0.5, 1.0)  # to ask a store is cheap, and one that is back is waited for no longer than that
+STORE_BACKOFF_S: Final = (0.1, 0.2, 0.5)  # to ask a store is cheap, and one that is back is waited for no longer than that
 FLOW_AGAIN_SHARE: Final = 0.5
 SLICE_BUCKETS_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of input; all of it may become dead letters
@@ -73,6 +73,9 @@ class Inputs(Protocol):
 
     async def hold(self, shard: int, topic: Topic, *, held: bool) -> None:
         """Stop fetching a topic's partition, or let it flow again."""
+
+    def room_bytes(self) -> int:
+        """How much more memory the records of all shards together may take; below 0 where they take more already."""
 
     @property
     def topics(self) -> Topics:
@@ -137,9 +140,14 @@ class Shard:
             await self._inputs.hold(self.number, topic, held=True)
 
     def _is_full(self, topic: Topic, share: float = 1.0) -> bool:
-        """Whether a topic's buffer holds at least this share of what it may."""
-        records, size = self._settings.shard.buffer_records * share, self._settings.shard.buffer_bytes * share
-        return self._alignment.buffered(topic) >= records or self._alignment.buffered_bytes(topic) >= size
+        """Whether a topic's buffer holds at least this share of what it may: of memory, as much as is left for all of them. So one alone gets
+        half of it, and of n each somewhat less than an n-th. One that holds nothing is never full: the merge may wait for it."""
+        held, room = self._alignment.buffered_bytes(topic), max(0, self._inputs.room_bytes())
+        return held > 0 and (self._alignment.buffered(topic) >= self._settings.shard.buffer_records * share or held >= room * share)
+
+    def memory_bytes(self) -> int:
+        """How much memory the records take that were read and not taken yet, about."""
+        return self._alignment.memory_bytes()
 
     def lag(self) -> int:
         """Records that could be read and were not taken yet."""
@@ -279,6 +287,9 @@ class Shard:
             if not missing:
                 return fields
             self.progress.log.info("caught up", records=missing, sequence=newest)
+            fields = await self._patiently(self._store.shard_fields)
+            if applied_of(fields) == newest:  # else it went back again; the journal is no longer than it was: its writers are fenced
+                return fields
 
     async def _offsets(self, fields: Mapping[str, bytes]) -> dict[Topic, int]:
         """Where each topic continues; one of which nothing was taken yet begins where its log does."""

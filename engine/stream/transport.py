@@ -45,7 +45,7 @@ from engine.stream.records import TOPICS, Chunk, Delivery
 
 log = structlog.get_logger("transport")
 
-FETCH_RECORDS_MAX: Final = 20_000
+FETCH_PARTS_MAX: Final = 100
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 FETCH_TIMEOUT_S: Final = 0.5
 FIRST_FETCH_TIMEOUT_S: Final = 0.02
@@ -112,7 +112,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             isolation_level="read_committed",
             value_deserializer=as_columns,
             fetch_max_wait_ms=kafka.fetch_max_wait_ms,
-            max_partition_fetch_bytes=FETCH_BYTES_MAX // 4,
+            max_partition_fetch_bytes=FETCH_BYTES_MAX // 8,
             fetch_max_bytes=FETCH_BYTES_MAX,
             session_timeout_ms=int(kafka.session_timeout_s * 1000),
             rebalance_timeout_ms=int(kafka.session_timeout_s * 1000),
@@ -159,7 +159,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         is_new = any(stable is None for _, stable in self._flowing.values())
         wait = min(timeout or 0.0, FIRST_FETCH_TIMEOUT_S if is_new else FETCH_TIMEOUT_S)
         try:
-            fetched = await super()._fetch_records(consumer, active_partitions, timeout=wait, max_records=FETCH_RECORDS_MAX)
+            fetched = await super()._fetch_records(consumer, active_partitions, timeout=wait, max_records=FETCH_PARTS_MAX)
         except OffsetOutOfRangeError as error:
             return self._gone(error.args[0])
         except DamagedBatchError as error:

@@ -71,6 +71,10 @@ class Worker:
         """Kafka does not let this worker read any more: it ends, and a supervisor finds it fit again when it is allowed again."""
         self._fail(forbidden("Read", error))
 
+    def room_bytes(self) -> int:
+        """How much more memory the records of all shards together may take; below 0 where they take more already."""
+        return self._settings.buffer_bytes - sum(shard.memory_bytes() for shard in list(self.shards.values()))
+
     async def deliver(self, partition: int, delivery: Delivery) -> None:
         """A fetch for a partition; one that is not owned any more is dropped."""
         shard = self.shards.get(partition)

@@ -71,12 +71,16 @@ def events(load: Load) -> Iterator[Arrival]:
     names = [f"account-{number:07d}" for number in range(load.accounts)]
     rng.shuffle(names)
     for number in range(load.events):
-        at_ms = load.start_ms + 1 + int(number * step_ms)
-        topic = TOPICS[MIX[number % len(MIX)]]
         account = names[bisect(shares, rng.random() * shares[-1], hi=load.accounts - 1)]
-        amount = rng.randrange(500, 60_000)
-        head = f'{{"event_id":"e-{number:09d}","account_id":"{account}","occurred_at":"{instant(at_ms)}","currency":"CNY"'
-        yield Arrival(at_ms, number, topic, account.encode(), f"{head},{_own_fields(topic, rng, amount, at_ms)}}}".encode())
+        yield event(rng, number, account, load.start_ms + 1 + int(number * step_ms))
+
+
+def event(rng: Random, number: int, account: str, at_ms: int) -> Arrival:
+    """The number-th event, of this account at this time."""
+    topic = TOPICS[MIX[number % len(MIX)]]
+    amount = rng.randrange(500, 60_000)
+    head = f'{{"event_id":"e-{number:09d}","account_id":"{account}","occurred_at":"{instant(at_ms)}","currency":"CNY"'
+    return Arrival(at_ms, number, topic, account.encode(), f"{head},{_own_fields(topic, rng, amount, at_ms)}}}".encode())
 
 
 def _own_fields(topic: str, rng: Random, amount: int, at_ms: int) -> str:

@@ -20,8 +20,9 @@ from engine.policy.compile import compile_policy
 from engine.policy.source import load_policy
 from engine.settings import load_settings
 from engine.stream.decode.decoder import Decoder
-from engine.stream.records import TOPICS, chunk_of
-from engine.stream.transport import FETCH_BYTES_MAX, FETCH_RECORDS_MAX
+from engine.stream.record_batches import as_columns
+from engine.stream.records import TOPICS, Chunk
+from engine.stream.transport import FETCH_BYTES_MAX, FETCH_PARTS_MAX
 from scripts.benchmark.load import TOPICS as NAMES
 
 VALUE: Final = bytes(700)
@@ -42,18 +43,19 @@ async def work(partitions: int) -> None:
         enable_auto_commit=False,
         auto_offset_reset="earliest",
         isolation_level="read_committed",
+        value_deserializer=as_columns,
         fetch_max_bytes=FETCH_BYTES_MAX,
         max_partition_fetch_bytes=FETCH_BYTES_MAX // 4,
     )
     await consumer.start()
     while True:
-        for place, records in (await consumer.getmany(timeout_ms=500, max_records=FETCH_RECORDS_MAX)).items():
-            chunk = chunk_of(TOPICS[place.topic], records)
+        for place, parts in (await consumer.getmany(timeout_ms=500, max_records=FETCH_PARTS_MAX)).items():
+            chunk = Chunk.joined(TOPICS[place.topic], parts)
             decoded = decoders[place.partition].decode(chunk)
             if not decoded.accepted.all():
                 sys.exit(f"the load has records that cannot be taken: {decoded.rejects[:3]}")
             await redis.hset(f"roofline:{place.partition}", mapping=dict.fromkeys((key for key in chunk.keys if key), VALUE))
-            RECORDS.inc(len(records))
+            RECORDS.inc(len(chunk))
 
 
 if __name__ == "__main__":

@@ -12,11 +12,10 @@ import traceback
 from pathlib import Path
 
 from rich.console import Console
-from rich.progress import Progress
 
 from engine.errors import EngineError
-from tests.chaos.report import Report
 from tests.chaos.run import POLICY, Options, run
+from tests.chaos.screen import told
 
 SEEDS = 1_000_000
 
@@ -54,7 +53,8 @@ def main() -> int:
     console = Console(stderr=True)
     console.print(f"seed {asked.seed}", highlight=False)
     try:
-        report = shown(asked, console)
+        with told(console) as (tell, show):
+            report = run(asked, tell, show)
     except KeyboardInterrupt:
         shutil.rmtree(asked.directory)
         console.print(f"interrupted; again: --seed {asked.seed}", highlight=False)
@@ -69,19 +69,6 @@ def main() -> int:
         return 1
     shutil.rmtree(asked.directory)
     return 0
-
-
-def shown(asked: Options, console: Console) -> Report:
-    """Run, with what happens told as it happens, and a bar below it on a terminal."""
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as bar:
-        tasks: dict[str, int] = {}
-
-        def show(what: str, done: float, total: float) -> None:
-            if what not in tasks:
-                tasks[what] = bar.add_task(what)
-            bar.update(tasks[what], completed=done, total=total)  # type: ignore[arg-type]
-
-        return run(asked, lambda what: console.print(what, markup=False, highlight=False), show)
 
 
 if __name__ == "__main__":

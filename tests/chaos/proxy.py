@@ -22,6 +22,7 @@ Direction = Literal["requests", "replies"]
 DIRECTIONS: Final[tuple[Direction, ...]] = ("requests", "replies")
 CHUNK_BYTES: Final = 65_536
 STOP_S: Final = 5.0
+HEAD_BYTES: Final = 256
 
 
 @dataclass(eq=False)
@@ -30,6 +31,8 @@ class _Connection:
     server: asyncio.StreamWriter
     requests: Requests
     is_doomed: bool = False  # the next answer is not passed on
+    is_asking: bool = False  # the last bytes came from the client
+    is_slow: bool = False  # what it asked for last is what is delayed
 
     def abort(self) -> None:
         """Both ends see a reset."""
@@ -46,6 +49,8 @@ class Link:
     server_port: int
     requests: Callable[[], Requests]
     cuts: int = 0  # answers that were cut so far
+    _delay_s: float = 0.0
+    _delayed: bytes = b""  # what must be in a request's first bytes for its answer to be delayed
     _gates: dict[Direction, asyncio.Event] = field(default_factory=dict)
     _armed: dict[str, int] = field(default_factory=dict)
     _connections: set[_Connection] = field(default_factory=set)
@@ -70,6 +75,15 @@ class Link:
     def disarm(self) -> None:
         """Cut no more answers."""
         self.proxies.call(self._armed.clear)
+
+    def delay(self, seconds: float, about: bytes = b"") -> None:
+        """Let each answer come so much later from now on, of requests that have these bytes near their beginning. What follows an answer's first
+        bytes comes with them: the way is longer, not narrower."""
+
+        def delayed() -> None:
+            self._delay_s, self._delayed = seconds, about
+
+        self.proxies.call(delayed)
 
     # In the proxies' loop
 
@@ -113,6 +127,11 @@ class Link:
 
     async def _pass_on(self, connection: _Connection, source: asyncio.StreamReader, to: asyncio.StreamWriter, way: Direction) -> None:
         while data := await source.read(CHUNK_BYTES):
+            if way == "requests" and not connection.is_asking:
+                connection.is_slow = self._delayed in data[:HEAD_BYTES]
+            is_answered, connection.is_asking = connection.is_asking and way == "replies", way == "requests"
+            if is_answered and connection.is_slow:
+                await asyncio.sleep(self._delay_s)
             await self._gates[way].wait()
             if way == "replies" and connection.is_doomed:
                 self.cuts += 1

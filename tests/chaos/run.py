@@ -6,7 +6,7 @@ import math
 import subprocess
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -21,6 +21,7 @@ from tests.chaos.faults import Done, Faults
 from tests.chaos.ground import Ground, grounded
 from tests.chaos.plan import SLOTS, WORKERS, plan
 from tests.chaos.report import Report
+from tests.chaos.screen import Show, Tell
 from tests.chaos.watch import Watch, met, stops
 from tests.e2e.books import audit_books
 from tests.e2e.deployment import ROOT
@@ -54,10 +55,6 @@ class Options:
     def days(self) -> int:
         """How long the customers' lives must be for the traffic not to end."""
         return 3 + math.ceil(1.5 * self.rate * (self.seconds + 60) / (RECORDS_A_DAY * self.accounts))
-
-
-Tell = Callable[[str], None]
-Show = Callable[[str, float, float], None]
 
 
 def run(options: Options, tell: Tell, show: Show) -> Report:
@@ -104,10 +101,7 @@ def started(ground: Ground, options: Options) -> ServerProcess:
     """Workers at work on traffic that has begun; the traffic."""
     days = options.days()
     start_ms = midnight_before(datetime.now(UTC), days + LATE_DAYS)
-    ground.promote(load_policy(options.policy, datetime.now(UTC)), start_ms)
-    for slot in ground.slots[:WORKERS]:
-        ground.begin(slot)
-    ground.wait(lambda: ground.taken() >= options.partitions, "the policy is in force everywhere", 300)
+    at_work(ground, options.policy, start_ms, WORKERS)
     given = {
         "--kafka": ground.kafka.address,
         "--accounts": options.accounts,
@@ -116,10 +110,23 @@ def started(ground: Ground, options: Options) -> ServerProcess:
         "--start-ms": start_ms,
         "--seed": options.seed,
     }
-    traffic = ground.run("-m", "scripts.traffic", *(str(word) for pair in given.items() for word in pair), log="traffic.log")
+    traffic = ground.run("-m", "scripts.traffic", *words(given), log="traffic.log")
     flowing = 20 * options.partitions
     ground.wait(lambda: ground.taken() >= flowing or not traffic.is_running(), "the traffic flows", 300)
     return traffic
+
+
+def at_work(ground: Ground, policy: Path, from_ms: int, workers: int) -> None:
+    """Put a policy in force, and start workers that take it."""
+    ground.promote(load_policy(policy, datetime.now(UTC)), from_ms)
+    for slot in ground.slots[:workers]:
+        ground.begin(slot)
+    ground.wait(lambda: ground.taken() >= ground.partitions, "the policy is in force everywhere", 300)
+
+
+def words(given: Mapping[str, object]) -> Iterator[str]:
+    """Options as a command line."""
+    return (str(word) for pair in given.items() if pair[1] is not None for word in pair)
 
 
 def storm(ground: Ground, options: Options, traffic: ServerProcess, tell: Tell, show: Show, report: Report) -> list[Done]:

@@ -68,6 +68,22 @@ def test_replies_alone_can_be_held(link: Link, valkey: RedisServer) -> None:
     link.open(reset=False)
 
 
+def test_answers_about_certain_keys_come_later(link: Link) -> None:
+    behind = client(link, 5)
+    link.delay(SILENCE_S, b"slow")
+
+    def seconds(key: str) -> float:
+        began = time.monotonic()
+        behind.set(key, "1")
+        return time.monotonic() - began
+
+    behind.ping()
+    assert seconds("slow") >= SILENCE_S
+    assert seconds("other") < SILENCE_S
+    link.delay(0.0)
+    assert seconds("slow") < SILENCE_S
+
+
 def test_an_answer_is_cut_after_the_request_was_done(link: Link, valkey: RedisServer) -> None:
     """Only of the kind that was asked for, and as often."""
     direct = redis.Redis(LOOPBACK, valkey.port)

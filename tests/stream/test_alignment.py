@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from engine.core.layout import Topic
 from engine.stream.alignment import NEVER, Alignment, GapError
-from engine.stream.records import Batch, Chunk, Delivery
+from engine.stream.records import RECORD_BYTES, Batch, Chunk, Delivery
 
 EVENTS = [Topic.PROFILE, Topic.REPAYMENT, Topic.PURCHASE]
 
@@ -195,7 +195,7 @@ def test_a_batch_has_at_most_so_many_bytes_but_one_record() -> None:
     all_quiet(alignment)
     alignment.offer(deliver(Topic.PURCHASE, [10, 20, 30, 40, 50]))
     alignment.offer(deliver(Topic.PROFILE, [15, 25]))
-    assert alignment.buffered_bytes(Topic.PURCHASE) == 5 * len(b"{}")
+    assert alignment.buffered_bytes(Topic.PURCHASE) == 5 * (len(b"{}") + RECORD_BYTES)
     sizes = []
     for bytes_max in (5, 1, 1_000):
         batch = alignment.take(100, 100, bytes_max, has_policy=True)

@@ -18,7 +18,7 @@ from engine.state.memory_store import MemoryStore
 from engine.stream.clients import KafkaClients
 from engine.stream.in_force import Version
 from engine.stream.progress import Progress, State
-from engine.stream.records import Chunk, Delivery
+from engine.stream.records import RECORD_BYTES, Chunk, Delivery
 from engine.stream.shard import Shard
 from engine.stream.topics import IDENTIFIED, Identity
 from engine.stream.topics_watch import Topics
@@ -35,6 +35,7 @@ class Transport:
         self.at_start = Identity(dict.fromkeys(IDENTIFIED, 1), {})
         self.held: list[tuple[Topic, bool]] = []
         self.sought: list[Mapping[Topic, int]] = []
+        self.room = 100_000_000
 
     @property
     def topics(self) -> Topics:
@@ -48,6 +49,9 @@ class Transport:
 
     async def hold(self, shard: int, topic: Topic, *, held: bool) -> None:
         self.held.append((topic, held))
+
+    def room_bytes(self) -> int:
+        return self.room
 
     async def confirmed(self) -> None:
         return
@@ -83,13 +87,36 @@ async def test_a_full_topic_is_held_each_time() -> None:
     assert transport.held == [(Topic.PURCHASE, True)] * 2
 
 
-async def test_few_large_records_fill_a_buffer_too() -> None:
+async def test_a_topic_that_holds_as_much_memory_as_is_left_is_full() -> None:
     transport = Transport()
-    shard = open_shard(transport, buffer_bytes=1_000_000)
+    shard = open_shard(transport)
+    transport.room = 1_000_000
     await shard.deliver(purchases(0, 9, bytes(100_000)))
     assert transport.held == []
     await shard.deliver(purchases(9, 1, bytes(100_000)))
     assert transport.held == [(Topic.PURCHASE, True)]
+
+
+async def test_a_topic_that_holds_nothing_flows_even_where_no_memory_is_left() -> None:
+    """The merge may wait for what it has."""
+    transport = Transport()
+    shard = open_shard(transport)
+    transport.room = -1
+    await shard.deliver(purchases(0, 0))
+    assert transport.held == []
+    await shard.deliver(purchases(0, 1))
+    assert transport.held == [(Topic.PURCHASE, True)]
+
+
+async def test_the_shards_of_a_worker_share_its_memory() -> None:
+    shard = open_shard(Transport())
+    worker = worker_of(shard)
+    worker.shards[1] = another = open_shard(Transport())
+    before = worker.room_bytes()
+    await shard.deliver(purchases(0, 5, bytes(1_000)))
+    await another.deliver(purchases(0, 5, bytes(1_000)))
+    assert before == Settings().buffer_bytes
+    assert before - worker.room_bytes() == 10 * (1_000 + RECORD_BYTES)
 
 
 async def test_a_gap_is_sought_and_nothing_is_taken_over_it() -> None:
