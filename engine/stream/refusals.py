@@ -32,7 +32,7 @@ class ShardStoppedError(EngineError):
 def refuse_to_apply(where: str, fields: Mapping[str, bytes], topic_ids: Mapping[str, str], cure: str = BELONG_TOGETHER) -> None:
     """Look at what a shard hash tells before anything of the journal is applied to it; ``cure`` is what to do with the state of another journal.
     Raises ShardStoppedError."""
-    _check_ids(where, fields, {JOURNAL.name: topic_ids[JOURNAL.name]}, cure)
+    _check_ids(where, fields, {name: own_id for name, own_id in topic_ids.items() if name == JOURNAL.name}, cure)
     state_format = int(fields.get(keys.FORMAT, str(keys.STATE_FORMAT)))
     if state_format > keys.STATE_FORMAT:
         raise ShardStoppedError(
