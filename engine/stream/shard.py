@@ -287,9 +287,6 @@ class Shard:
             if not missing:
                 return fields
             self.progress.log.info("caught up", records=missing, sequence=newest)
-            fields = await self._patiently(self._store.shard_fields)
-            if applied_of(fields) == newest:  # else it went back again; the journal is no longer than it was: its writers are fenced
-                return fields
 
     async def _offsets(self, fields: Mapping[str, bytes]) -> dict[Topic, int]:
         """Where each topic continues; one of which nothing was taken yet begins where its log does."""

@@ -82,7 +82,15 @@ def worker_killed(lab: Lab, turn: int) -> float:
     slot.process.kill()
     seconds = again_after(lab, killed_at)
     lab.ground.begin(slot)
-    lab.ground.wait(lambda: '"assigned"' in lab.ground.log_of(slot.number).rpartition('"starting"')[2], "the worker is back", 120)
+
+    def is_shared() -> bool:
+        shards = [shard for each in lab.ground.slots for shard in lab.ground.shards_of(each.number)]
+        return (
+            sorted(shards) == list(range(lab.ground.partitions))
+            and '"assigned"' in lab.ground.log_of(slot.number).rpartition('"starting"')[2]
+        )
+
+    lab.ground.wait(is_shared, "the worker is back, and each has its shards", 120)
     return seconds
 
 
