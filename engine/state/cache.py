@@ -42,6 +42,7 @@ class AccountCache:
         self._used = np.zeros(capacity, np.int64)  # batch in which the slot was used last; 0: free
         self._batch = 0
         self._taken: list[Ints] = []  # the slots of the batch at hand
+        self._queue = np.zeros((2, 0), np.int64)  # slots in the order in which they may go, and in which batch each had been used last then
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._used))
@@ -52,6 +53,7 @@ class AccountCache:
         self._used[:] = 0
         self._held = [None] * self.capacity
         self._taken = []
+        self._queue = self._queue[:, :0]
 
     def drop(self, accounts: Sequence[bytes]) -> None:
         """Forget those of these accounts that are held."""
@@ -60,6 +62,7 @@ class AccountCache:
                 remove(self._table, self._hashes, slot)
                 self._held[slot] = None
                 self._used[slot] = 0
+        self._queue = self._queue[:, :0]
 
     def begin(self) -> None:
         """Begin a batch: the accounts of the last one may go from here on."""
@@ -131,8 +134,18 @@ class AccountCache:
         return slots[np.sort(first)]
 
     def _room(self, count: int) -> Ints:
-        """At most ``count`` slots that the batch does not use, those first that were used the longest ago."""
-        count = min(count, self.capacity)
-        slots = np.argpartition(self._used, count - 1)[:count]
-        slots = slots[self._used[slots] < self._batch]
-        return slots[np.argsort(self._used[slots], kind="stable")]
+        """At most ``count`` slots that the batch does not use, those first that were used the longest ago. The order of all is worked out once and
+        then gone through: what was used since is left out, and everything else that was used since goes later."""
+        room = self._queued()
+        if len(room) < count:
+            order = np.argsort(self._used, kind="stable")
+            order = order[self._used[order] < self._batch]
+            self._queue = np.stack((order, self._used[order]))
+            room = self._queued()
+        return room[:count]
+
+    def _queued(self) -> Ints:
+        """The slots of the queue that were not used since."""
+        slots, used = self._queue
+        self._queue = self._queue[:, self._used[slots] == used]
+        return self._queue[0]
