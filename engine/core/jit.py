@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Final, ParamSpec, TypeVar
+from typing import Any, Final, ParamSpec, TypeVar
 
 import numba
-from numba import config
+from numba import config, types
+from numba.core.registry import CPUDispatcher
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -33,9 +34,23 @@ def _cache_directory() -> Path:
 
 
 # Measured: the kernel's loops wrap around rings, so vectorising them costs a fifth of its speed and half of its time to compile.
-for _name, _value in (("NUMBA_OPT", "2"), ("NUMBA_LOOP_VECTORIZE", "0"), ("NUMBA_CACHE_DIR", str(_cache_directory()))):
+for _name, _value in (("NUMBA_OPT", "1"), ("NUMBA_LOOP_VECTORIZE", "0"), ("NUMBA_CACHE_DIR", str(_cache_directory()))):
     os.environ.setdefault(_name, _value)
 config.reload_config()  # type: ignore[no-untyped-call]
+
+
+def general(kind: types.Type) -> types.Type:
+    """The type of a value of which numba knows that it is a constant or a member of an enumeration."""
+    return types.int64 if isinstance(kind, types.IntEnumMember) else types.unliteral(kind)
+
+
+class Kernel(CPUDispatcher):  # type: ignore[misc]
+    """A compiled function that is compiled once for the types that it is called with by other compiled ones: numba would do so once more for each
+    constant and each enumeration. Measured: 48 functions of 220, and a third of the time."""
+
+    def get_call_template(self, args: Sequence[types.Type], kws: Mapping[str, types.Type]) -> Any:
+        """See numba's ``Dispatcher``."""
+        return super().get_call_template(tuple(map(general, args)), {name: general(kind) for name, kind in kws.items()})
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -44,4 +59,6 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     No Python objects inside, and no allocation: without numba's runtime (``_nrt``) arrays are views that nobody counts references of,
     which is most of what a small function on arrays would otherwise do.
     """
-    return numba.njit(cache=True, error_model="numpy", _nrt=False)(function)  # type: ignore[call-overload]
+    kernel = Kernel(function, targetoptions={"nopython": True, "error_model": "numpy", "_nrt": False, "nogil": True})
+    kernel.enable_caching()
+    return kernel  # type: ignore[no-any-return]

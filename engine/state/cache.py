@@ -134,8 +134,8 @@ class AccountCache:
         return slots[np.sort(first)]
 
     def _room(self, count: int) -> Ints:
-        """At most ``count`` slots that the batch does not use, those first that were used the longest ago. The order of all is worked out once and
-        then gone through: what was used since is left out, and everything else that was used since goes later."""
+        """At most ``count`` slots that the batch does not use, those first that were used the longest ago. The order of all is worked out once
+        and then gone through: what was used since has its turn in the next one."""
         room = self._queued()
         if len(room) < count:
             order = np.argsort(self._used, kind="stable")

@@ -160,7 +160,7 @@ def taken_in_order(records: list[JournalRecord], inputs: Shard) -> Iterator[tupl
             for offset in range(cut.first, cut.next):
                 place = places[topic].get(offset)
                 if place is not None:
-                    topic_clock[topic] = max(topic_clock[topic], inputs[topic].times_ms[place])
+                    topic_clock[topic] = max(topic_clock[topic], int(inputs[topic].times_ms[place]))
                     batch.append((topic_clock[topic], topic, offset, place))
         clock = tick
         for time, topic, _, place in sorted(batch):
@@ -237,14 +237,14 @@ class Fold:
 
     def forget(self, chunk: Chunk, place: int, clock: int) -> None:
         """Take a tombstone; ``misplaced`` if it names no account of the shard's."""
-        key, at = chunk.keys[place], chunk.times_ms[place]
+        key, at = chunk.keys[place], int(chunk.times_ms[place])
         verdict = "misplaced"
         if key is not None and 0 < len(key.decode()) <= 64:
             wish = Forget(account_id=key.decode(), event_id="", occurred_at=at, record_time=at, clock=clock)
             held = self.accounts.get(wish.account_id, OracleAccount(self.policy, word_bit, self.appetites, self.portfolio))
             verdict = held.apply(wish).verdict
             self.forgotten |= {wish.account_id} if verdict == "forgotten" else set()
-        self.tombstones[chunk.offsets[place]] = verdict
+        self.tombstones[int(chunk.offsets[place])] = verdict
 
 
 def bands_of(policy: Policy) -> set[str]:
@@ -307,7 +307,7 @@ def fold(records: list[JournalRecord], inputs: Shard, instead: Mapping[str, Poli
             found.forget(chunk, place, clock)
         elif (what, chunk.offsets[place]) not in rejected:
             assert value is not None
-            record = oracle_record(what, value, chunk.times_ms[place], clock, found.policy)
+            record = oracle_record(what, value, int(chunk.times_ms[place]), clock, found.policy)
             found.note(record.account_id, found.account(record.account_id).apply(record))
     assert found is not None, "no policy was ever in force"
     return found

@@ -141,7 +141,7 @@ async def test_of_what_is_gone_the_standing_comes_back() -> None:
     for topic in (Topic.REPAYMENT, Topic.TRANSFER, Topic.PURCHASE):
         chunk = inputs[topic]
         left[topic] = chunk.slice(len(chunk) // 2, len(chunk))
-        horizon = max(horizon, left[topic].times_ms[0])
+        horizon = max(horizon, int(left[topic].times_ms[0]))
     assert await refolded(left, said, Random(7), store, horizon=horizon)
     fields, accounts = await state_of(store)
     newest = {output.key: json.loads(output.value) for record in journal for output in record.outputs if output.topic == CHANGES.name}

@@ -463,7 +463,7 @@ async def test_a_replay_names_the_record_whose_input_is_not_what_was_taken(few: 
     plain = json.loads(chunk.values[place] or b"")
     other = raw(plain | {"amount_minor": plain["amount_minor"] + 1})
     changed = {**few, Topic.PURCHASE: replace(chunk, values=Packed.of([*chunk.values[:place], other, *chunk.values[place + 1 :]]))}
-    offset = chunk.offsets[place]
+    offset = int(chunk.offsets[place])
     expected = next(r.sequence for r in records for c in r.cuts if c.topic == "purchases" and c.first <= offset < c.next)
     assert (await replayed(changed, list(encoded(records))))[0] == expected
 
