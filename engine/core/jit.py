@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, ParamSpec, TypeVar
 
@@ -39,18 +39,18 @@ for _name, _value in (("NUMBA_OPT", "1"), ("NUMBA_LOOP_VECTORIZE", "0"), ("NUMBA
 config.reload_config()  # type: ignore[no-untyped-call]
 
 
-def general(kind: types.Type) -> types.Type:
+def general(kind: Any) -> Any:
     """The type of a value of which numba knows that it is a constant or a member of an enumeration."""
-    return types.int64 if isinstance(kind, types.IntEnumMember) else types.unliteral(kind)
+    return types.int64 if isinstance(kind, types.IntEnumMember) else types.unliteral(kind)  # type: ignore[no-untyped-call]
 
 
-class Kernel(CPUDispatcher):  # type: ignore[misc]
+class Kernel(CPUDispatcher):
     """A compiled function that is compiled once for the types that it is called with by other compiled ones: numba would do so once more for each
     constant and each enumeration. Measured: 48 functions of 220, and a third of the time."""
 
-    def get_call_template(self, args: Sequence[types.Type], kws: Mapping[str, types.Type]) -> Any:
+    def get_call_template(self, args: Any, kws: Any) -> Any:
         """See numba's ``Dispatcher``."""
-        return super().get_call_template(tuple(map(general, args)), {name: general(kind) for name, kind in kws.items()})
+        return super().get_call_template(tuple(map(general, args)), {name: general(kind) for name, kind in dict(kws).items()})
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:
@@ -61,4 +61,4 @@ def compiled(function: Callable[P, R]) -> Callable[P, R]:
     """
     kernel = Kernel(function, targetoptions={"nopython": True, "error_model": "numpy", "_nrt": False, "nogil": True})
     kernel.enable_caching()
-    return kernel  # type: ignore[no-any-return]
+    return kernel

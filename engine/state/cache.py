@@ -148,4 +148,5 @@ class AccountCache:
         """The slots of the queue that were not used since."""
         slots, used = self._queue
         self._queue = self._queue[:, self._used[slots] == used]
-        return self._queue[0]
+        left: Ints = self._queue[0]
+        return left

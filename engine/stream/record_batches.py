@@ -17,7 +17,7 @@ from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
 from aiokafka.consumer import fetcher
 from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 
-from engine.core.layout import Topic
+from engine.core.layout import MISSING, Topic
 from engine.core.packed import Bytes, Packed, padded
 from engine.core.record_batch import Part, split_records, varint
 from engine.core.tables import Ints
@@ -68,10 +68,12 @@ def columns_of(topic: Topic, bodies: Sequence[Body]) -> Chunk:
     damaged = split_records(data, ends, counts, found)
     if damaged >= 0:
         raise NoRecordsError(damaged)
-    offsets = found[Part.OFFSET] + np.repeat([body.first_offset for body in bodies], counts)
-    times_ms = found[Part.TIME] + np.repeat([body.first_ms for body in bodies], counts)
-    appended = np.repeat([body.appended_ms is not None for body in bodies], counts)
-    times_ms[appended] = np.repeat([body.appended_ms or 0 for body in bodies], counts)[appended]
+    first_offset = np.array([body.first_offset for body in bodies], np.int64)
+    first_ms = np.array([body.first_ms for body in bodies], np.int64)
+    appended_ms = np.array([MISSING if body.appended_ms is None else body.appended_ms for body in bodies], np.int64)
+    times_ms = found[Part.TIME] + np.repeat(first_ms, counts)
+    times_ms = np.where(np.repeat(appended_ms, counts) == MISSING, times_ms, np.repeat(appended_ms, counts))
+    offsets = found[Part.OFFSET] + np.repeat(first_offset, counts)
     headers = headers_of(data, found) if found[Part.HEADER_COUNT].any() else None
     keys, values = Packed(data, found[Part.KEY], found[Part.KEY_END]), Packed(data, found[Part.VALUE], found[Part.VALUE_END])
     return Chunk(topic, offsets, times_ms, keys, values, headers)
