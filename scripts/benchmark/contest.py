@@ -1,8 +1,9 @@
 """Runs the contenders one after the other on one machine and one log, and prints what each made of it.
 
 Each is a process of its own that tells on /metrics how many records it has taken. Throughput and CPU time (of the process and of Redis, user and
-system) are taken between the first and the last look at which it was at work, so starting and compiling do not count. Kafka's own CPU time
-counts for nobody. Timings vary between runs and machines: compare the ratios of one run.
+system) are taken between the first and the last look at which it was at work, so starting, compiling and the customers' profiles (which only the
+complete policy needs) do not count. Kafka's own CPU time counts for nobody. Where the engine's time goes is what its own metrics say. Timings
+vary between runs and machines: compare the ratios of one run.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ import sys
 import tempfile
 import time
 import urllib.request
-from collections.abc import Iterable
+from collections import defaultdict
+from collections.abc import Iterable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -33,6 +35,7 @@ from engine.local.process import ServerProcess
 from engine.local.redis_server import RedisServer
 from engine.policy.source import load_policy
 from engine.stream import control, topics
+from engine.stream.stages import Stage
 from schemas.topics import TOPICS
 from scripts.benchmark.load import Load, events, profiles
 from scripts.personas import midnight_before
@@ -42,7 +45,8 @@ ROOT: Final = Path(__file__).resolve().parents[2]
 LOOK_EVERY_S: Final = 0.2
 SHARE_OF_START: Final = 0.05  # what is taken before the first look that counts
 START_WITHIN_S: Final = 240.0
-MIN_WIDTH: Final = 130  # of the table, also where it goes into a file
+DAYS: Final = 90
+MIN_WIDTH: Final = 150  # of the table, also where it goes into a file
 
 messages = Console(stderr=True, highlight=False)
 
@@ -59,15 +63,23 @@ class Contender:
     seconds_max: float
     policy: Path = POLICIES["engine"]
 
+    @property
+    def has_profiles(self) -> bool:
+        """Whether the customers' profiles come before their events."""
+        return self.policy != POLICIES["engine"]
+
 
 @dataclass(frozen=True, slots=True)
 class Look:
-    """At one moment: records taken so far, CPU seconds of the process and of Redis."""
+    """At one moment: records taken and changes announced so far, CPU seconds of the process, of its stages and of Redis, resident bytes."""
 
     at: float
     records: int
+    changes: int
     process_s: float
     redis_s: float
+    stages: Mapping[str, float]
+    resident_bytes: int
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +88,14 @@ class Result:
 
     name: str
     records: int
+    changes: int
     seconds: float
     process_s: float
     redis_s: float
-    redis_bytes: int  # what Redis holds in the end, and did not when it started
+    stages: Mapping[str, float]  # CPU seconds of the process by stage; empty: it does not tell
+    begins_s: float  # from its start to the first record taken
+    resident_bytes: tuple[int, int]  # when it began and in the end
+    redis_bytes: int = 0  # what Redis holds in the end, and did not when it started
 
     @property
     def per_second(self) -> float:
@@ -96,24 +112,29 @@ class Result:
         return {
             "name": self.name,
             "records": self.records,
+            "changes": self.changes,
             "seconds": round(self.seconds, 2),
             "events_per_second": round(self.per_second),
             "events_per_cpu_second": round(self.per_cpu_second),
             "process_us_per_event": round(1e6 * self.process_s / self.records, 2),
             "redis_us_per_event": round(1e6 * self.redis_s / self.records, 2),
             "redis_bytes_per_account": round(self.redis_bytes / accounts),
+            "begins_s": round(self.begins_s, 1),
+            "resident_mb": [round(held / 1e6) for held in self.resident_bytes],
+            "stages_us_per_event": {stage: round(1e6 * seconds / self.records, 2) for stage, seconds in self.stages.items()},
         }
 
 
-class Stage:
+class Scene:
     """A Kafka with a policy and the load in it, and a Redis that each contender finds empty. For one run of the engine: a second one would find
     the first one's journal."""
 
-    def __init__(self, directory: Path, partitions: int, load: Load, policy: Path) -> None:
+    def __init__(self, directory: Path, partitions: int, load: Load, policy: Path, *, has_profiles: bool) -> None:
         self.directory = directory
         self.partitions = partitions
         self.load = load
         self.policy = policy
+        self.has_profiles = has_profiles
         self.kafka = KafkaBroker(directory / "kafka")
 
     def prepare(self) -> None:
@@ -127,7 +148,7 @@ class Stage:
         policy = load_policy(self.policy, began)
         control.publish(self.kafka.settings, control.activation(policy, None, "bench", None, began), self.load.start_ms)
         publisher = Publisher(self.kafka.address)
-        for source in (profiles(self.load), events(self.load)):
+        for source in (profiles(self.load) if self.has_profiles else (), events(self.load)):
             for count, arrival in enumerate(source, 1):
                 publisher.publish(arrival)
                 if count % 1_000 == 0:
@@ -163,18 +184,22 @@ class Stage:
     def _watch(
         self, contender: Contender, process: ServerProcess, worker: psutil.Process, redis: psutil.Process, port: int, log: Path
     ) -> Result:
-        total = self.load.events
+        before = self.load.accounts if self.has_profiles else 0
+        total = before + self.load.events
+        begun: Look | None = None
         first: Look | None = None
         last: Look | None = None
-        deadline = time.monotonic() + START_WITHIN_S
+        started_at = time.monotonic()
         while True:
             if process.ends_within(LOOK_EVERY_S):
                 raise SystemExit(f"{contender.name} has ended; the end of its log:\n{log.read_text()[-3000:]}")
-            look = Look(time.monotonic(), taken(port), cpu_seconds(worker), cpu_seconds(redis))
-            if first is None:
-                if look.records > min(SHARE_OF_START * total, 2_000):
+            look = look_at(port, worker, redis)
+            if begun is None and look.records:
+                begun = look
+            if first is None or begun is None:
+                if look.records > before + min(SHARE_OF_START * self.load.events, 2_000):
                     first = last = look
-                elif look.at > deadline:
+                elif look.at > started_at + START_WITHIN_S:
                     raise SystemExit(f"{contender.name} has not begun; the end of its log:\n{log.read_text()[-3000:]}")
                 continue
             assert last is not None
@@ -184,22 +209,38 @@ class Stage:
                 return Result(
                     contender.name,
                     last.records - first.records,
+                    last.changes - first.changes,
                     last.at - first.at,
                     last.process_s - first.process_s,
                     last.redis_s - first.redis_s,
-                    redis_bytes=0,
+                    {stage: seconds - first.stages.get(stage, 0.0) for stage, seconds in last.stages.items()},
+                    begun.at - started_at,
+                    (begun.resident_bytes, last.resident_bytes),
                 )
 
 
-def taken(port: int) -> int:
-    """How many records a contender says that it has taken; 0 while it does not answer."""
+def look_at(port: int, worker: psutil.Process, redis: psutil.Process) -> Look:
+    """What a contender says and uses now; one that does not answer has taken nothing yet."""
+    stages: defaultdict[str, float] = defaultdict(float)
+    totals: defaultdict[str, float] = defaultdict(float)
     try:
         with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/metrics", timeout=5) as answer:
-            text = answer.read().decode()
+            families = list(text_string_to_metric_families(answer.read().decode()))
     except OSError:
-        return 0
-    samples = (sample for family in text_string_to_metric_families(text) for sample in family.samples)
-    return int(sum(sample.value for sample in samples if sample.name == "limits_records_total"))
+        families = []
+    for sample in (sample for family in families for sample in family.samples):
+        totals[sample.name] += sample.value
+        if sample.name == "limits_stage_seconds_total":
+            stages[sample.labels["stage"]] += sample.value
+    return Look(
+        time.monotonic(),
+        int(totals["limits_records_total"]),
+        int(totals["limits_changes_total"]),
+        cpu_seconds(worker),
+        cpu_seconds(redis),
+        stages,
+        worker.memory_info().rss,
+    )
 
 
 def cpu_seconds(process: psutil.Process) -> float:
@@ -228,50 +269,64 @@ def report(results: Iterable[Result], load: Load, partitions: int, *, as_json: b
         shape = {"events": load.events, "accounts": load.accounts, "partitions": partitions, "seed": load.seed}
         print(json.dumps({**shape, "results": [result.plain(load.accounts) for result in listed], "times_the_plain_agent": ratios}))
         return
-    table = Table("", "events", "events/s", "events/CPU-s", "worker µs/event", "Redis µs/event", "Redis B/account", "times the plain agent")
+    columns = ("events", "changes", "events/s", "events/CPU-s", "worker µs/event", "Redis µs/event", "Redis B/account")
+    table = Table("", *columns, "starts in", "resident MB", "times the plain agent")
     for result in listed:
         told = result.plain(load.accounts)
         ratio = f"{result.per_cpu_second / plain.per_cpu_second:.1f}" if plain else "-"
         table.add_row(
             result.name,
             f"{result.records:,}",
+            f"{result.changes:,}",
             f"{told['events_per_second']:,}",
             f"{told['events_per_cpu_second']:,}",
             str(told["process_us_per_event"]),
             str(told["redis_us_per_event"]),
             f"{told['redis_bytes_per_account']:,}",
+            f"{told['begins_s']} s",
+            " → ".join(map(str, told["resident_mb"])),
             ratio,
         )
-    Console(width=max(MIN_WIDTH, messages.width)).print(table)
+    console = Console(width=max(MIN_WIDTH, messages.width))
+    console.print(table)
+    stages = Table("µs of CPU an event", *Stage, "the rest of the worker", "Redis")
+    for result in listed:
+        if result.stages:
+            told = result.plain(load.accounts)
+            by_stage = told["stages_us_per_event"]
+            rest = told["process_us_per_event"] - sum(by_stage.values())
+            stages.add_row(result.name, *(f"{by_stage[stage]:.2f}" for stage in Stage), f"{rest:.2f}", f"{told['redis_us_per_event']:.2f}")
+    console.print(stages)
 
 
 def main() -> None:
     """Run the contest."""
     parser = argparse.ArgumentParser(prog="scripts/bench", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--events", type=int, default=1_500_000)
-    parser.add_argument("--accounts", type=int, default=20_000)
+    parser.add_argument("--events", type=int, default=1_000_000)
+    parser.add_argument("--accounts", type=int, default=100_000)
+    parser.add_argument("--skew", type=float, default=1.0, help="of the accounts' shares (Zipf's exponent; 0: all the same)")
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plain-seconds", type=float, default=15.0, help="how long the plain agent is watched: it would take far longer")
     parser.add_argument("--only", choices=["engine", "plain-agent", "roofline", "engine-complete"], help="run only this one")
     parser.add_argument("--json", action="store_true", help="print JSON")
     options = parser.parse_args()
-    days = options.events // (options.accounts * 4) + 2
-    load = Load(options.events, options.accounts, midnight_before(datetime.now(UTC), days), seed=options.seed)
+    start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
+    load = Load(options.events, options.accounts, start_ms, days=DAYS, skew=options.skew, seed=options.seed)
     chosen = [contender for contender in contenders(options.partitions, options.plain_seconds) if options.only in (None, contender.name)]
     results = []
-    for policy in dict.fromkeys(contender.policy for contender in chosen):
+    for policy, has_profiles in dict.fromkeys((contender.policy, contender.has_profiles) for contender in chosen):
         with tempfile.TemporaryDirectory(prefix="limit-engine-bench-", ignore_cleanup_errors=True) as name:
-            stage = Stage(Path(name), options.partitions, load, policy)
+            scene = Scene(Path(name), options.partitions, load, policy, has_profiles=has_profiles)
             try:
                 messages.print(f"publishing {load.events:,} events of {load.accounts:,} accounts to {options.partitions} partitions ...")
-                stage.prepare()
+                scene.prepare()
                 for contender in chosen:
                     if contender.policy == policy:
                         messages.print(f"running {contender.name} ...")
-                        results.append(stage.run(contender))
+                        results.append(scene.run(contender))
             finally:
-                stage.kafka.stop()
+                scene.kafka.stop()
     report(results, load, options.partitions, as_json=options.json)
 
 
