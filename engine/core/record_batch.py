@@ -84,8 +84,6 @@ def split_records(data: Bytes, ends: Ints, counts: Ints, found: Ints) -> int:
     one of ``ends`` and with so many records as ``counts`` say. Returns the place of the first body that is no such records, -1 if all are."""
     at = i = 0
     for body in range(ends.shape[0]):
-        if counts[body] < 0:
-            return body
         for _ in range(counts[body]):
             at = split_record(data, at, ends[body], found[:, i])
             if at == DAMAGED:

@@ -63,9 +63,12 @@ class NoRecordsError(CorruptRecordException):  # type: ignore[misc]
 def columns_of(topic: Topic, bodies: Sequence[Body]) -> Chunk:
     """The records of some batches of a partition. Raises NoRecordsError."""
     counts = np.array([body.records for body in bodies], np.int64)
-    ends = np.cumsum([len(body.raw) for body in bodies], dtype=np.int64)
-    data, found = padded(b"".join(body.raw for body in bodies)), np.zeros((len(Part), int(np.maximum(counts, 0).sum())), np.int64)
-    damaged = split_records(data, ends, counts, found)
+    sizes = np.array([len(body.raw) for body in bodies], np.int64)
+    wrong = np.flatnonzero((counts < 0) | (counts > sizes))  # perhaps so many that there is no memory for them
+    if len(wrong):
+        raise NoRecordsError(int(wrong[0]))
+    data, found = padded(b"".join(body.raw for body in bodies)), np.zeros((len(Part), int(counts.sum())), np.int64)
+    damaged = split_records(data, np.cumsum(sizes), counts, found)
     if damaged >= 0:
         raise NoRecordsError(damaged)
     first_offset = np.array([body.first_offset for body in bodies], np.int64)

@@ -15,8 +15,8 @@ import tempfile
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterable, Mapping
-from contextlib import ExitStack
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from pathlib import Path
@@ -125,6 +125,48 @@ class Result:
         }
 
 
+@dataclass(frozen=True, slots=True)
+class Running:
+    """A contender that runs."""
+
+    contender: Contender
+    process: ServerProcess
+    worker: psutil.Process
+    redis: psutil.Process
+    redis_url: str
+    port: int
+    log: Path
+
+    def last_words(self) -> str:
+        """The end of its log."""
+        return f"the end of its log:\n{self.log.read_text()[-3000:]}"
+
+    def look(self, after_s: float) -> Look:
+        """What it says and uses after a while; if it does not answer it has taken nothing yet."""
+        if self.process.ends_within(after_s):
+            raise SystemExit(f"{self.contender.name} has ended; {self.last_words()}")
+        stages: defaultdict[str, float] = defaultdict(float)
+        totals: defaultdict[str, float] = defaultdict(float)
+        try:
+            with urllib.request.urlopen(f"http://{LOOPBACK}:{self.port}/metrics", timeout=5) as answer:
+                families = list(text_string_to_metric_families(answer.read().decode()))
+        except OSError:
+            families = []
+        for sample in (sample for family in families for sample in family.samples):
+            totals[sample.name] += sample.value
+            if sample.name == "limits_stage_seconds_total":
+                stages[sample.labels["stage"]] += sample.value
+        return Look(
+            time.monotonic(),
+            int(totals["limits_records_total"]),
+            int(totals["limits_changes_total"]),
+            cpu_seconds(self.worker),
+            cpu_seconds(self.redis),
+            stages,
+            self.worker.memory_info().rss,
+        )
+
+
 class Scene:
     """A Kafka with a policy and the load in it, and a Redis that each contender finds empty. For one run of the engine: a second one would find
     the first one's journal."""
@@ -155,8 +197,9 @@ class Scene:
                     publisher.poll()
         publisher.settle()
 
-    def run(self, contender: Contender) -> Result:
-        """Let one contender work on the whole log, or as long as it may."""
+    @contextmanager
+    def running(self, contender: Contender) -> Iterator[Running]:
+        """A contender while it runs, on a Redis of its own."""
         with ExitStack() as stack:
             redis = RedisServer(self.directory / f"redis-{contender.name}")
             stack.callback(redis.stop)
@@ -176,14 +219,17 @@ class Scene:
             process = ServerProcess.spawn(words, log=log, directory=ROOT, bound=True)
             stack.callback(process.stop, 15)
             assert redis.process is not None
-            client = Redis.from_url(redis.url)
+            yield Running(contender, process, psutil.Process(process.pid), psutil.Process(redis.process.pid), redis.url, port, log)
+
+    def run(self, contender: Contender) -> Result:
+        """Let one contender work on the whole log, or as long as it may."""
+        with self.running(contender) as running, Redis.from_url(running.redis_url) as client:
             before = client.info("memory")["used_memory"]
-            result = self._watch(contender, process, psutil.Process(process.pid), psutil.Process(redis.process.pid), port, log)
+            result = self._watch(running)
             return replace(result, redis_bytes=client.info("memory")["used_memory"] - before)
 
-    def _watch(
-        self, contender: Contender, process: ServerProcess, worker: psutil.Process, redis: psutil.Process, port: int, log: Path
-    ) -> Result:
+    def _watch(self, running: Running) -> Result:
+        contender = running.contender
         before = self.load.accounts if self.has_profiles else 0
         total = before + self.load.events
         begun: Look | None = None
@@ -191,16 +237,14 @@ class Scene:
         last: Look | None = None
         started_at = time.monotonic()
         while True:
-            if process.ends_within(LOOK_EVERY_S):
-                raise SystemExit(f"{contender.name} has ended; the end of its log:\n{log.read_text()[-3000:]}")
-            look = look_at(port, worker, redis)
+            look = running.look(LOOK_EVERY_S)
             if begun is None and look.records:
                 begun = look
             if first is None or begun is None:
                 if look.records > before + min(SHARE_OF_START * self.load.events, 2_000):
                     first = last = look
                 elif look.at > started_at + START_WITHIN_S:
-                    raise SystemExit(f"{contender.name} has not begun; the end of its log:\n{log.read_text()[-3000:]}")
+                    raise SystemExit(f"{contender.name} has not begun; {running.last_words()}")
                 continue
             assert last is not None
             if look.records > last.records:
@@ -217,30 +261,6 @@ class Scene:
                     begun.at - started_at,
                     (begun.resident_bytes, last.resident_bytes),
                 )
-
-
-def look_at(port: int, worker: psutil.Process, redis: psutil.Process) -> Look:
-    """What a contender says and uses now; one that does not answer has taken nothing yet."""
-    stages: defaultdict[str, float] = defaultdict(float)
-    totals: defaultdict[str, float] = defaultdict(float)
-    try:
-        with urllib.request.urlopen(f"http://{LOOPBACK}:{port}/metrics", timeout=5) as answer:
-            families = list(text_string_to_metric_families(answer.read().decode()))
-    except OSError:
-        families = []
-    for sample in (sample for family in families for sample in family.samples):
-        totals[sample.name] += sample.value
-        if sample.name == "limits_stage_seconds_total":
-            stages[sample.labels["stage"]] += sample.value
-    return Look(
-        time.monotonic(),
-        int(totals["limits_records_total"]),
-        int(totals["limits_changes_total"]),
-        cpu_seconds(worker),
-        cpu_seconds(redis),
-        stages,
-        worker.memory_info().rss,
-    )
 
 
 def cpu_seconds(process: psutil.Process) -> float:

@@ -66,7 +66,7 @@ def profiles(load: Load) -> Iterator[Arrival]:
 def events(load: Load) -> Iterator[Arrival]:
     """The events in order of time."""
     rng = Random(f"{load.seed}/load")
-    step_ms = load.days * DAY_MS / load.events
+    step_ms = load.days * DAY_MS / max(1, load.events)
     shares = list(accumulate((rank + 1) ** -load.skew for rank in range(load.accounts)))
     names = [f"account-{number:07d}" for number in range(load.accounts)]
     rng.shuffle(names)

@@ -15,7 +15,7 @@ from tests.e2e.audit import audit
 from tests.e2e.conftest import deployed
 from tests.e2e.deployment import ROOT, Deployment
 
-EVENTS = 66_000
+EVENTS = 40_000
 ACCOUNTS = 150
 DAYS = 200
 PARTITIONS = 12

@@ -40,7 +40,7 @@ BEGAN_MS: Final = NOW_MS - 220 * DAY_MS
 REFERENCE: Final = Period(BEGAN_MS + 60 * DAY_MS, BEGAN_MS + 140 * DAY_MS)
 ACTUAL: Final = Period(BEGAN_MS + 150 * DAY_MS, NOW_MS)
 MIN_CHANGES: Final = 30
-OF_DRIFT: Final = {name.removesuffix("_total") for name in LABELS} - {"limits_policy_info"}
+OF_DRIFT: Final = {name.removesuffix("_total") for name in LABELS} - {"limits_policy_info", "limits_stage_seconds"}
 Told = tuple[int, str, str, bytes]  # timestamp, topic, account, value
 
 

@@ -75,3 +75,11 @@ def test_what_is_before_a_damaged_batch_is_whole(place: int, is_checked: bool) -
         again = PartitionColumns(PLACE, AnyHeaders(bytes(bad)), [], 1, None, as_columns, is_checked, READ_COMMITTED)
         with pytest.raises(DamagedBatchError, match="purchases, partition 3, are damaged at offset 1"):
             next(again)
+
+
+@pytest.mark.parametrize("count", [-1, 2**31 - 1])
+def test_a_batch_that_says_too_much_is_damaged(count: int) -> None:
+    bad = bytearray(at(0, batch(0, [(b"k", b"value", [], 5)])))
+    bad[57:61] = struct.pack(">i", count)
+    with pytest.raises(DamagedBatchError, match="at offset 0"):
+        next(PartitionColumns(PLACE, AnyHeaders(bytes(bad)), [], 0, None, as_columns, False, READ_COMMITTED))

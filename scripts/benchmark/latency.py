@@ -1,0 +1,109 @@
+"""How long a change takes: ``python -m scripts.benchmark.latency``, from when an event was handed to Kafka's client to when the change that it
+caused can be read with ``isolation.level=read_committed``.
+
+Publisher, broker, worker, Redis and reader share the machine. An event's id is the moment at which it was published, and a change names the id of
+its cause, so nothing has to be looked up.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import tempfile
+import threading
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from random import Random
+from typing import Final
+
+import numpy as np
+from confluent_kafka import Consumer
+
+from schemas.topics import CHANGES
+from scripts.benchmark.contest import LOOK_EVERY_S, START_WITHIN_S, Scene, contenders, messages
+from scripts.benchmark.load import Load, event
+from scripts.spoil import Arrival
+from scripts.traffic import STEP_S, Publisher
+
+WARM_UP_S: Final = 5.0
+
+
+class Reader(threading.Thread):
+    """Notes for each change how long it took, in seconds, until it is told to stop."""
+
+    def __init__(self, bootstrap: str) -> None:
+        super().__init__(daemon=True)
+        self.found: list[tuple[float, float]] = []  # when the cause was published, and how long it took
+        self.is_done = threading.Event()
+        self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "latency", "isolation.level": "read_committed"})
+        self._consumer.subscribe([CHANGES.name])
+
+    def run(self) -> None:
+        """See the class."""
+        while not self.is_done.is_set():
+            message = self._consumer.poll(0.1)
+            if message is not None and not message.error():
+                read_at = time.time()
+                published_at = float(json.loads(message.value() or b"")["cause"]["id"].partition("-")[0])
+                self.found.append((published_at, read_at - published_at))
+        self._consumer.close()
+
+
+def publish(publisher: Publisher, rate: float, seconds: float, accounts: int) -> None:
+    """Publish events of now at a rate."""
+    rng, began, sent = Random(1), time.monotonic(), 0
+    while (passed := time.monotonic() - began) < seconds:
+        for number in range(sent, int(passed * rate)):
+            now = time.time()
+            arrival = event(rng, number, f"account-{rng.randrange(accounts):07d}", int(now * 1000))
+            value = json.loads(arrival.value) | {"event_id": f"{now:.6f}-{number}"}
+            publisher.publish(Arrival(arrival.at_ms, number, arrival.topic, arrival.key, json.dumps(value).encode()))
+        sent = int(passed * rate)
+        publisher.poll()
+        time.sleep(max(0.0, STEP_S - (time.monotonic() - began - passed)))
+    publisher.settle()
+
+
+def main() -> None:
+    """Measure and print."""
+    parser = argparse.ArgumentParser(prog="latency", description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--rate", type=float, default=20_000, help="events a second (default 20,000)")
+    parser.add_argument("--seconds", type=float, default=20.0)
+    parser.add_argument("--accounts", type=int, default=20_000)
+    parser.add_argument("--partitions", type=int, default=4)
+    parser.add_argument("--json", action="store_true")
+    asked = parser.parse_args()
+    engine = next(iter(contenders(asked.partitions, 0.0)))
+    nothing = Load(0, asked.accounts, int(datetime.now(UTC).timestamp() * 1000))
+    with tempfile.TemporaryDirectory(prefix="limit-engine-latency-", ignore_cleanup_errors=True) as name:
+        scene = Scene(Path(name), asked.partitions, nothing, engine.policy, has_profiles=False)
+        try:
+            scene.prepare()
+            with scene.running(engine) as running:
+                deadline = time.monotonic() + START_WITHIN_S
+                while running.look(LOOK_EVERY_S).records < asked.partitions:  # the activation, on each shard
+                    if time.monotonic() > deadline:
+                        raise SystemExit(f"the engine has not begun; {running.last_words()}")
+                reader = Reader(scene.kafka.address)
+                reader.start()
+                messages.print(f"publishing {asked.rate:,.0f} events a second for {asked.seconds + WARM_UP_S:g} s ...")
+                began = time.time()
+                publish(Publisher(scene.kafka.address), asked.rate, asked.seconds + WARM_UP_S, asked.accounts)
+                running.look(1.0)
+                reader.is_done.set()
+                reader.join()
+        finally:
+            scene.kafka.stop()
+    took = np.array([seconds for published_at, seconds in reader.found if published_at >= began + WARM_UP_S])
+    if not len(took):
+        raise SystemExit("no change was announced: ask for more events")
+    p50, p99, longest = (round(1000 * float(found), 1) for found in (*np.percentile(took, [50, 99]), took.max()))
+    if asked.json:
+        print(json.dumps({"rate": asked.rate, "changes": len(took), "p50_ms": p50, "p99_ms": p99, "max_ms": longest}))
+    else:
+        print(f"{len(took):,} changes at {asked.rate:,.0f} events/s: p50 {p50} ms, p99 {p99} ms, longest {longest} ms")
+
+
+if __name__ == "__main__":
+    main()
