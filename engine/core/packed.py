@@ -52,16 +52,14 @@ def write_hashes(words: Words, begins: Ints, ends: Ints, found: Words) -> None:
 
 
 @compiled
-def gather(
-    data: Bytes, words: Words, begins: Ints, ends: Ints, out: Bytes, out_words: Words, at: int, out_begins: Ints, out_ends: Ints
-) -> int:
-    """Copy strings behind each other into ``out`` from byte ``at`` on, a word at a time, and say where they lie. Returns the place behind the
-    last one. ``out`` has at least 7 bytes more than they need."""
+def gather(words: Words, begins: Ints, ends: Ints, out: Words, at: int, out_begins: Ints, out_ends: Ints) -> int:
+    """Copy strings behind each other into a buffer from byte ``at`` on, a word at a time, and say where they lie. ``words`` and ``out`` are the
+    words of both buffers; the other one has at least 7 bytes more than is needed. Returns the place behind the last string."""
     for i in range(begins.shape[0]):
         length = ends[i] - begins[i]
         out_begins[i], out_ends[i] = at, at + length
         for step in range(0, length, WORD):
-            out_words[at + step] = words[begins[i] + step]
+            out[at + step] = words[begins[i] + step]
         at += max(length, 0)
     return at
 
@@ -111,7 +109,7 @@ class Packed(Sequence[bytes | None]):
         at = first = 0
         for part in parts:
             last = first + len(part)
-            at = gather(part.data, part.words, part.begins, part.ends, out, words_of(out), at, begins[first:last], ends[first:last])
+            at = gather(part.words, part.begins, part.ends, words_of(out), at, begins[first:last], ends[first:last])
             first = last
         return cls(out, begins, ends)
 
