@@ -26,6 +26,7 @@ from engine.stream.fetched import WholeRecords
 from engine.stream.records import TOPICS, Chunk, Headers, chunk_of
 
 HEADER: Final = struct.Struct(">qiibIhiqqqhii")
+PART_BYTES: Final = 512 * 1024
 CODEC_MASK: Final = 0x07
 APPEND_TIME_MASK: Final = 0x08
 CODECS: Final[dict[int, Callable[[bytes], bytes]]] = {0: bytes, 1: gzip_decode, 2: snappy_decode, 3: lz4_decode, 4: zstd_decode}
@@ -102,7 +103,8 @@ def read_headers(data: Bytes, raw: bytes, at: int, count: int) -> Iterator[tuple
 
 
 class PartitionColumns(WholeRecords):
-    """In the place of aiokafka's iterator over the records of a fetched partition: over chunks of them."""
+    """In the place of aiokafka's iterator over the records of a fetched partition: over chunks of them, of some ``PART_BYTES`` each. What is not
+    asked for stays as it came, compressed."""
 
     next_fetch_offset: int
 
@@ -110,12 +112,12 @@ class PartitionColumns(WholeRecords):
         """Raises CorruptRecordException behind what lies before a damaged batch."""
         topic, records, first = TOPICS[self._tp.topic], self._records, self.next_fetch_offset
         bodies: list[Body] = []
-        position, damage = first, None
+        position = first
         while records.has_next():
             batch = records.next_batch()
             if self._check_crcs and not batch.validate_crc():
-                damage = CorruptRecordException("the checksum is wrong")
-                break
+                yield from self._chunk(topic, bodies, first, position)
+                raise CorruptRecordException("the checksum is wrong")
             position, is_aborted = batch.next_offset, self._is_aborted(batch)
             if batch.is_control_batch or is_aborted:
                 continue
@@ -123,14 +125,23 @@ class PartitionColumns(WholeRecords):
                 yield chunk_of(topic, [record for record in batch if record.offset >= first])
             else:
                 bodies.append(body_of(batch.raw))
+            if sum(len(body.raw) for body in bodies) >= PART_BYTES:
+                yield from self._chunk(topic, bodies, first, position)
+                bodies = []
+        yield from self._chunk(topic, bodies, first, position)
+
+    def _chunk(self, topic: Topic, bodies: Sequence[Body], first: int, position: int) -> Iterator[Chunk]:
+        """The records of some batches from offset ``first`` on, if there are any; the next fetch begins at ``position``."""
+        damage: NoRecordsError | None = None
         try:
             chunk = columns_of(topic, bodies)
         except NoRecordsError as error:
             position, damage = bodies[error.place].first_offset, error
             chunk = columns_of(topic, bodies[: error.place])
         self.next_fetch_offset = position
+        chunk = chunk.slice(int(np.searchsorted(chunk.offsets, first)), len(chunk))
         if len(chunk):
-            yield chunk.slice(int(np.searchsorted(chunk.offsets, first)), len(chunk))
+            yield chunk
         if damage is not None:
             raise damage
 

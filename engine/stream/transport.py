@@ -40,7 +40,7 @@ from faust.types import TP, ConsumerMessage
 from engine.connections import kafka_options
 from engine.settings import Kafka
 from engine.stream.fetched import DamagedBatchError
-from engine.stream.record_batches import as_columns
+from engine.stream.record_batches import PART_BYTES, as_columns
 from engine.stream.records import TOPICS, Chunk, Delivery
 
 log = structlog.get_logger("transport")
@@ -57,6 +57,9 @@ class Feed(Protocol):
 
     def positions(self) -> Mapping[TP, int]:
         """Where every partition of a shard that is open continues."""
+
+    def room_bytes(self) -> int:
+        """How much more memory records may take. Asked by the consumer's thread."""
 
     def forbidden(self, error: Exception) -> None:
         """Kafka does not let this worker read any more."""
@@ -159,7 +162,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         is_new = any(stable is None for _, stable in self._flowing.values())
         wait = min(timeout or 0.0, FIRST_FETCH_TIMEOUT_S if is_new else FETCH_TIMEOUT_S)
         try:
-            fetched = await super()._fetch_records(consumer, active_partitions, timeout=wait, max_records=FETCH_PARTS_MAX)
+            fetched = await super()._fetch_records(consumer, active_partitions, timeout=wait, max_records=self._parts_max())
         except OffsetOutOfRangeError as error:
             return self._gone(error.args[0])
         except DamagedBatchError as error:
@@ -175,6 +178,11 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
                 self._flowing[tp] = (state.position, state.lso)
                 deliveries[TP(*tp)] = Delivery(Chunk.joined(TOPICS[tp.topic], chunks), first, state.position, state.lso)
         return deliveries
+
+    def _parts_max(self) -> int:
+        """How many parts to take at once: fewer where there is less room for them, since a partition is held only when they have come."""
+        room: int = self.consumer.transport.feed.room_bytes() // PART_BYTES
+        return max(1, min(FETCH_PARTS_MAX, room))
 
     async def _damaged(self, error: DamagedBatchError) -> dict[TP, Delivery]:
         """Stop fetching a partition at a damaged batch, and tell its shard; the others begin again where they were told last."""

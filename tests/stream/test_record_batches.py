@@ -5,6 +5,7 @@ from __future__ import annotations
 import struct
 from collections.abc import Sequence
 from typing import Any
+from unittest import mock
 
 import pytest
 from aiokafka import TopicPartition
@@ -14,6 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.core.layout import Topic
+from engine.stream import record_batches
 from engine.stream.any_headers import AnyHeaders
 from engine.stream.fetched import DamagedBatchError
 from engine.stream.record_batches import PartitionColumns, as_columns
@@ -45,8 +47,9 @@ def read(raw: bytes, aborted: list[tuple[int, int]], first: int) -> tuple[Chunk,
     return Chunk.joined(Topic.PURCHASE, list(found)), found.next_fetch_offset
 
 
+@pytest.mark.parametrize("part_bytes", [1, record_batches.PART_BYTES])
 @given(BATCHES, st.integers(0, 20), st.integers(0, 5))
-def test_they_are_what_aiokafka_reads(batches: list[tuple[int, Any, int | None]], gap: int, skipped: int) -> None:
+def test_they_are_what_aiokafka_reads(part_bytes: int, batches: list[tuple[int, Any, int | None]], gap: int, skipped: int) -> None:
     log, offset = b"", 100
     for codec, records, producer in batches:
         log += at(offset, batch(codec, records, producer))
@@ -55,7 +58,8 @@ def test_they_are_what_aiokafka_reads(batches: list[tuple[int, Any, int | None]]
     aborted = [(7, 100)]
     plain = PartitionRecords(PLACE, AnyHeaders(log), list(aborted), first, None, None, True, READ_COMMITTED)
     records = list(plain)
-    chunk, position = read(log, list(aborted), first)
+    with mock.patch.object(record_batches, "PART_BYTES", part_bytes):
+        chunk, position = read(log, list(aborted), first)
     told = zip(chunk.offsets.tolist(), chunk.times_ms.tolist(), chunk.keys, chunk.values, strict=True)
     assert list(told) == [(r.offset, r.timestamp, r.key, r.value) for r in records]
     assert [tuple(r.headers) for r in records] == (chunk.headers if chunk.headers is not None else [()] * len(chunk))
@@ -69,9 +73,9 @@ def test_what_is_before_a_damaged_batch_is_whole(place: int, is_checked: bool) -
     bad = bytearray(at(1, good))
     bad[place] ^= 0x55
     found = PartitionColumns(PLACE, AnyHeaders(at(0, good) + bytes(bad)), [], 0, None, as_columns, is_checked, READ_COMMITTED)
-    (chunk,) = found
+    offsets = [offset for chunk in found for offset in chunk.offsets.tolist()]
     if is_checked or found.next_fetch_offset == 1:  # unchecked it may be a byte of a string, of a number, or of what means nothing
-        assert (found.next_fetch_offset, chunk.offsets.tolist()) == (1, [0])
+        assert (found.next_fetch_offset, offsets) == (1, [0])
         again = PartitionColumns(PLACE, AnyHeaders(bytes(bad)), [], 1, None, as_columns, is_checked, READ_COMMITTED)
         with pytest.raises(DamagedBatchError, match="purchases, partition 3, are damaged at offset 1"):
             next(again)
