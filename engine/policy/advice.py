@@ -28,8 +28,6 @@ from engine.policy.units import PLACEHOLDERS, date_of, spoken, unit_of
 
 CHANGES_MAX: Final = 3
 MOVES: Final = frozenset(map(int, (Kind.GRANT, Kind.INCREASE, Kind.OFFER_ACCEPTED, Kind.DECREASE)))
-
-
 _KIND, _SEGMENT, _SCORE, _TARGET_BAND, _CLOCK = int(Out.KIND), int(Out.SEGMENT), int(Out.SCORE), int(Out.TARGET_BAND), int(Out.CLOCK)
 
 

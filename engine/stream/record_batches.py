@@ -112,7 +112,7 @@ class PartitionColumns(WholeRecords):
         """Raises CorruptRecordException behind what lies before a damaged batch."""
         topic, records, first = TOPICS[self._tp.topic], self._records, self.next_fetch_offset
         bodies: list[Body] = []
-        position = first
+        position, size = first, 0
         while records.has_next():
             batch = records.next_batch()
             if self._check_crcs and not batch.validate_crc():
@@ -125,9 +125,10 @@ class PartitionColumns(WholeRecords):
                 yield chunk_of(topic, [record for record in batch if record.offset >= first])
             else:
                 bodies.append(body_of(batch.raw))
-            if sum(len(body.raw) for body in bodies) >= PART_BYTES:
+                size += len(bodies[-1].raw)
+            if size >= PART_BYTES:
                 yield from self._chunk(topic, bodies, first, position)
-                bodies = []
+                bodies, size = [], 0
         yield from self._chunk(topic, bodies, first, position)
 
     def _chunk(self, topic: Topic, bodies: Sequence[Body], first: int, position: int) -> Iterator[Chunk]:
