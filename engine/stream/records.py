@@ -16,7 +16,7 @@ from schemas.topics import INPUTS
 
 TOPICS: Final = {spec.name: Topic(rank) for rank, spec in enumerate(INPUTS)}  # the input topics by name
 
-RECORD_BYTES: Final = 100  # a record's memory besides its value's bytes: its key, and where it and its parts are
+RECORD_BYTES: Final = 130  # a record's memory besides its value's bytes: its key, its head on the wire, and where it and its parts are
 
 Headers = tuple[tuple[str, bytes | None], ...]
 

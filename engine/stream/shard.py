@@ -40,7 +40,7 @@ from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
 from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, damaged, may_evict, position_gone, refuse, refuse_to_apply
 from engine.stream.stages import Stage
-from engine.stream.sweep import SLICE_ACCOUNTS_MAX, Pace
+from engine.stream.sweep import SLICE_ACCOUNTS_MAX, Pace, Rest
 from engine.stream.topics_watch import Topics
 from engine.stream.turn import DecisionMachine, Prepared
 from schemas.topics import INPUTS
@@ -77,6 +77,9 @@ class Inputs(Protocol):
     def room_bytes(self) -> int:
         """How much more memory the records of all shards together may take; below 0 where they take more already."""
 
+    def batch_share(self) -> float:
+        """What part of the largest batch a shard's batch may have: batches of all shards are under way at once."""
+
     @property
     def topics(self) -> Topics:
         """The topics, as they were at the start and as they are."""
@@ -107,6 +110,7 @@ class Shard:
         self._wake = asyncio.Event()
         self._slice_buckets, self._slice_accounts = 1, SLICE_ACCOUNTS_MAX  # of a sweep; the former as many as hold some accounts
         self._pace = Pace(settings.shard.sweep_per_second)
+        self._rest = Rest()
         self._is_open = False  # whether deliveries are taken
         self._is_behind = False  # whether the journal seemed to end before what the store has applied
         self._gone: Delivery | None = None  # a topic does not have the records that come next
@@ -314,7 +318,7 @@ class Shard:
         if batch is not None:
             await self._decide(batch)
         tick_ms = self._idle_tick()
-        if self._sweeps_in(tick_ms) == 0:
+        if self._sweeps_in(tick_ms) == 0 and (batch is None or self._rest.is_over(time.monotonic()) or self._machine.follows_control):
             await self._sweep(tick_ms)
 
     def _sweeps_in(self, tick_ms: int) -> float | None:
@@ -345,6 +349,7 @@ class Shard:
         self._slice_buckets = max(1, buckets // 2) if is_full else min(SLICE_BUCKETS_MAX, 2 * self._slice_buckets)
         self._slice_accounts = min(SLICE_ACCOUNTS_MAX, 2 * self._slice_accounts)
         await self._commit(record, journal, [])
+        self._rest.take(part.buckets, due_at, time.monotonic())
         self._alignment.tick_ms = tick_ms
 
     def _idle_tick(self) -> int:
@@ -393,6 +398,7 @@ class Shard:
                 await self._confirm_topics()  # else it is because they are others
                 raise position_gone(self._where, self._gone)
             most = min(self._settings.shard.batch_records, self._machine.records_per_batch)
+            most = max(1, int(most * self._inputs.batch_share()))
             with self._stages(Stage.TAKE):
                 batch = self._alignment.take(
                     most, self._machine.accounts_per_batch, BATCH_BYTES_MAX, has_policy=self._machine.policy is not None

@@ -8,6 +8,9 @@ shard's hash, so it goes on after a crash. A new cause while a sweep is under wa
 Moving an account's clock can be done in one step or in many with the same result, so an account that a sweep finds nothing to say about is not
 written: its next record moves the clock just as well.
 
+While an outage is caught up with, days pass in seconds, and each begins a sweep. What all these would find the newest one finds, too; so behind a
+round of all buckets records that wait have their turn for a while (``Rest``).
+
 A sweep may have a pace. Then accounts fall due one after the other as time goes by, and a slice takes those that are due: one that comes late,
 because events had their turn, has more of them, so the pace is kept whatever the slices are like.
 """
@@ -15,6 +18,7 @@ because events had their turn, has more of them, so the pace is kept whatever th
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Final, Self
@@ -26,6 +30,7 @@ from engine.state.keys import BUCKETS
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SLICE_ACCOUNTS_MAX: Final = 2_000
 SLICE_S: Final = 0.25  # between the slices of a sweep that has a pace
+REST_TIMES: Final = 9
 LATE_S: Final = 5.0  # by which a slice may be late and make up for it: so no minute has a tenth more than the pace
 
 
@@ -100,6 +105,27 @@ class Pace:
     def _since(self, now: float) -> float:
         """From when on accounts that fell due are due still."""
         return max(self._taken, now - self._slice_s - LATE_S)
+
+
+class Rest:
+    """How long records that wait have their turn behind a round of all buckets: ``REST_TIMES`` as long as its slices took. Moments as for
+    ``Pace``."""
+
+    def __init__(self) -> None:
+        self._taken_s, self._buckets = 0.0, 0  # of the round at hand
+        self._until = -math.inf
+
+    def is_over(self, now: float) -> bool:
+        """Whether the sweep has its turns again."""
+        return now >= self._until
+
+    def take(self, buckets: int, began: float, ended: float) -> None:
+        """A slice has gone through so many buckets."""
+        self._taken_s += ended - began
+        self._buckets += buckets
+        if self._buckets >= BUCKETS:
+            self._until = ended + REST_TIMES * self._taken_s
+            self._taken_s, self._buckets = 0.0, 0
 
 
 def sweep_day(policy: Policy, tick_ms: int) -> int:

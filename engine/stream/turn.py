@@ -133,6 +133,11 @@ class DecisionMachine:
         found = sweep_at(self._sweep, self.policy.document, tick_ms) if self.policy is not None else None
         return found if found is not None and found.left else None
 
+    @property
+    def follows_control(self) -> bool:
+        """Whether accounts have not been looked at yet behind a policy or an appetite."""
+        return self._sweep is not None and self._sweep.unfollowed > 0
+
     def restore(self, fields: Mapping[str, bytes]) -> None:
         """Begin again from the shard hash (``engine.state.keys``); every cached account is forgotten."""
         self._sequence = applied_of(fields)

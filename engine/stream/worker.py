@@ -30,6 +30,7 @@ from schemas.topics import INPUTS
 
 log = structlog.get_logger("worker")
 
+LARGEST_BATCHES: Final = 4  # that may be under way at once; about 40 MB each, with what is sent of them
 SILENCE_S: Final = 5.0
 ASK_AGAIN_S: Final = 2.0
 
@@ -74,6 +75,10 @@ class Worker:
     def room_bytes(self) -> int:
         """How much more memory the records of all shards together may take; below 0 where they take more already."""
         return self._settings.buffer_bytes - sum(shard.memory_bytes() for shard in list(self.shards.values()))
+
+    def batch_share(self) -> float:
+        """What part of the largest batch a shard's batch may have: batches of all shards are under way at once."""
+        return min(1.0, LARGEST_BATCHES / max(1, len(self.shards)))
 
     async def deliver(self, partition: int, delivery: Delivery) -> None:
         """A fetch for a partition; one that is not owned any more is dropped."""

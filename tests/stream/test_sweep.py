@@ -11,7 +11,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.state.keys import BUCKETS
-from engine.stream.sweep import LATE_S, SLICE_ACCOUNTS_MAX, SLICE_S, Pace, Sweep
+from engine.stream.sweep import LATE_S, REST_TIMES, SLICE_ACCOUNTS_MAX, SLICE_S, Pace, Rest, Sweep
 
 START_S = 1_000.0
 
@@ -111,3 +111,23 @@ def test_a_day_that_takes_the_place_of_a_control_record_goes_on_with_its_work() 
     assert day.moved(BUCKETS, b"").unfollowed == 0
     assert day.moved(9, b"x").begun(8, "c-2", 4).unfollowed == BUCKETS
     assert Sweep.decode(day.encode()) == day
+
+
+def test_records_have_their_turn_behind_a_round_for_nine_times_as_long() -> None:
+    rest, now, swept_s = Rest(), START_S, 0.0
+    for _ in range(100_000):
+        if rest.is_over(now):
+            rest.take(1, now, now + 0.01)
+            swept_s, now = swept_s + 0.01, now + 0.01
+        now += 0.01  # a batch
+    assert swept_s > 0.01 * 10 * BUCKETS
+    assert swept_s / (now - START_S) == pytest.approx(1 / (2 + REST_TIMES), rel=0.05)
+
+
+def test_a_round_that_is_not_done_has_no_rest() -> None:
+    rest = Rest()
+    rest.take(BUCKETS - 1, START_S, START_S + 5)
+    assert rest.is_over(START_S + 5)
+    rest.take(1, START_S + 100, START_S + 101)
+    assert not rest.is_over(START_S + 101 + 6 * REST_TIMES - 0.1)
+    assert rest.is_over(START_S + 101 + 6 * REST_TIMES)

@@ -53,6 +53,9 @@ class Transport:
     def room_bytes(self) -> int:
         return self.room
 
+    def batch_share(self) -> float:
+        return 1.0
+
     async def confirmed(self) -> None:
         return
 
@@ -117,6 +120,14 @@ async def test_the_shards_of_a_worker_share_its_memory() -> None:
     await another.deliver(purchases(0, 5, bytes(1_000)))
     assert before == Settings().buffer_bytes
     assert before - worker.room_bytes() == 10 * (1_000 + RECORD_BYTES)
+
+
+@pytest.mark.parametrize(("shards", "share"), [(1, 1.0), (4, 1.0), (8, 0.5), (40, 0.1)])
+def test_the_batches_of_many_shards_are_smaller(shards: int, share: float) -> None:
+    worker = worker_of(open_shard(Transport()))
+    for number in range(shards):
+        worker.shards[number] = open_shard(Transport())
+    assert worker.batch_share() == share
 
 
 async def test_a_gap_is_sought_and_nothing_is_taken_over_it() -> None:
