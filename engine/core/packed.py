@@ -52,15 +52,22 @@ def write_hashes(words: Words, begins: Ints, ends: Ints, found: Words) -> None:
 
 
 @compiled
+def copy(words: Words, begin: int, length: int, out: Words, at: int) -> int:
+    """Copy a string to byte ``at`` of a buffer, a word at a time: up to 7 bytes behind it are written, too. Returns the place behind it; of one
+    with a negative length ``at``."""
+    for step in range(0, length, WORD):
+        out[at + step] = words[begin + step]
+    return at + max(length, 0)
+
+
+@compiled
 def gather(words: Words, begins: Ints, ends: Ints, out: Words, at: int, out_begins: Ints, out_ends: Ints) -> int:
     """Copy strings behind each other into a buffer from byte ``at`` on, a word at a time, and say where they lie. ``words`` and ``out`` are the
     words of both buffers; the other one has at least 7 bytes more than is needed. Returns the place behind the last string."""
     for i in range(begins.shape[0]):
         length = ends[i] - begins[i]
         out_begins[i], out_ends[i] = at, at + length
-        for step in range(0, length, WORD):
-            out[at + step] = words[begins[i] + step]
-        at += max(length, 0)
+        at = copy(words, begins[i], length, out, at)
     return at
 
 
@@ -102,8 +109,11 @@ class Packed(Sequence[bytes | None]):
     @classmethod
     def joined(cls, parts: Sequence[Packed]) -> Packed:
         """The strings of these columns one behind the other."""
-        if len(parts) == 1:
-            return parts[0]
+        return parts[0] if len(parts) == 1 else cls.copied(parts)
+
+    @classmethod
+    def copied(cls, parts: Sequence[Packed]) -> Packed:
+        """Likewise, in a buffer of its own that holds nothing else."""
         out = np.zeros(sum(part.size() for part in parts) + PADDING, np.uint8)
         begins, ends = (np.zeros(sum(map(len, parts)), np.int64) for _ in range(2))
         at = first = 0
@@ -125,6 +135,10 @@ class Packed(Sequence[bytes | None]):
     def size(self) -> int:
         """Bytes of all strings."""
         return int(np.maximum(self.lengths(), 0).sum())
+
+    def without_empty(self) -> Packed:
+        """The column with what is empty absent."""
+        return Packed(self.data, self.begins, np.where(self.begins == self.ends, self.begins - 1, self.ends))
 
     def hashes(self) -> Words:
         """(n,) the hash of each string, for tables in memory only."""

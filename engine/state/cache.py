@@ -15,13 +15,14 @@ from collections.abc import Sequence
 import numpy as np
 import numpy.typing as npt
 
-from engine.core.packed import Packed
+from engine.core.packed import WORD, Packed
 from engine.core.rows import blank_row
 from engine.core.tables import Ints
 from engine.core.windows import rebuild_rows
 from engine.policy.compile import CompiledPolicy
 from engine.state.codec import RowCodec
-from engine.state.index import ID_WORDS, UNKNOWN, find, put, remove
+from engine.state.index import ID_WORDS, UNKNOWN, ascending, find, put, remove
+from engine.state.states import States
 
 
 class AccountCache:
@@ -114,9 +115,16 @@ class AccountCache:
         """The accounts in some rows."""
         return [account for account in map(self._held.__getitem__, slots.tolist()) if account is not None]
 
-    def encoded(self, slots: Ints) -> list[bytes | None]:
+    def encoded(self, slots: Ints) -> Packed:
         """The encoded states of some rows; None of one that was forgotten and leaves nothing."""
-        return [value or None for value in self._codec.encode(self.rows, slots)]
+        return self._codec.encode(self.rows, slots).without_empty()
+
+    def states(self, slots: Ints) -> States:
+        """The accounts in some rows, in any order, with their encoded states."""
+        slots = slots[ascending(self._ids[slots], self._lengths[slots])]
+        begins = slots * (WORD * ID_WORDS)
+        ids = Packed(self._ids.view(np.uint8).reshape(-1), begins, begins + self._lengths[slots])
+        return States(Packed.copied([ids]), self.encoded(slots))
 
     @property
     def _arrays(self) -> tuple[Ints, npt.NDArray[np.uint64], npt.NDArray[np.uint64], Ints]:

@@ -33,7 +33,6 @@ from collections.abc import Sequence
 from typing import Final
 
 import numpy as np
-import numpy.typing as npt
 
 from engine.core.jit import compiled
 from engine.core.layout import (
@@ -54,6 +53,7 @@ from engine.core.layout import (
     Fig,
     Inst,
 )
+from engine.core.packed import Bytes, Packed, padded
 from engine.core.rows import blank_row
 from engine.core.tables import Ints, Me, MeasureKind, RowLayout
 from engine.core.windows import tile_of
@@ -79,7 +79,6 @@ from engine.state.bits import (
 )
 from engine.state.keys import bucket_of
 
-Bytes = npt.NDArray[np.uint8]
 FORMAT: Final = 1
 BUFFER_WORDS: Final = 1 << 17
 GAP_BITS_MAX: Final = 20
@@ -304,7 +303,6 @@ def put_rows(
     out: Words,
     rows: Ints,
     slots: Ints,
-    first: int,
     row_words_max: int,
     blank: Ints,
     measures: Ints,
@@ -314,10 +312,10 @@ def put_rows(
     begins: Ints,
     ends: Ints,
 ) -> int:
-    """Write rows ``slots[first:]``, each from a word on, until ``out`` might overflow; ``begins[i]`` and ``ends[i]`` are row i's first byte and
-    the one behind it. Returns the first place of ``slots`` that was not written."""
+    """Write the rows of some slots, each from a word on, until ``out`` might overflow; ``begins[i]`` and ``ends[i]`` are row i's first byte and
+    the one behind it. Returns how many were written."""
     word = 0
-    for i in range(first, slots.shape[0]):
+    for i in range(slots.shape[0]):
         if word + row_words_max > out.shape[0]:
             return i
         begins[i] = 8 * word
@@ -538,18 +536,18 @@ class RowCodec:
         self._name = np.empty(255, np.uint8)
         self._ages = np.empty(CELLS_MAX, np.int64)
 
-    def encode(self, rows: Ints, slots: Ints) -> list[bytes]:
+    def encode(self, rows: Ints, slots: Ints) -> Packed:
         """The values of ``rows[slots]``, in that order; empty of a row of which nothing is known."""
-        values: list[bytes] = []
-        begins, ends = np.zeros((2, len(slots)), np.int64)
+        parts = [Packed.empty(0)]
         first = 0
         while first < len(slots):
             tables = self._blank, self._measures, self._names, self._bounds, self._found
-            stop = put_rows(self._out, rows, slots, first, self._row_words_max, *tables, begins, ends)
-            buffer = self._out[: ends[stop - 1] // 8 + 1].tobytes()
-            values += [buffer[begin:end] for begin, end in zip(begins[first:stop].tolist(), ends[first:stop].tolist(), strict=True)]
-            first = stop
-        return values
+            begins, ends = np.zeros((2, len(slots) - first), np.int64)
+            stop = put_rows(self._out, rows, slots[first:], self._row_words_max, *tables, begins, ends)
+            data = padded(memoryview(self._out[: ends[stop - 1] // 8 + 1]).cast("B"))
+            parts.append(Packed(data, begins[:stop], ends[:stop]))
+            first += stop
+        return Packed.joined(parts[1:] if len(parts) == 2 else parts)
 
     def decode(self, accounts: Sequence[bytes], values: Sequence[bytes], rows: Ints, slots: Ints) -> None:
         """Read ``values`` into the blank ``rows[slots]``. Raises StateFormatError."""

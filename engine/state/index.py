@@ -2,8 +2,8 @@
 
 Theory of operation. ``table`` (a power of two, at least twice the slots) has slot + 1 at the account's place or behind it, 0 where nothing is
 (open addressing with linear probing; Knuth, The Art of Computer Programming 3, 6.4). What is removed leaves no mark: those behind it that may
-stand further ahead move up (ibid., algorithm R). The ids themselves lie in ``ids`` (slots, ID_WORDS) as little-endian words, zero behind their
-end, so two accounts are never taken for one.
+stand further ahead move up (ibid., algorithm R). The ids themselves lie in ``ids`` (slots, ID_WORDS) as little-endian words, the last one zero
+behind its end, so two accounts are never taken for one.
 """
 
 from __future__ import annotations
@@ -122,3 +122,10 @@ def put(
             given += 1
         found[i] = table[place] - 1
     return given
+
+
+def ascending(ids: Words, lengths: Ints) -> Ints:
+    """(n,) the order of ids (n, ID_WORDS) with these lengths by their bytes, which none has zeros among."""
+    words = -(-int(lengths.max(initial=0)) // WORD)
+    read = np.where(WORD * np.arange(words) < lengths[:, None], ids[:, :words], 0).astype(np.uint64).byteswap()
+    return np.lexsort(read.T[::-1]) if words else np.arange(len(ids))

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 import ormsgpack
 
 from engine.state import keys
+from engine.state.states import States
 
 RECORD_FORMAT = 1
 
@@ -48,8 +49,8 @@ class DeadLetterRef:
 
 @dataclass(frozen=True, slots=True)
 class JournalRecord:
-    """One commit of a shard. ``accounts`` are (account id, encoded state) in ascending order of id, the state None of one that is to be
-    removed; ``fields`` are the shard hash's fields that changed besides those that every record implies (sequence, cuts, tick, policy)."""
+    """One commit of a shard. ``accounts`` are those that it has touched, with their states; ``fields`` are the shard hash's fields that changed
+    besides those that every record implies (sequence, cuts, tick, policy)."""
 
     application: str
     shard: int
@@ -59,7 +60,7 @@ class JournalRecord:
     tick_ms: int
     events: int
     cuts: tuple[InputCut, ...]
-    accounts: tuple[tuple[bytes, bytes | None], ...]
+    accounts: States
     fields: tuple[tuple[str, bytes], ...]
     outputs: tuple[Output, ...]
     dead_letters: tuple[DeadLetterRef, ...]
@@ -72,24 +73,26 @@ class JournalRecord:
 
     def encode(self) -> bytes:
         """The bytes on the wire: MessagePack, positional, format number first."""
-        return ormsgpack.packb(
-            (
-                RECORD_FORMAT,
-                self.application,
-                self.shard,
-                self.sequence,
-                self.engine_version,
-                self.policy_hash,
-                self.tick_ms,
-                self.events,
-                [(c.topic, c.first, c.next, c.clock_ms) for c in self.cuts],
-                self.accounts,
-                self.fields,
-                [(o.topic, o.key, o.value, o.headers) for o in self.outputs],
-                [(d.topic, d.offset, d.disposition, d.message) for d in self.dead_letters],
-                self.counts,
-            )
+        before = (
+            RECORD_FORMAT,
+            self.application,
+            self.shard,
+            self.sequence,
+            self.engine_version,
+            self.policy_hash,
+            self.tick_ms,
+            self.events,
+            [(c.topic, c.first, c.next, c.clock_ms) for c in self.cuts],
         )
+        behind = (
+            self.fields,
+            [(o.topic, o.key, o.value, o.headers) for o in self.outputs],
+            [(d.topic, d.offset, d.disposition, d.message) for d in self.dead_letters],
+            self.counts,
+        )
+        is_array = 0x90 + len(before) + 1 + len(behind)
+        items = (ormsgpack.packb(before)[1:], self.accounts.as_msgpack(), ormsgpack.packb(behind)[1:])
+        return bytes([is_array]) + b"".join(items)
 
     @classmethod
     def decode(cls, raw: bytes) -> JournalRecord:
@@ -107,7 +110,7 @@ class JournalRecord:
             tick,
             events,
             tuple(InputCut(*cut) for cut in cuts),
-            tuple((account, value) for account, value in accounts),
+            States.of((account, value) for account, value in accounts),
             tuple((name, value) for name, value in fields),
             tuple(Output(t, k, v, tuple((n, h) for n, h in headers)) for t, k, v, headers in outputs),
             tuple(DeadLetterRef(*ref) for ref in dead),

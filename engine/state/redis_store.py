@@ -76,19 +76,9 @@ class RedisStore:
         """See ``ShardStore``."""
         shard = [part for name, value in fields_of(record, journal_offset).items() for part in (name.encode(), value)]
         voided = [self._keys.accounts(bucket) for bucket in range(BUCKETS)] if record.is_beginning else []
-        names = [self._keys.shard]
-        arguments = [self._journal_id, b"%d" % record.sequence, b"%d" % len(voided), b"%d" % len(shard), *shard]
-        by_bucket = sorted(record.accounts, key=lambda pair: bucket_of(pair[0]))
-        for bucket, pairs in groupby(by_bucket, key=lambda pair: bucket_of(pair[0])):
-            kept: list[bytes] = []
-            removed: list[bytes] = []
-            for account, value in pairs:
-                if value is None:
-                    removed.append(account)
-                else:
-                    kept += (account, value)
-            names.append(self._keys.accounts(bucket))
-            arguments += [b"%d" % len(kept), *kept, b"%d" % len(removed), *removed]
+        buckets, accounts = record.accounts.by_bucket()
+        names = [self._keys.shard, *map(self._keys.accounts, buckets)]
+        arguments: list[Any] = [self._journal_id, b"%d" % record.sequence, b"%d" % len(voided), b"%d" % len(shard), *shard, accounts]
         return int(await self._run(APPLY, names + voided, arguments))
 
     async def empty(self, unfinished: bytes) -> None:
@@ -124,8 +114,8 @@ class RedisStore:
         for item in sorted(held.items()):
             yield item
 
-    async def _run(self, script: _Script, names: list[bytes], arguments: list[bytes]) -> Any:
-        """Run a script; one that the server has forgotten is sent whole."""
+    async def _run(self, script: _Script, names: list[bytes], arguments: Sequence[Any]) -> Any:
+        """Run a script; one that the server has forgotten is sent whole. The last argument may be ``packing.Arguments``."""
         try:
             return await self._call(lambda redis: redis.evalsha(script.digest, len(names), *names, *arguments))
         except NoScriptError:

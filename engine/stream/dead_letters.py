@@ -10,6 +10,8 @@ from collections import deque
 from collections.abc import Iterable
 from typing import Final
 
+import numpy as np
+
 from engine.state.record import DeadLetterRef, Output
 from engine.stream.records import TOPICS, Batch
 from schemas import dead_letters as names
@@ -27,11 +29,11 @@ OTHERWISE: Final = "mend its producer (the dead-letters topic has the records wi
 
 def dead_letters(batch: Batch, refs: Iterable[DeadLetterRef], shard: int) -> list[Output]:
     """The dead letters that a journal record names, with the bytes that came."""
-    places = {topic: {offset: i for i, offset in enumerate(chunk.offsets.tolist())} for topic, chunk in batch.chunks.items()}
     found = []
     for ref in refs:
         topic = TOPICS[ref.topic]
-        chunk, i = batch.chunks[topic], places[topic][ref.offset]
+        chunk = batch.chunks[topic]
+        i = int(np.searchsorted(chunk.offsets, ref.offset))
         told = {
             names.EXCEPTION: "org.credit-limit-engine.Refusal",
             names.MESSAGE: ref.message,

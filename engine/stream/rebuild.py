@@ -27,6 +27,7 @@ from engine.settings import Settings
 from engine.state import keys
 from engine.state.record import JournalRecord
 from engine.state.redis_store import RedisStore
+from engine.state.states import NO_STATES
 from engine.state.store import applied_of
 from engine.stream.brakes import Brakes, Counts
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
@@ -308,7 +309,7 @@ class Rebuild:
 def beginning(application: str, shard: int, sequence: int, tick_ms: int, fields: Mapping[str, bytes]) -> JournalRecord:
     """The record that a shard's state begins with anew."""
     told = tuple(sorted(fields.items()))
-    return JournalRecord(application, shard, sequence, __version__, "", tick_ms, 0, (), (), told, (), (), ())
+    return JournalRecord(application, shard, sequence, __version__, "", tick_ms, 0, (), NO_STATES, told, (), (), ())
 
 
 def clocks_of(fields: Mapping[str, bytes]) -> dict[Topic, int]:

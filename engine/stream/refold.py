@@ -20,6 +20,7 @@ from engine.core.packed import Packed
 from engine.core.refold import SAID_COLUMNS, Span, refold, restore_standings
 from engine.core.tables import FACTS, Ints
 from engine.state.record import JournalRecord, Output
+from engine.state.states import States
 from engine.stream.decode.columns import epoch_ms
 from engine.stream.turn import DecisionMachine, Prepared
 from engine.stream.witness import Change, Witness
@@ -40,7 +41,7 @@ class Refold(DecisionMachine):
         self._witness = witness
         self._horizon_ms = horizon_ms
 
-    def _decide(self, prepared: Prepared) -> tuple[tuple[tuple[bytes, bytes | None], ...], tuple[Output, ...], Counter[str], list[int]]:
+    def _decide(self, prepared: Prepared) -> tuple[States, tuple[Output, ...], Counter[str], list[int]]:
         """See ``DecisionMachine``: the same of records that were decided before."""
         policy, cache = self.policy, self._cache
         assert policy is not None
@@ -77,7 +78,7 @@ class Refold(DecisionMachine):
         open_lines = [origin(place)[1] for place in np.flatnonzero(verdicts == Verdict.LINE_OPEN).tolist()]
         changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
         changed |= (spans[Span.BEFORE_COUNT] > 0) | (spans[Span.AFTER_COUNT] > 0)
-        return self._states(np.unique(events[Ev.SLOT, changed])), (), Counter({REFOLDED: len(order)}), open_lines
+        return cache.states(np.unique(events[Ev.SLOT, changed])), (), Counter({REFOLDED: len(order)}), open_lines
 
     def _release(self, release: ReleaseBreaker) -> bool:
         """See ``DecisionMachine``; no breaker trips here, but when they were released counts."""
@@ -106,8 +107,7 @@ class Refold(DecisionMachine):
         mine = np.flatnonzero(spans[Span.BEFORE_COUNT] > 0)
         facts = np.zeros(FACTS, np.int64)
         restore_standings(policy.program, cache.rows, slots[mine], matrix_of(said), spans[:, mine], self._horizon_ms, facts)
-        values = cache.encoded(slots[mine])
-        changed = tuple((accounts[i], value) for i, value in zip(mine.tolist(), values, strict=True))
+        changed = cache.states(slots[mine])
         record = self._record(tick_ms, None)
         return replace(record, accounts=changed, counts=((REFOLDED, len(changed)),))
 

@@ -25,6 +25,7 @@ from engine.errors import EngineError
 from engine.settings import Kafka, Settings
 from engine.state import keys
 from engine.state.record import JournalRecord
+from engine.state.states import States
 from engine.state.store import ShardStore, applied_of
 from engine.stream import topics
 from engine.stream.brakes import Brakes, Counts, share
@@ -141,7 +142,7 @@ class Layout:
 
     def more(self, shard: int, accounts: Sequence[Account]) -> JournalRecord:
         """The next record of a shard: some of its accounts."""
-        return replace(self._begun(shard, {}), accounts=tuple(sorted(accounts)))
+        return replace(self._begun(shard, {}), accounts=States.of(sorted(accounts)))
 
     def _begun(self, shard: int, fields: Mapping[str, bytes]) -> JournalRecord:
         """The next record of a shard, with these fields."""

@@ -37,6 +37,7 @@ from engine.policy.source import from_plain
 from engine.state import keys
 from engine.state.cache import AccountCache
 from engine.state.record import DeadLetterRef, InputCut, JournalRecord, Output
+from engine.state.states import NO_STATES, States
 from engine.state.store import applied_of
 from engine.stream.appetite import Appetites, Switch, check_switch, policy_day
 from engine.stream.brakes import Brakes, check_breaker, share
@@ -213,7 +214,7 @@ class DecisionMachine:
         fields = {**dict(record.fields), keys.SWEEP: self._sweep.encode()}
         return replace(
             record,
-            accounts=tuple(sorted(changed)),
+            accounts=States.of(sorted(changed)),
             fields=self._with_counts(fields, outputs),
             outputs=tuple(outputs),
             counts=tuple(sorted(counts.items())),
@@ -240,7 +241,7 @@ class DecisionMachine:
             tick_ms=tick_ms,
             events=len(batch) if batch is not None else 0,
             cuts=tuple(InputCut(INPUTS[topic].name, *cut) for topic, cut in sorted(batch.cuts.items())) if batch is not None else (),
-            accounts=(),
+            accounts=NO_STATES,
             fields=tuple(sorted(fields.items())),
             outputs=(),
             dead_letters=(),
@@ -346,7 +347,7 @@ class DecisionMachine:
 
     # Events
 
-    def _decide(self, prepared: Prepared) -> tuple[tuple[tuple[bytes, bytes | None], ...], tuple[Output, ...], Counter[str], list[int]]:
+    def _decide(self, prepared: Prepared) -> tuple[States, tuple[Output, ...], Counter[str], list[int]]:
         """The touched accounts' new states, the outputs, how many accepted records had each verdict and how many accounts have rolled, and the
         places in the profiles' chunk of those that ask to forget an open line."""
         policy, cache = self.policy, self._cache
@@ -370,19 +371,13 @@ class DecisionMachine:
                     occurred_at = int(events[Ev.OCCURRED_AT, decision[Out.EVENT]])
                     outputs.append(self._render(prepared.batch.chunks[topic], index, occurred_at, decision, len(outputs)))
         changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
-        accounts = self._states(np.unique(events[Ev.SLOT, changed]))
+        with self.stages(Stage.ENCODE):
+            accounts = cache.states(np.unique(events[Ev.SLOT, changed]))
         open_lines = [origin(place)[1] for place in np.flatnonzero(verdicts == Verdict.LINE_OPEN).tolist()]
         counts = Counter({verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict})
         rolled = np.flatnonzero(cache.rows[slots, Col.BUCKET] != buckets)
         counts.update(rolls(policy.program, cache.rows, slots[rolled], buckets[rolled]))
         return accounts, tuple(outputs), counts, open_lines
-
-    def _states(self, slots: Ints) -> tuple[tuple[bytes, bytes | None], ...]:
-        """The accounts in some rows and their new states, ascending."""
-        cache = self._cache
-        assert cache is not None
-        with self.stages(Stage.ENCODE):
-            return tuple(sorted(zip(cache.accounts(slots), cache.encoded(slots), strict=True)))
 
     def _let_time_pass(
         self,

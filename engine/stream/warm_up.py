@@ -35,7 +35,8 @@ POLICY: Final[dict[str, Any]] = {
 
 
 def warm_up() -> None:
-    """Decide three records of two accounts with a cache of one, so that states are written and read back too, and let a day go by."""
+    """Decide three records of two accounts with a cache of one, so that states are written and read back too, and let a day go by; and write what
+    the journal and Redis would get."""
     common = {
         "occurred_at": AT,
         "currency": "CNY",
@@ -50,5 +51,6 @@ def warm_up() -> None:
         value = common | {"event_id": str(offset), "account_id": account}
         records.append(log_record(Topic.PURCHASE, offset, json.dumps(value).encode()))
     day_after = epoch_ms(parse_instant(AT)) + DAY_MS
-    for _ in decide(records, FingerprintKey.from_hex("00" * 16), "warm-up", cache_accounts=1, until_ms=day_after):
-        pass
+    for record in decide(records, FingerprintKey.from_hex("00" * 16), "warm-up", cache_accounts=1, until_ms=day_after):
+        record.encode()
+        record.accounts.by_bucket()

@@ -18,6 +18,7 @@ from engine.policy.promote import promote
 from engine.policy.source import load_policy
 from engine.state import keys
 from engine.state.record import JournalRecord
+from engine.state.states import States
 from engine.stream.dead_letters import dead_letters
 from engine.stream.records import TOPICS, Batch, Chunk
 from schemas import cloudevents as ce
@@ -211,7 +212,7 @@ def test_each_part_of_a_journal_record_counts(true: Deployment) -> None:
         "tick_ms": record.tick_ms + DAY_MS,
         "events": record.events + 1,
         "cuts": (*record.cuts[:-1], replace(cut, next=cut.next + 2)),
-        "accounts": ((record.accounts[0][0], bytes([*state[:-1], state[-1] ^ 1])), *record.accounts[1:]),
+        "accounts": States.of([(record.accounts[0][0], bytes([*state[:-1], state[-1] ^ 1])), *record.accounts[1:]]),
         "outputs": record.outputs[1:],
         "counts": (*record.counts, ("invented", 1)),
     }

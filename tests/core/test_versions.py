@@ -91,7 +91,7 @@ def carry_over(kernel: Kernel, to: Kernel) -> None:
     """Write the rows of a kernel and read them into another one of the same log, as the store and its cache do."""
     layout = to.policy.layout
     slots = np.arange(len(kernel.accounts))
-    values = RowCodec(kernel.policy.layout).encode(kernel.rows, slots)
+    values = [value or b"" for value in RowCodec(kernel.policy.layout).encode(kernel.rows, slots)]
     known = [i for i in slots.tolist() if values[i]]
     to.rows[:] = blank_row(layout)
     RowCodec(layout).decode([kernel.accounts[i].encode() for i in known], [values[i] for i in known], to.rows, slots[known])

@@ -14,6 +14,7 @@ from engine.core.layout import Topic
 from engine.state.cache import AccountCache
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord, Output
+from engine.state.states import NO_STATES
 from engine.state.store import Loaded
 from engine.stream import journal, producer, shard
 from engine.stream.journal import JournalEntry
@@ -89,7 +90,7 @@ def two_records(commit: Any) -> Any:
             return
         state = replace(record, outputs=())
         await commit(self, state, state.encode(), dead)
-        said = replace(record, sequence=record.sequence + 1, cuts=(), accounts=(), dead_letters=(), events=0)
+        said = replace(record, sequence=record.sequence + 1, cuts=(), accounts=NO_STATES, dead_letters=(), events=0)
         self._machine._sequence += 1
         await commit(self, said, said.encode(), [])
 

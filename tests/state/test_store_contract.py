@@ -16,6 +16,7 @@ from engine.state.masters import Masters, connect
 from engine.state.memory_store import MemoryStore
 from engine.state.record import InputCut, JournalRecord
 from engine.state.redis_store import RedisStore, StoreAway, eviction_problem
+from engine.state.states import States
 from engine.state.store import OTHER_JOURNAL, ShardStore
 from schemas.topics import JOURNAL
 from tests.e2e.cluster import Cluster
@@ -31,7 +32,7 @@ def record(sequence: int, accounts: dict[bytes, bytes | None], **fields: bytes) 
         tick_ms=1000 + sequence,
         events=0,
         cuts=(InputCut("purchases", 10 * sequence, 10 * sequence + 10, 5),),
-        accounts=tuple(sorted(accounts.items())),
+        accounts=States.of(sorted(accounts.items())),
         fields=tuple(sorted(fields.items())),
         outputs=(),
         dead_letters=(),

@@ -13,6 +13,7 @@ from engine.settings import Settings
 from engine.state import keys
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord
+from engine.state.states import NO_STATES
 from engine.stream import shard as shard_module
 from engine.stream.journal import JournalEntry
 from engine.stream.producer import FencedError
@@ -90,7 +91,7 @@ async def test_a_long_way_to_the_journals_end_is_told(monkeypatch: pytest.Monkey
 
     async def journal(*_: Any) -> AsyncIterator[JournalEntry]:
         for sequence in range(fields_applied(store) + 1, 6):
-            record = JournalRecord("limits", 0, sequence, "0", "", 0, 0, (), (), (), (), (), ())
+            record = JournalRecord("limits", 0, sequence, "0", "", 0, 0, (), NO_STATES, (), (), (), ())
             yield JournalEntry(2 * (sequence - 1), record, end=10)
 
     store = MemoryStore()

@@ -16,6 +16,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from engine.metrics import HISTOGRAM, LABELS, MEANINGS, ShardCollector
 from engine.state.record import JournalRecord, Output
+from engine.state.states import NO_STATES
 from engine.stream import offline
 from engine.stream.progress import Progress
 from engine.stream.tally import NO_BAND, SCORE_BOUNDS, ChangeFacts, Tally, Told
@@ -94,7 +95,7 @@ def test_the_buckets_of_the_score(score: int, place: int) -> None:
 def record_of(outputs: list[Output]) -> JournalRecord:
     """A committed record with these outputs."""
     rolled = (("accepted", 3), ("rolled:individual:0:1", 2), ("swept", 9), ("swept:individual:0", 9))
-    return JournalRecord("limits", 0, 1, "", "", 0, len(outputs), (), (), (), tuple(outputs), (), rolled)
+    return JournalRecord("limits", 0, 1, "", "", 0, len(outputs), (), NO_STATES, (), tuple(outputs), (), rolled)
 
 
 def scraped(*shards: list[Output]) -> dict[str, list[Any]]:

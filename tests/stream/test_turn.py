@@ -24,6 +24,7 @@ from engine.policy.source import load_policy, parse_policy
 from engine.state.codec import forgotten_sequence
 from engine.state.memory_store import MemoryStore
 from engine.state.record import DeadLetterRef, InputCut, JournalRecord, Output
+from engine.state.states import States
 from engine.stream.decode.misrouting import partition_of
 from engine.stream.records import Chunk
 from engine.stream.replay import Replay, differences
@@ -50,7 +51,7 @@ RECORDS = st.builds(
     tick_ms=NUMBERS,
     events=NUMBERS,
     cuts=st.lists(st.builds(InputCut, NAMES, NUMBERS, NUMBERS, NUMBERS), max_size=3).map(tuple),
-    accounts=st.lists(PAIRS, max_size=3).map(tuple),
+    accounts=st.lists(PAIRS, max_size=3).map(States.of),
     fields=st.lists(st.tuples(NAMES, st.binary(max_size=8)), max_size=3).map(tuple),
     outputs=st.lists(
         st.builds(
@@ -439,7 +440,9 @@ async def slices(shard: Shard, random: Random) -> AsyncIterator[JournalRecord]:
 TAMPERED: Final[dict[str, Callable[[JournalRecord], JournalRecord]]] = {
     "an output is changed": lambda r: replace(r, outputs=(replace(r.outputs[0], value=r.outputs[0].value.replace(b"limit", b"limlt", 1)),)),
     "an output is left out": lambda r: replace(r, outputs=()),
-    "a state is changed": lambda r: replace(r, accounts=((r.accounts[0][0], (r.accounts[0][1] or b"") + b"\0"), *r.accounts[1:])),
+    "a state is changed": lambda r: replace(
+        r, accounts=States.of([(r.accounts[0][0], (r.accounts[0][1] or b"") + b"\0"), *r.accounts[1:]])
+    ),
     "a dead letter is hidden": lambda r: replace(r, dead_letters=()),
     "a count is changed": lambda r: replace(r, counts=tuple((name, count + 1) for name, count in r.counts)),
     "another policy is named": lambda r: replace(r, policy_hash="0" * 64),
