@@ -76,10 +76,14 @@ def words_of(data: Bytes) -> Words:
     return np.ndarray((len(data) - WORD + 1,), np.uint64, data, strides=(1,))
 
 
-def padded(raw: bytes | memoryview) -> Bytes:
-    """A buffer with these bytes and the padding."""
-    data = np.zeros(len(raw) + PADDING, np.uint8)
-    data[: len(raw)] = np.frombuffer(raw, np.uint8)
+def padded(*parts: bytes | memoryview) -> Bytes:
+    """A buffer with these bytes, one behind the other, and the padding."""
+    data = np.empty(sum(map(len, parts)) + PADDING, np.uint8)
+    at = 0
+    for part in parts:
+        data[at : at + len(part)] = np.frombuffer(part, np.uint8)
+        at += len(part)
+    data[at:] = 0
     return data
 
 
@@ -104,7 +108,7 @@ class Packed(Sequence[bytes | None]):
     @classmethod
     def empty(cls, count: int) -> Packed:
         """A column of ``count`` strings without a byte."""
-        return cls(padded(b""), np.zeros(count, np.int64), np.zeros(count, np.int64))
+        return cls(padded(), np.zeros(count, np.int64), np.zeros(count, np.int64))
 
     @classmethod
     def joined(cls, parts: Sequence[Packed]) -> Packed:

@@ -68,8 +68,9 @@ def columns_of(topic: Topic, bodies: Sequence[Body]) -> Chunk:
     wrong = np.flatnonzero((counts < 0) | (counts > sizes))  # perhaps so many that there is no memory for them
     if len(wrong):
         raise NoRecordsError(int(wrong[0]))
-    data, found = padded(b"".join(body.raw for body in bodies)), np.zeros((len(Part), int(counts.sum())), np.int64)
-    damaged = split_records(data, np.cumsum(sizes), counts, found)
+    ends = np.cumsum(sizes)
+    data, found = padded(*(body.raw for body in bodies)), np.zeros((len(Part), int(counts.sum())), np.int64)
+    damaged = split_records(data, ends, counts, found)
     if damaged >= 0:
         raise NoRecordsError(damaged)
     first_offset = np.array([body.first_offset for body in bodies], np.int64)

@@ -1,9 +1,9 @@
 """Faust's Kafka transport, by the batch: the only module that touches the internals of Faust and aiokafka's consumer.
 
-Theory of operation. Faust hands over one message per record; here its consumer hands over one message per partition and fetch, which carries a
-``Delivery``: the records as columns, the positions before and behind them, and the last stable offset. What is overridden, and why:
+Theory of operation. Faust hands over one message per record; here its consumer hands over one message per part of a fetched partition, which
+carries a ``Delivery``: the records as columns, the positions before and behind them, and the last stable offset. What is overridden, and why:
 
-- ``Consumer.getmany``: one message per partition batch. A message's value is empty; the delivery rides on the message.
+- ``Consumer.getmany``: one message per part. A message's value is empty; the delivery rides on the message.
 - ``Consumer._read_offset``: Faust drops what lies below an offset that it has seen, also after a seek; the shards judge positions, so it is
   emptied for each message.
 - ``Consumer.perform_seek`` (Faust asks it after every rebalance, and whenever it had stopped the flow): the positions come from the shards, never
@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable, Mapping
+from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
 from typing import Any, Final, Protocol
 
 import aiokafka
@@ -38,6 +38,7 @@ from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
 
 from engine.connections import kafka_options
+from engine.core.layout import Topic
 from engine.settings import Kafka
 from engine.stream.fetched import DamagedBatchError
 from engine.stream.record_batches import PART_BYTES, as_columns
@@ -45,7 +46,7 @@ from engine.stream.records import TOPICS, Chunk, Delivery
 
 log = structlog.get_logger("transport")
 
-FETCH_PARTS_MAX: Final = 100
+FETCH_PARTS_MAX: Final = 16
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 FETCH_TIMEOUT_S: Final = 0.5
 FIRST_FETCH_TIMEOUT_S: Final = 0.02
@@ -158,7 +159,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
 
     async def _fetch_records(
         self, consumer: Any, active_partitions: set[TP], timeout: float | None = None, max_records: int | None = None
-    ) -> dict[TP, Delivery]:
+    ) -> dict[TP, list[Delivery]]:
         is_new = any(stable is None for _, stable in self._flowing.values())
         wait = min(timeout or 0.0, FIRST_FETCH_TIMEOUT_S if is_new else FETCH_TIMEOUT_S)
         try:
@@ -176,7 +177,7 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             chunks = fetched.get(tp, [])
             if chunks or state.position != first or state.lso != told:
                 self._flowing[tp] = (state.position, state.lso)
-                deliveries[TP(*tp)] = Delivery(Chunk.joined(TOPICS[tp.topic], chunks), first, state.position, state.lso)
+                deliveries[TP(*tp)] = list(in_parts(TOPICS[tp.topic], chunks, first, state.position, state.lso))
         return deliveries
 
     def _parts_max(self) -> int:
@@ -184,16 +185,16 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         room: int = self.consumer.transport.feed.room_bytes() // PART_BYTES
         return max(1, min(FETCH_PARTS_MAX, room))
 
-    async def _damaged(self, error: DamagedBatchError) -> dict[TP, Delivery]:
+    async def _damaged(self, error: DamagedBatchError) -> dict[TP, list[Delivery]]:
         """Stop fetching a partition at a damaged batch, and tell its shard; the others begin again where they were told last."""
         tp = TP(*error.partition)
         is_told = self._flowing.pop(tp, None) is not None
         self._pause([tp])
         await self.flow_from({other: position for other, (position, _) in self._flowing.items()})
         nothing = Chunk.of(TOPICS[tp.topic])
-        return {tp: Delivery(nothing, error.offset, error.offset, error.offset, is_gone=True, damage=error)} if is_told else {}
+        return {tp: [Delivery(nothing, error.offset, error.offset, error.offset, is_gone=True, damage=error)]} if is_told else {}
 
-    def _gone(self, positions: Mapping[TopicPartition, int]) -> dict[TP, Delivery]:
+    def _gone(self, positions: Mapping[TopicPartition, int]) -> dict[TP, list[Delivery]]:
         """Stop fetching the partitions whose logs do not have these positions, and tell their shards."""
         deliveries = {}
         for partition, offset in positions.items():
@@ -201,8 +202,17 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             if tp in self._flowing and self._flowing[tp][0] == offset:
                 del self._flowing[tp]
                 self._pause([tp])
-                deliveries[tp] = Delivery(Chunk.of(TOPICS[tp.topic]), offset, offset, offset, is_gone=True)
+                deliveries[tp] = [Delivery(Chunk.of(TOPICS[tp.topic]), offset, offset, offset, is_gone=True)]
         return deliveries
+
+
+def in_parts(topic: Topic, chunks: Sequence[Chunk], first: int, end: int, stable: int) -> Iterator[Delivery]:
+    """A delivery for each chunk that lies between two offsets of a partition, one behind the other; one without records if there is none."""
+    for chunk in chunks[:-1]:
+        behind = int(chunk.offsets[-1]) + 1
+        yield Delivery(chunk, first, behind, stable)
+        first = behind
+    yield Delivery(chunks[-1] if chunks else Chunk.of(topic), first, end, stable)
 
 
 class BatchConsumer(driver.Consumer):  # type: ignore[misc]
@@ -226,7 +236,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         if not self.flow_active:
             await self.perform_seek()
             return
-        for tp, delivery in deliveries.items():
+        for tp, delivery in ((tp, delivery) for tp, own in deliveries.items() for delivery in own):
             message = DeliveryMessage(
                 tp.topic, tp.partition, delivery.first, 0.0, 0, [], None, None, None, 0, 0, tp,
                 generation_id=self.app.consumer_generation_id,

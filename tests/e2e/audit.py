@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 from collections import Counter, defaultdict
-from collections.abc import AsyncIterator, Callable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, field, replace
 from dataclasses import fields as fields_of
@@ -318,7 +318,7 @@ def portfolio_of(records: list[JournalRecord]) -> Portfolio:
     return Portfolio(records[0].shard, int(dict(records[0].fields)[keys.PARTITIONS]))
 
 
-def rejects_of(records: list[JournalRecord]) -> dict[tuple[Topic, int], str]:
+def rejects_of(records: Iterable[JournalRecord]) -> dict[tuple[Topic, int], str]:
     """The disposition of each rejected record, by topic and offset."""
     return {(TOPICS[ref.topic], ref.offset): ref.disposition for record in records for ref in record.dead_letters}
 
