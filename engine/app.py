@@ -53,7 +53,7 @@ def run_worker(settings: Settings) -> int:
     give_memory_back()
     log.info("starting", version=__version__, application=settings.application, kafka=settings.kafka.bootstrap)
     at_start = await_deployment(settings)
-    log.info("compiling the decision kernel; it takes about 45 s the first time on a machine")
+    log.info("compiling the decision kernel; it takes about half a minute the first time on a machine")
     warm_up()
     # A batch makes tens of thousands of objects and few cycles: collect seldom, and never look at what is here for good.
     gc.freeze()

@@ -175,7 +175,7 @@ def _deployment(partitions: int, days: int) -> Iterator[_Parts]:
         policy = load_policy(ROOT / "policies" / "default.yaml", began)
         control.publish(kafka.settings, control.activation(policy, None, "demo", None, began), start_ms)
         messages.print(
-            f"policy {policy.policy} version {policy.version} promoted; the worker compiles its kernel (about 45 s the first time) ..."
+            f"policy {policy.policy} version {policy.version} promoted; the worker compiles its kernel (about half a minute the first time) ..."
         )
         port = choose_port(0, service="metrics", option="--metrics-port")
         settings = {

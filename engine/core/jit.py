@@ -22,7 +22,7 @@ R = TypeVar("R")
 _ENGINE: Final = Path(__file__).resolve().parent.parent
 
 
-def _cache_directory() -> Path:
+def _own_directory() -> Path:
     digest = hashlib.sha256(numba.__version__.encode())
     sources = {source: source.read_bytes() for source in sorted(_ENGINE.rglob("*.py"))}
     packages = {source.parent for source, text in sources.items() if b"@compiled" in text}
@@ -34,9 +34,14 @@ def _cache_directory() -> Path:
 
 
 # Measured: the kernel's loops wrap around rings, so vectorising them costs a fifth of its speed and half of its time to compile.
-for _name, _value in (("NUMBA_OPT", "1"), ("NUMBA_LOOP_VECTORIZE", "0"), ("NUMBA_CACHE_DIR", str(_cache_directory()))):
+for _name, _value in (("NUMBA_OPT", "1"), ("NUMBA_LOOP_VECTORIZE", "0"), ("NUMBA_CACHE_DIR", str(_own_directory()))):
     os.environ.setdefault(_name, _value)
 config.reload_config()  # type: ignore[no-untyped-call]
+
+
+def cache_directory() -> Path:
+    """Where the machine code of these sources is kept."""
+    return Path(config.CACHE_DIR)  # type: ignore[attr-defined]
 
 
 def general(kind: Any) -> Any:

@@ -1,17 +1,41 @@
-"""Everything compiled is compiled (or read from its cache on disk) before it is needed: a first batch must not wait for it."""
+"""Everything compiled is compiled (or read from its cache on disk) before it is needed: a first batch must not wait for it.
+
+Theory of operation. Each function's machine code is kept on disk as soon as it is made, and looked for there before it is made. So the first time
+two processes share the work: one makes the kernels for events and for sweeps, the other what reads and writes, and then what those kernels come
+to last, the decision on the limit; they find it made. They are processes of their own also because the compiler keeps some 250 MB.
+"""
 
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
 from typing import Any, Final
 
+import numpy as np
+
+from engine.core.decide import decide_limit, run, segment_of, sweep
 from engine.core.fingerprint import FingerprintKey
-from engine.core.layout import DAY_MS, Topic
+from engine.core.jit import cache_directory
+from engine.core.layout import DAY_MS, EVENT_COLUMNS, FIGURES, Col, Command, Topic
+from engine.core.packed import Packed
+from engine.core.rows import blank_row
+from engine.core.tables import FACTS, Ints
+from engine.errors import EngineError
+from engine.policy.compile import CompiledPolicy, compile_policy
 from engine.policy.document import Policy
+from engine.policy.promote import promote
+from engine.state.cache import AccountCache
 from engine.stream.decode.columns import epoch_ms
-from engine.stream.offline import activation, decide, log_record
+from engine.stream.decode.decoder import Decoder
+from engine.stream.offline import EPOCH, activation, decide, log_record
+from engine.stream.record_batches import columns_of
+from engine.stream.records import Chunk
 from schemas.common import parse_instant
 
+KEY: Final = FingerprintKey.from_hex("00" * 16)
 AT: Final = "2026-01-01T00:00:00Z"
 POLICY: Final[dict[str, Any]] = {
     "policy": "warm_up",
@@ -32,25 +56,94 @@ POLICY: Final[dict[str, Any]] = {
         }
     ],
 }
+PURCHASES: Final = tuple(
+    json.dumps(
+        {
+            "event_id": event_id,
+            "account_id": account,
+            "occurred_at": AT,
+            "currency": "CNY",
+            "amount_minor": 1,
+            "category": "c",
+            "channel": "c",
+            "merchant_id": "m",
+            "funded_by": "own",
+        }
+    ).encode()
+    for event_id, account in (("1", "a"), ("2", "b"), ("3", "a"))
+)
 
 
 def warm_up() -> None:
+    """See above. Raises EngineError."""
+    done = cache_directory() / "complete"
+    if not done.exists():
+        compile_beside()
+    decide_some()
+    done.touch()
+
+
+def compile_beside() -> None:
+    """Let two processes compile. Raises EngineError."""
+    environment = os.environ | {"PYTHONPATH": os.pathsep.join(sys.path)}
+    processes = [subprocess.Popen([sys.executable, "-m", __spec__.name, part], env=environment) for part in PARTS]
+    codes = [process.wait() for process in processes]
+    if any(codes):
+        raise EngineError(
+            f"compiling the decision kernel has failed: its processes ended with {codes}",
+            where=str(cache_directory()),
+            cure="see what they said above; there must be room and the right to write, and about 500 MB of memory for each",
+        )
+
+
+def decide_some() -> None:
     """Decide three records of two accounts with a cache of one, so that states are written and read back too, and let a day go by; and write what
     the journal and Redis would get."""
-    common = {
-        "occurred_at": AT,
-        "currency": "CNY",
-        "amount_minor": 1,
-        "category": "c",
-        "channel": "c",
-        "merchant_id": "m",
-        "funded_by": "own",
-    }
-    records = [activation(Policy.from_plain(POLICY))]
-    for offset, account in enumerate(("a", "b", "a"), 1):
-        value = common | {"event_id": str(offset), "account_id": account}
-        records.append(log_record(Topic.PURCHASE, offset, json.dumps(value).encode()))
+    records = [activation(Policy.from_plain(POLICY)), *(log_record(Topic.PURCHASE, offset, raw) for offset, raw in enumerate(PURCHASES, 1))]
     day_after = epoch_ms(parse_instant(AT)) + DAY_MS
-    for record in decide(records, FingerprintKey.from_hex("00" * 16), "warm-up", cache_accounts=1, until_ms=day_after):
+    for record in decide(records, KEY, "warm-up", cache_accounts=1, until_ms=day_after):
         record.encode()
         record.accounts.by_bucket()
+    columns_of(Topic.PURCHASE, [])
+
+
+def compile_kernels(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
+    """The kernels for events and for sweeps, by taking no event and sweeping nobody."""
+    none, facts = np.zeros(0, np.int64), np.zeros(FACTS, np.int64)
+    events, profiles = np.zeros((EVENT_COLUMNS, 0), np.int64), np.zeros((0, FIGURES), np.int64)
+    run(policy.program, rows, events, none, profiles, 0, decisions, none, facts)
+    sweep(policy.program, rows, none, 0, 0, facts, decisions)
+
+
+def compile_rest(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
+    """What reads records, and holds, writes and reads accounts; then the decision on the limit, of a line that is not open."""
+    cache, accounts = AccountCache(policy, 1), Packed.of([b"a"])
+    values: list[bytes | None] = [None]
+    for _ in range(2):
+        cache.begin()
+        slots = cache.take(accounts, np.ones(1, np.bool_))
+        cache.admit(values)
+        cache.rows[slots, Col.CLOCK] = 0
+        states = cache.states(slots)
+        values = [value for _, value in states]
+        cache.forget()
+    states.as_msgpack()
+    states.by_bucket()
+    Decoder(policy.decode, KEY, 0, 1).decode(Chunk.of(Topic.PURCHASE, [0], [0], accounts, [PURCHASES[0]]))
+    columns_of(Topic.PURCHASE, [])
+    segment, no = segment_of(policy.program, rows[0]), False
+    features = np.zeros(FACTS, np.int64)
+    decide_limit(policy.program, segment, rows[0], 0, 0, -1, 0, features, no, no, no, no, Command.NONE, no, decisions, 0)
+
+
+PARTS: Final[dict[str, Callable[[CompiledPolicy, Ints, Ints], None]]] = {"kernels": compile_kernels, "rest": compile_rest}
+
+
+def main(part: str) -> None:
+    """Compile one of the parts."""
+    policy = compile_policy(promote(Policy.from_plain(POLICY), None, EPOCH), KEY)
+    PARTS[part](policy, blank_row(policy.layout).reshape(1, -1), np.zeros((1, policy.decision_columns), np.int64))
+
+
+if __name__ == "__main__":
+    main(sys.argv[1])
