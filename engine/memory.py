@@ -11,7 +11,7 @@ import ctypes
 from typing import Final
 
 OPTIONS: Final = {  # by mallopt's own numbers
-    -3: 256 * 1024,  # M_MMAP_THRESHOLD: a block of at least this size is mapped by itself
+    -3: 1024 * 1024,  # M_MMAP_THRESHOLD: a block of at least this size is mapped by itself
     -1: 32 * 1024 * 1024,  # M_TRIM_THRESHOLD: the end of a heap is given back where it has more than this free
     -8: 2,  # M_ARENA_MAX: heaps for all threads
 }

@@ -2,6 +2,7 @@
 
 numba's own cache looks only at the file of the function it compiles, not at the files of the functions and constants that one uses; after a
 change there it would run old machine code. So the cache directory is named by a digest of every module of the packages that hold compiled code.
+And numba takes a file that lies elsewhere, or has another time, for another one.
 """
 
 from __future__ import annotations
@@ -22,13 +23,17 @@ R = TypeVar("R")
 _ENGINE: Final = Path(__file__).resolve().parent.parent
 
 
+def _sources() -> list[Path]:
+    """The modules of the packages that hold compiled code."""
+    modules = sorted(_ENGINE.rglob("*.py"))
+    packages = {module.parent for module in modules if b"@compiled" in module.read_bytes()}
+    return [module for module in modules if module.parent in packages]
+
+
 def _own_directory() -> Path:
     digest = hashlib.sha256(numba.__version__.encode())
-    sources = {source: source.read_bytes() for source in sorted(_ENGINE.rglob("*.py"))}
-    packages = {source.parent for source, text in sources.items() if b"@compiled" in text}
-    for source, text in sources.items():
-        if source.parent in packages:
-            digest.update(text)
+    for source in _sources():
+        digest.update(source.read_bytes())
     base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
     return base / "credit-limit-engine" / f"kernels-{digest.hexdigest()[:16]}"
 
@@ -39,9 +44,10 @@ for _name, _value in (("NUMBA_OPT", "1"), ("NUMBA_LOOP_VECTORIZE", "0"), ("NUMBA
 config.reload_config()  # type: ignore[no-untyped-call]
 
 
-def cache_directory() -> Path:
-    """Where the machine code of these sources is kept."""
-    return Path(config.CACHE_DIR)  # type: ignore[attr-defined]
+def cache_mark() -> Path:
+    """A file in the cache directory that is there when everything of these very files has been compiled: who sees to that makes it."""
+    files = hashlib.sha256("".join(f"{source}\0{source.stat().st_mtime_ns}\0" for source in _sources()).encode())
+    return Path(config.CACHE_DIR) / f"complete-{files.hexdigest()[:16]}"  # type: ignore[attr-defined]
 
 
 def general(kind: Any) -> Any:

@@ -18,7 +18,7 @@ import numpy as np
 
 from engine.core.decide import decide_limit, run, segment_of, sweep
 from engine.core.fingerprint import FingerprintKey
-from engine.core.jit import cache_directory
+from engine.core.jit import cache_mark
 from engine.core.layout import DAY_MS, EVENT_COLUMNS, FIGURES, Col, Command, Topic
 from engine.core.packed import Packed
 from engine.core.rows import blank_row
@@ -76,11 +76,11 @@ PURCHASES: Final = tuple(
 
 def warm_up() -> None:
     """See above. Raises EngineError."""
-    done = cache_directory() / "complete"
-    if not done.exists():
+    mark = cache_mark()
+    if not mark.exists():
         compile_beside()
     decide_some()
-    done.touch()
+    mark.touch()
 
 
 def compile_beside() -> None:
@@ -91,7 +91,7 @@ def compile_beside() -> None:
     if any(codes):
         raise EngineError(
             f"compiling the decision kernel has failed: its processes ended with {codes}",
-            where=str(cache_directory()),
+            where=str(cache_mark().parent),
             cure="see what they said above; there must be room and the right to write, and about 500 MB of memory for each",
         )
 
