@@ -43,6 +43,7 @@ class AccountCache:
         self._used = np.zeros(capacity, np.int64)  # batch in which the slot was used last; 0: free
         self._batch = 0
         self._taken: list[Ints] = []  # the slots of the batch at hand
+        self._missing: Ints | None = None  # those that hold no state yet, when somebody has asked
         self._queue = np.zeros((2, 0), np.int64)  # slots in the order in which they may go, and in which batch each had been used last then
 
     def __len__(self) -> int:
@@ -53,7 +54,7 @@ class AccountCache:
         self._table[:] = 0
         self._used[:] = 0
         self._held = [None] * self.capacity
-        self._taken = []
+        self._taken, self._missing = [], None
         self._queue = self._queue[:, :0]
 
     def drop(self, accounts: Sequence[bytes]) -> None:
@@ -68,7 +69,7 @@ class AccountCache:
     def begin(self) -> None:
         """Begin a batch: the accounts of the last one may go from here on."""
         self._batch += 1
-        self._taken = []
+        self._taken, self._missing = [], None
 
     def take(self, accounts: Packed, wanted: npt.NDArray[np.bool_]) -> Ints:
         """(n,) the rows of the wanted accounts of the batch, 0 of the others. Raises ValueError if the batch has more accounts than there are
@@ -86,6 +87,7 @@ class AccountCache:
             self._used[room[:given]] = self._batch
             self._is_admitted[room[:given]] = False
         self._taken.append(slots[wanted])
+        self._missing = None
         return slots
 
     def taken(self) -> Ints:
@@ -94,11 +96,11 @@ class AccountCache:
 
     def missing(self) -> list[bytes]:
         """The accounts of the batch that must be admitted, in the order in which they were taken."""
-        return self.accounts(self._missing())
+        return self.accounts(self._to_admit())
 
     def admit(self, values: Sequence[bytes | None]) -> None:
         """Take the encoded states of the accounts in that are ``missing``; None is an account without history. Raises StateFormatError."""
-        slots = self._missing()
+        slots = self._to_admit()
         self.rows[slots] = self._blank
         known = [i for i, value in enumerate(values) if value is not None]
         if known:
@@ -106,6 +108,7 @@ class AccountCache:
             self._codec.decode(accounts, [value for value in values if value is not None], self.rows, slots[known])
             rebuild_rows(self._program, self.rows, slots[known])
         self._is_admitted[slots] = True
+        self._missing = None
 
     def slots(self, accounts: Sequence[bytes]) -> Ints:
         """(n,) the rows of accounts that are held."""
@@ -135,11 +138,13 @@ class AccountCache:
         slots = np.zeros(len(accounts), np.int64)
         return slots, find(*self._arrays, accounts.words, accounts.begins, accounts.ends, wanted, slots)
 
-    def _missing(self) -> Ints:
+    def _to_admit(self) -> Ints:
         """The rows of the batch that hold no state yet, in the order in which they were taken."""
-        slots = np.concatenate([np.zeros(0, np.int64), *(own[~self._is_admitted[own]] for own in self._taken)])
-        _, first = np.unique(slots, return_index=True)
-        return slots[np.sort(first)]
+        if self._missing is None:
+            slots = np.concatenate([np.zeros(0, np.int64), *(own[~self._is_admitted[own]] for own in self._taken)])
+            _, first = np.unique(slots, return_index=True)
+            self._missing = slots[np.sort(first)]
+        return self._missing
 
     def _room(self, count: int) -> Ints:
         """At most ``count`` slots that the batch does not use, those first that were used the longest ago. The order of all is worked out once

@@ -25,13 +25,21 @@ WHOLE: Final = (
 
 
 class DamagedBatchError(EngineError):
-    """A batch of a partition is not what was written: its checksum is wrong. What lies before ``offset`` is whole."""
+    """A batch of a partition is not what was written. What lies before ``offset`` is whole."""
 
-    def __init__(self, partition: TopicPartition, offset: int) -> None:
-        what = f"the records of {partition.topic}, partition {partition.partition}, are damaged at offset {offset}: their checksum is wrong"
+    def __init__(self, partition: TopicPartition, offset: int, why: str) -> None:
+        what = f"the records of {partition.topic}, partition {partition.partition}, are damaged at offset {offset}: {why}"
         super().__init__(what, where="Kafka", cure=WHOLE)
         self.partition = partition
         self.offset = offset
+
+
+class NoRecordsError(CorruptRecordException):  # type: ignore[misc]
+    """The body at ``place`` has the right checksum, and is not the records that its batch says."""
+
+    def __init__(self, place: int) -> None:
+        super().__init__(f"batch {place} is not the records that it says")
+        self.place = place
 
 
 class WholeRecords(PartitionRecords):  # type: ignore[misc]
@@ -45,7 +53,8 @@ class WholeRecords(PartitionRecords):  # type: ignore[misc]
         except CorruptRecordException as error:
             if self._has_given:  # these are taken; the next fetch begins with the batch
                 raise StopIteration from error
-            raise DamagedBatchError(self._tp, self.next_fetch_offset) from error
+            why = "they are not those that their batch says" if isinstance(error, NoRecordsError) else "their checksum is wrong"
+            raise DamagedBatchError(self._tp, self.next_fetch_offset, why) from error
         self._has_given = True
         return record
 

@@ -22,7 +22,7 @@ from engine.core.packed import Bytes, Packed, padded
 from engine.core.record_batch import Part, split_records, varint
 from engine.core.tables import Ints
 from engine.stream.any_headers import MAGIC
-from engine.stream.fetched import WholeRecords
+from engine.stream.fetched import NoRecordsError, WholeRecords
 from engine.stream.records import TOPICS, Chunk, Headers, chunk_of
 
 HEADER: Final = struct.Struct(">qiibIhiqqqhii")
@@ -51,14 +51,6 @@ def body_of(batch: memoryview) -> Body:
         raise UnsupportedCodecError(f"codec {codec} is not known")
     raw = CODECS[codec](batch[HEADER.size :].tobytes())
     return Body(raw, count, first_offset, first_ms, newest_ms if attributes & APPEND_TIME_MASK else None)
-
-
-class NoRecordsError(CorruptRecordException):  # type: ignore[misc]
-    """The body at ``place`` is not the records that its batch says."""
-
-    def __init__(self, place: int) -> None:
-        super().__init__(f"batch {place} is not the records that it says")
-        self.place = place
 
 
 def columns_of(topic: Topic, bodies: Sequence[Body]) -> Chunk:

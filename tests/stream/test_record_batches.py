@@ -21,6 +21,8 @@ from engine.stream.fetched import DamagedBatchError
 from engine.stream.record_batches import PartitionColumns, as_columns
 from engine.stream.records import Chunk
 
+CHECKED = "their checksum is wrong"
+UNCHECKED = "they are not those that their batch says"
 PLACE = TopicPartition("purchases", 3)
 TEXTS = st.none() | st.binary(max_size=300)
 HEADERS = st.lists(st.tuples(st.text(max_size=9), st.none() | st.binary(max_size=40)), max_size=3)
@@ -77,7 +79,9 @@ def test_what_is_before_a_damaged_batch_is_whole(place: int, is_checked: bool) -
     if is_checked or found.next_fetch_offset == 1:  # unchecked it may be a byte of a string, of a number, or of what means nothing
         assert (found.next_fetch_offset, offsets) == (1, [0])
         again = PartitionColumns(PLACE, AnyHeaders(bytes(bad)), [], 1, None, as_columns, is_checked, READ_COMMITTED)
-        with pytest.raises(DamagedBatchError, match="purchases, partition 3, are damaged at offset 1"):
+        with pytest.raises(
+            DamagedBatchError, match=f"purchases, partition 3, are damaged at offset 1: {CHECKED if is_checked else UNCHECKED}"
+        ):
             next(again)
 
 
@@ -85,5 +89,5 @@ def test_what_is_before_a_damaged_batch_is_whole(place: int, is_checked: bool) -
 def test_a_batch_that_says_too_much_is_damaged(count: int) -> None:
     bad = bytearray(at(0, batch(0, [(b"k", b"value", [], 5)])))
     bad[57:61] = struct.pack(">i", count)
-    with pytest.raises(DamagedBatchError, match="at offset 0"):
+    with pytest.raises(DamagedBatchError, match=f"at offset 0: {UNCHECKED}"):
         next(PartitionColumns(PLACE, AnyHeaders(bytes(bad)), [], 0, None, as_columns, False, READ_COMMITTED))
