@@ -41,6 +41,7 @@ class Progress:
     changes: int = 0
     dead_letters: int = 0
     commits: int = 0
+    journal_bytes: int = 0
     last_commit_at: float = field(default_factory=time.monotonic)
     moved_at: float = field(default_factory=time.monotonic)
     version: Version | None = None  # of the policy in force
@@ -63,13 +64,14 @@ class Progress:
         """There was nothing to do, or a wait has ended."""
         self.moved_at = time.monotonic()
 
-    def note_commit(self, record: JournalRecord) -> None:
-        """A record is committed and applied."""
+    def note_commit(self, record: JournalRecord, journal_bytes: int) -> None:
+        """A record, of so many bytes in the journal before they are compressed, is committed and applied."""
         self.records += record.events
         self.changes += sum(output.topic == CHANGES.name for output in record.outputs)
         self.tally.add(record.outputs, record.counts)
         self.dead_letters += len(record.dead_letters)
         self.commits += 1
+        self.journal_bytes += journal_bytes
         self.last_commit_at = self.moved_at = time.monotonic()
 
     def note_version(self, version: Version) -> None:

@@ -368,7 +368,8 @@ class Shard:
         assert self._producer is not None
         offset = await self._producer.commit(journal, [*record.outputs, *dead])
         await self._apply_own(record, offset)
-        self._note(record)
+        self.progress.note_commit(record, len(journal))
+        self._note_machine()
 
     async def _decide(self, batch: Batch) -> None:
         # 5. Read and load: what the cache lacks, with the sequence that the store has applied.
@@ -482,10 +483,6 @@ class Shard:
             if not self._is_full(topic, FLOW_AGAIN_SHARE):
                 self._held.discard(topic)
                 await self._inputs.hold(self.number, topic, held=False)
-
-    def _note(self, record: JournalRecord) -> None:
-        self.progress.note_commit(record)
-        self._note_machine()
 
     def _note_machine(self) -> None:
         self.progress.note_brakes(self._machine.brakes)

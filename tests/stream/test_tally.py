@@ -103,7 +103,7 @@ def scraped(*shards: list[Output]) -> dict[str, list[Any]]:
     held: dict[int, Any] = {}
     for number, mine in enumerate(shards):
         progress = Progress(structlog.get_logger())
-        progress.note_commit(record_of(mine))
+        progress.note_commit(record_of(mine), 100)
         held[number] = SimpleNamespace(progress=progress, lag=lambda: 0)
     registry = CollectorRegistry()
     worker: Any = SimpleNamespace(shards=held)
