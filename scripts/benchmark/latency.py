@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -21,8 +19,10 @@ import numpy as np
 from confluent_kafka import Consumer
 
 from schemas.topics import CHANGES
-from scripts.benchmark.contest import LOOK_EVERY_S, START_WITHIN_S, Scene, contenders, messages
+from scripts.benchmark.contest import contenders, scene
 from scripts.benchmark.load import Load, event
+from scripts.benchmark.scene import LOOK_EVERY_S, START_WITHIN_S
+from scripts.benchmark.screen import messages
 from scripts.spoil import Arrival
 from scripts.traffic import STEP_S, Publisher
 
@@ -74,27 +74,21 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    engine = next(iter(contenders(asked.partitions, 0.0)))
+    engine = contenders(asked.partitions, 0.0)[0]
     nothing = Load(0, asked.accounts, int(datetime.now(UTC).timestamp() * 1000))
-    with tempfile.TemporaryDirectory(prefix="limit-engine-latency-", ignore_cleanup_errors=True) as name:
-        scene = Scene(Path(name), asked.partitions, nothing, engine.policy, has_profiles=False)
-        try:
-            scene.prepare()
-            with scene.running(engine) as running:
-                deadline = time.monotonic() + START_WITHIN_S
-                while running.look(LOOK_EVERY_S).records < asked.partitions:  # the activation, on each shard
-                    if time.monotonic() > deadline:
-                        raise SystemExit(f"the engine has not begun; {running.last_words()}")
-                reader = Reader(scene.kafka.address)
-                reader.start()
-                messages.print(f"publishing {asked.rate:,.0f} events a second for {asked.seconds + WARM_UP_S:g} s ...")
-                began = time.time()
-                publish(Publisher(scene.kafka.address), asked.rate, asked.seconds + WARM_UP_S, asked.accounts)
-                running.look(1.0)
-                reader.is_done.set()
-                reader.join()
-        finally:
-            scene.kafka.stop()
+    with scene(nothing, asked.partitions, engine.policy, has_profiles=False, is_quiet=True) as there, there.running(engine) as running:
+        deadline = time.monotonic() + START_WITHIN_S
+        while running.look(LOOK_EVERY_S).records < asked.partitions:  # the activation, on each shard
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the engine has not begun; {running.last_words()}")
+        reader = Reader(there.kafka.address)
+        reader.start()
+        messages.print(f"publishing {asked.rate:,.0f} events a second for {asked.seconds + WARM_UP_S:g} s ...")
+        began = time.time()
+        publish(Publisher(there.kafka.address), asked.rate, asked.seconds + WARM_UP_S, asked.accounts)
+        running.look(1.0)
+        reader.is_done.set()
+        reader.join()
     took = np.array([seconds for published_at, seconds in reader.found if published_at >= began + WARM_UP_S])
     if not len(took):
         raise SystemExit("no change was announced: ask for more events")
