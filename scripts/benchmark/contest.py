@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final
 
 from scripts.benchmark import environments
+from scripts.benchmark.correct import Checked, check
 from scripts.benchmark.load import Load
 from scripts.benchmark.report import report
 from scripts.benchmark.scene import POLICIES, RUN_ENGINE, Contender, Failed, Result, Scene
@@ -81,6 +82,7 @@ def options() -> argparse.Namespace:
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--seed", type=int, default=1)
     parser.add_argument("--plain-seconds", type=float, help="how long those that would take far longer are watched (default 15)")
+    parser.add_argument("--check", type=int, default=300, metavar="ACCOUNTS", help="so many are compared with the oracle (default 300)")
     parser.add_argument("--quick", action="store_true", help="under a minute: fewer events, shorter watches, no environment is made")
     parser.add_argument("--only", choices=names, help="run only this one")
     parser.add_argument("--json", action="store_true", help="print JSON")
@@ -93,28 +95,30 @@ def options() -> argparse.Namespace:
 
 
 def main() -> int:
-    """Run the contest; 1 if a contender failed."""
+    """Run the contest; 1 if a contender failed, or if what the engine announced contradicts the oracle."""
     asked = options()
     start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
     load = Load(asked.events, asked.accounts, start_ms, days=DAYS, skew=asked.skew, seed=asked.seed)
     chosen = [contender for contender in contenders(asked.partitions, asked.plain_seconds) if asked.only in (None, contender.name)]
     with_python = pythons(chosen, makes_environments=not asked.quick)
-    chosen = [contender for contender in chosen if contender.name in with_python]
     results: list[Result] = []
+    checks: dict[str, Checked] = {}
     has_failed = False
     for policy, has_profiles in dict.fromkeys((contender.policy, contender.has_profiles) for contender in chosen):
         with scene(load, asked.partitions, policy, has_profiles=has_profiles, is_quiet=asked.json) as there:
-            for contender in chosen:
-                if contender.policy != policy:
-                    continue
+            for contender in (contender for contender in chosen if contender.policy == policy and contender.name in with_python):
                 try:
                     with progress(f"running {contender.name}", is_quiet=asked.json) as show:
                         results.append(there.run(contender, show, with_python[contender.name]))
                 except Failed as error:
                     has_failed = True
                     messages.print(str(error), markup=False, soft_wrap=True)
-    report(results, load, asked.partitions, as_json=asked.json)
-    return int(has_failed)
+                    continue
+                if contender.is_engine and asked.check:
+                    with progress(f"comparing {asked.check:,} accounts of {contender.name} with the oracle", is_quiet=asked.json) as show:
+                        checks[contender.name] = check(there, asked.check, show, is_done=results[-1].is_done)
+    report(results, checks, load, asked.partitions, as_json=asked.json)
+    return int(has_failed or any(checked.contradictions for checked in checks.values()))
 
 
 if __name__ == "__main__":

@@ -20,7 +20,7 @@ from confluent_kafka import Consumer
 
 from schemas.topics import CHANGES
 from scripts.benchmark.contest import contenders, scene
-from scripts.benchmark.load import Load, event
+from scripts.benchmark.load import Load, account_name, event
 from scripts.benchmark.scene import LOOK_EVERY_S, START_WITHIN_S
 from scripts.benchmark.screen import messages
 from scripts.spoil import Arrival
@@ -56,7 +56,7 @@ def publish(publisher: Publisher, rate: float, seconds: float, accounts: int) ->
     while (passed := time.monotonic() - began) < seconds:
         for number in range(sent, int(passed * rate)):
             now = time.time()
-            arrival = event(rng, number, f"account-{rng.randrange(accounts):07d}", int(now * 1000))
+            arrival = event(rng, number, account_name(rng.randrange(accounts)), int(now * 1000))
             value = json.loads(arrival.value) | {"event_id": f"{now:.6f}-{number}"}
             publisher.publish(Arrival(arrival.at_ms, number, arrival.topic, arrival.key, json.dumps(value).encode()))
         sent = int(passed * rate)

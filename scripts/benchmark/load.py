@@ -36,11 +36,16 @@ class Load:
     seed: int = 1
 
 
+def account_name(number: int) -> str:
+    """The id of the number-th account."""
+    return f"account-{number:07d}"
+
+
 def profiles(load: Load) -> Iterator[Arrival]:
     """A snapshot of each account, at the beginning: employed, with an income, and an application for a limit."""
     moment = instant(load.start_ms)
     for number in range(load.accounts):
-        account = f"account-{number:07d}"
+        account = account_name(number)
         value = {
             "event_id": f"{account}-profile",
             "account_id": account,
@@ -68,7 +73,7 @@ def events(load: Load) -> Iterator[Arrival]:
     rng = Random(f"{load.seed}/load")
     step_ms = load.days * DAY_MS / max(1, load.events)
     shares = list(accumulate((rank + 1) ** -load.skew for rank in range(load.accounts)))
-    names = [f"account-{number:07d}" for number in range(load.accounts)]
+    names = [account_name(number) for number in range(load.accounts)]
     rng.shuffle(names)
     for number in range(load.events):
         account = names[bisect(shares, rng.random() * shares[-1], hi=load.accounts - 1)]

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Final
 
 from rich.console import Console
 from rich.table import Table
 
 from engine.stream.stages import Stage
+from scripts.benchmark.correct import Checked
 from scripts.benchmark.load import Load
 from scripts.benchmark.scene import Result
 from scripts.benchmark.screen import messages
@@ -17,14 +18,16 @@ from scripts.benchmark.screen import messages
 MIN_WIDTH: Final = 150  # of the table, also where it goes into a file
 
 
-def report(results: Iterable[Result], load: Load, partitions: int, *, as_json: bool) -> None:
+def report(results: Iterable[Result], checks: Mapping[str, Checked], load: Load, partitions: int, *, as_json: bool) -> None:
     """Print the results side by side; ratios are of events per CPU-second to the plain agent's."""
     listed = list(results)
     plain = next((result for result in listed if result.name == "plain-agent"), None)
     if as_json:
         ratios = {r.name: round(r.per_cpu_second / plain.per_cpu_second, 1) for r in listed} if plain else {}
         shape = {"events": load.events, "accounts": load.accounts, "partitions": partitions, "seed": load.seed}
-        print(json.dumps({**shape, "results": [result.plain(load.accounts) for result in listed], "times_the_plain_agent": ratios}))
+        plain_results = [result.plain(load.accounts) for result in listed]
+        oracle = {name: checked.plain() for name, checked in checks.items()}
+        print(json.dumps({**shape, "results": plain_results, "times_the_plain_agent": ratios, "oracle": oracle}))
         return
     columns = ("events", "changes", "events/s", "events/CPU-s", "worker µs/event", "Redis µs/event", "Redis B/account")
     table = Table("", *columns, "starts in", "resident MB", "times the plain agent")
@@ -55,3 +58,16 @@ def report(results: Iterable[Result], load: Load, partitions: int, *, as_json: b
             stages.add_row(result.name, *(f"{by_stage[stage]:.2f}" for stage in Stage), f"{rest:.2f}", f"{told['redis_us_per_event']:.2f}")
     if stages.row_count:
         console.print(stages)
+    for name, checked in checks.items():
+        console.print(sentence(name, checked), markup=False, highlight=False)
+        for line in checked.contradictions:
+            console.print(f"  {line}", style="red", markup=False, highlight=False, soft_wrap=True)
+
+
+def sentence(name: str, checked: Checked) -> str:
+    """What came of the comparison with the oracle."""
+    count = len(checked.contradictions)
+    verdict = f"contradicts it in {count} {'shard' if count == 1 else 'shards'}" if count else "agrees with it"
+    what = f"{checked.changes:,} changes by {checked.records:,} records of {checked.accounts:,} accounts"
+    until = "" if checked.unbraked_percent == 100 else f", in the {checked.unbraked_percent} % of the run before a brake of the portfolio's"
+    return f"{name}: {what} compared with the oracle{until}: it {verdict}"

@@ -100,6 +100,7 @@ class Result:
     stages: Mapping[str, float]  # CPU seconds of the process by stage; empty: it does not tell
     begins_s: float  # from its start to the first record taken
     resident_bytes: tuple[int, int]  # when it began and in the end
+    is_done: bool  # whether it took all records
     redis_bytes: int = 0  # what Redis holds in the end, and did not when it started
 
     @property
@@ -312,6 +313,7 @@ class Scene:
                     {stage: seconds - first.stages.get(stage, 0.0) for stage, seconds in last.stages.items()},
                     begun.at - started_at,
                     (begun.resident_bytes, last.resident_bytes),
+                    last.records >= self.records,
                 )
 
 
