@@ -14,10 +14,11 @@ from collections import defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
+from functools import partial
 from itertools import islice
 from multiprocessing import get_context
 from random import Random
-from typing import Any
+from typing import Any, Final
 
 from confluent_kafka import Consumer
 
@@ -31,7 +32,8 @@ from scripts.benchmark.screen import Show
 from tests.e2e.audit import BRAKED, Shard, assert_told, fold
 from tests.e2e.books import Message, chunk, read, told_of
 
-BRAKE_WORDS = tuple(f'"{kind}"'.encode() for kind in BRAKED)
+AT_ONCE_MIN: Final = 100  # accounts
+BRAKE_WORDS: Final = tuple(f'"{kind}"'.encode() for kind in BRAKED)
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,12 +79,13 @@ def sample(load: Load, size: int) -> frozenset[str]:
 def check(scene: Scene, size: int, show: Show, *, is_done: bool) -> Checked:
     """Compare what the engine announced in a scene, two shards at a time. ``is_done``: it has told that it took all records."""
     began, accounts = time.monotonic(), sample(scene.load, size)
+    job = partial(check_shard, scene.kafka.address, accounts, is_done=is_done)
+    parts = []
     with ProcessPoolExecutor(2, mp_context=get_context("spawn")) as pool:
-        jobs = [pool.submit(check_shard, scene.kafka.address, shard, accounts, is_done=is_done) for shard in range(scene.partitions)]
-        parts = []
-        for job in jobs:
-            parts.append(job.result())
-            show(len(parts), len(jobs))
+        # A few are compared sooner than another process has begun.
+        for part in (map if size < AT_ONCE_MIN else pool.map)(job, range(scene.partitions)):
+            parts.append(part)
+            show(len(parts), scene.partitions)
     return Checked(
         len(accounts),
         sum(part.records for part in parts),
@@ -93,7 +96,7 @@ def check(scene: Scene, size: int, show: Show, *, is_done: bool) -> Checked:
     )
 
 
-def check_shard(bootstrap: str, shard: int, accounts: frozenset[str], *, is_done: bool) -> Part:
+def check_shard(bootstrap: str, accounts: frozenset[str], shard: int, *, is_done: bool) -> Part:
     """Fold and compare the accounts of one shard."""
     consumer = Consumer(
         {

@@ -19,8 +19,9 @@ import numpy as np
 from confluent_kafka import Consumer
 
 from schemas.topics import CHANGES
-from scripts.benchmark.contest import contenders, scene
+from scripts.benchmark.contest import scene
 from scripts.benchmark.load import Load, account_name, event
+from scripts.benchmark.plan import ENGINE
 from scripts.benchmark.scene import LOOK_EVERY_S, START_WITHIN_S
 from scripts.benchmark.screen import messages
 from scripts.spoil import Arrival
@@ -74,9 +75,8 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    engine = contenders(asked.partitions, 0.0)[0]
     nothing = Load(0, asked.accounts, int(datetime.now(UTC).timestamp() * 1000))
-    with scene(nothing, asked.partitions, engine.policy, has_profiles=False, is_quiet=True) as there, there.running(engine) as running:
+    with scene(nothing, asked.partitions, ENGINE, is_quiet=True) as there, there.running(ENGINE) as running:
         deadline = time.monotonic() + START_WITHIN_S
         while running.look(LOOK_EVERY_S).records < asked.partitions:  # the activation, on each shard
             if time.monotonic() > deadline:

@@ -11,7 +11,7 @@ import sys
 import time
 import urllib.request
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
@@ -33,6 +33,7 @@ from schemas.topics import TOPICS
 from scripts.benchmark.job import CHANGES_TOPIC
 from scripts.benchmark.load import Load, events, profiles
 from scripts.benchmark.screen import Show
+from scripts.spoil import Arrival
 from scripts.traffic import Publisher
 
 ROOT: Final = Path(__file__).resolve().parents[2]
@@ -54,7 +55,7 @@ class Failed(Exception):
 @dataclass(frozen=True, slots=True)
 class Contender:
     """A name, the module (and its arguments) that runs it, for how long at most it is watched, the policy that is in force while it runs, the
-    environment of its own that it needs, and whether it keeps something in Redis."""
+    environment of its own that it needs, whether it keeps something in Redis, and how many processes share the work."""
 
     name: str
     command: tuple[str, ...]
@@ -62,6 +63,7 @@ class Contender:
     policy: Path = POLICIES["engine"]
     environment: str | None = None
     has_redis: bool = True
+    workers: int = 1
 
     @property
     def has_profiles(self) -> bool:
@@ -175,6 +177,17 @@ class Running:
         """The ends of its logs."""
         return "\n".join(worker.last_words() for worker in self.workers)
 
+    def await_shards(self, partitions: int) -> None:
+        """Wait until each worker has shards, and together they have all. Raises ``Failed``."""
+        deadline = time.monotonic() + START_WITHIN_S
+        while True:
+            self.look(LOOK_EVERY_S)
+            owned = [shards_of(told(worker.port)) for worker in self.workers]
+            if all(owned) and sum(map(len, owned)) == partitions:
+                return
+            if time.monotonic() > deadline:
+                raise Failed(f"the workers of {self.contender.name} do not share the work: {owned}; {self.last_words()}")
+
     def look(self, after_s: float) -> Look:
         """What it says and uses after a while; if it does not answer it has taken nothing yet. Raises ``Failed`` if it has ended."""
         for worker in self.workers:
@@ -201,58 +214,66 @@ class Running:
 
 class Scene:
     """A Kafka with a policy and the load in it, and a Redis that each contender finds empty. For one run of the engine: a second one would find
-    the first one's journal."""
+    the first one's journal. ``is_gated``: the policy comes into force when all workers have shards; until then they take nothing, so that none of
+    them is ahead."""
 
-    def __init__(self, directory: Path, partitions: int, load: Load, policy: Path, *, has_profiles: bool) -> None:
+    def __init__(self, directory: Path, partitions: int, load: Load, policy: Path, *, has_profiles: bool, is_gated: bool = False) -> None:
         self.directory = directory
         self.partitions = partitions
         self.load = load
         self.policy = policy
         self.has_profiles = has_profiles
+        self.is_gated = is_gated
+        self.records = 0  # that there are to take, without the policy's
         self.kafka = KafkaBroker(directory / "kafka")
 
-    @property
-    def records(self) -> int:
-        """How many records there are to take."""
-        return self.load.events + (self.load.accounts if self.has_profiles else 0)
-
-    def prepare(self, show: Show) -> None:
-        """Start Kafka, create the topics, publish the load."""
+    def prepare(self, show: Show, source: Iterable[Arrival] | None = None) -> None:
+        """Start Kafka, create the topics, publish the load, or what comes from ``source`` instead of its events."""
         self.kafka.start()
         admin = topics.connect(self.kafka.settings)
         topics.create(admin, self.partitions, 1, {spec.name: -1 for spec in TOPICS})
         admin.create_topics([NewTopic(CHANGES_TOPIC, self.partitions, 1)])
         admin.close()
-        began = datetime.fromtimestamp(self.load.start_ms / 1000, UTC)
-        policy = load_policy(self.policy, began)
-        control.publish(self.kafka.settings, control.activation(policy, None, "bench", None, began), self.load.start_ms)
-        publisher, count = Publisher(self.kafka.address), 0
-        for source in (profiles(self.load) if self.has_profiles else (), events(self.load)):
-            for arrival in source:
+        if not self.is_gated:
+            self._activate()
+        publisher, count, total = Publisher(self.kafka.address), 0, self.load.events + self.load.accounts * self.has_profiles
+        for arrivals in (profiles(self.load) if self.has_profiles else (), events(self.load) if source is None else source):
+            for arrival in arrivals:
                 publisher.publish(arrival)
                 count += 1
                 if count % 1_000 == 0:
                     publisher.poll()
-                    show(count, self.records)
+                    show(count, max(count, total))
         publisher.settle()
+        self.records = count
+
+    def _activate(self) -> None:
+        """Put the policy in force."""
+        began = datetime.fromtimestamp(self.load.start_ms / 1000, UTC)
+        policy = load_policy(self.policy, began)
+        control.publish(self.kafka.settings, control.activation(policy, None, "bench", None, began), self.load.start_ms)
 
     @contextmanager
     def running(self, contender: Contender, python: Path = Path(sys.executable)) -> Iterator[Running]:
-        """A contender while it runs, on a Redis of its own."""
+        """A contender while it runs, on a Redis of its own. Raises ``Failed`` if a gated one does not share the work."""
         with ExitStack() as stack:
             redis = RedisServer(self.directory / f"redis-{contender.name}")
             if contender.has_redis:
                 stack.callback(redis.stop)
                 redis.start()
             running = Running(contender, [], psutil.Process(redis.process.pid) if redis.process else None, redis.url)
-            running.workers.append(self._start(contender, python, redis.url))
-            stack.callback(running.workers[-1].stop)
+            for number in range(contender.workers):
+                running.workers.append(self._start(contender, number, python, redis.url))
+                stack.callback(running.workers[-1].stop)
+            if self.is_gated:
+                running.await_shards(self.partitions)
+                self._activate()
             yield running
 
-    def _start(self, contender: Contender, python: Path, redis_url: str) -> Worker:
-        """Start a process of it."""
+    def _start(self, contender: Contender, number: int, python: Path, redis_url: str) -> Worker:
+        """Start one of its processes."""
         port = choose_port(0, service="metrics", option="--port")
-        directory = self.directory / contender.name
+        directory = self.directory / f"{contender.name}-{number}"
         directory.mkdir()
         settings = {
             "LIMITS_KAFKA__BOOTSTRAP": self.kafka.address,
@@ -265,7 +286,7 @@ class Scene:
             "PYTHONUNBUFFERED": 1,
         }
         words = ["env", *(f"{name}={value}" for name, value in settings.items()), str(python), *contender.command]
-        log = self.directory / f"{contender.name}.log"
+        log = self.directory / f"{contender.name}-{number}.log"
         return Worker(ServerProcess.spawn(words, log=log, directory=ROOT, bound=True), port, log)
 
     def run(self, contender: Contender, show: Show, python: Path = Path(sys.executable)) -> Result:
@@ -324,6 +345,11 @@ def told(port: int) -> list[Any]:
             return list(text_string_to_metric_families(answer.read().decode()))
     except OSError:
         return []
+
+
+def shards_of(families: Iterable[Any]) -> set[str]:
+    """The shards of which a worker of the engine tells."""
+    return {sample.labels["shard"] for family in families for sample in family.samples if sample.name == "limits_shard_running"}
 
 
 def cpu_seconds(process: psutil.Process) -> float:
