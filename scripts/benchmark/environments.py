@@ -38,7 +38,8 @@ def made(name: str) -> Path:
         try:
             return _make(name, candidate)
         except subprocess.CalledProcessError as error:
-            said = next((line for line in reversed(error.stderr.splitlines()) if line.startswith("ERROR")), error.stderr[-300:])
+            lines = (error.stderr or error.stdout).splitlines()
+            said = next((line for line in reversed(lines) if line.startswith("ERROR")), "\n".join(lines[-3:]))
         except (subprocess.TimeoutExpired, OSError) as error:
             said = str(error)
     raise NoEnvironment(said)

@@ -54,7 +54,8 @@ def report(
             ratio,
         )
     console = Console(width=max(MIN_WIDTH, messages.width))
-    console.print(table)
+    if table.row_count:
+        console.print(table)
     stages = Table("µs of CPU an event", *Stage, "the rest of the worker", "Redis")
     for result in listed:
         if result.stages:
