@@ -43,6 +43,13 @@ def account_name(number: int) -> str:
     return f"account-{number:07d}"
 
 
+def ranked(load: Load) -> list[str]:
+    """All accounts, the busiest one first."""
+    names = [account_name(number) for number in range(load.accounts)]
+    Random(f"{load.seed}/ranks").shuffle(names)
+    return names
+
+
 def profiles(load: Load) -> Iterator[Arrival]:
     """A snapshot of each account, at the beginning: employed, with an income, and an application for a limit."""
     moment = instant(load.start_ms)
@@ -75,8 +82,7 @@ def events(load: Load) -> Iterator[Arrival]:
     rng = Random(f"{load.seed}/load")
     step_ms = load.days * DAY_MS / max(1, load.events)
     shares = list(accumulate((rank + 1) ** -load.skew for rank in range(load.accounts)))
-    names = [account_name(number) for number in range(load.accounts)]
-    rng.shuffle(names)
+    names = ranked(load)
     for number in range(load.events):
         is_hot = load.hot_share and rng.random() < load.hot_share
         account = names[0 if is_hot else bisect(shares, rng.random() * shares[-1], hi=load.accounts - 1)]

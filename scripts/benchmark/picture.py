@@ -35,7 +35,7 @@ def draw(results: Sequence[Result], load: Load, partitions: int, path: Path) -> 
     axes = figure.subplots(len(heights), 1, squeeze=False, height_ratios=heights)[:, 0]
     rates(axes[0], results)
     if engines:
-        costs(axes[1], engines, load.accounts)
+        costs(axes[1], engines)
     figure.savefig(path, dpi=150, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
@@ -55,12 +55,12 @@ def rates(axes: Axes, results: Sequence[Result]) -> None:
     axes.legend(loc="lower center", bbox_to_anchor=(0.5, 1.0), ncols=len(RATES), fontsize=9, frameon=False)
 
 
-def costs(axes: Axes, results: Sequence[Result], accounts: int) -> None:
+def costs(axes: Axes, results: Sequence[Result]) -> None:
     """Microseconds of CPU an event, a bar of its parts for each run of the engine."""
     parts = [*Stage, *REST]
     rows = []
     for result in results:
-        plain = result.plain(accounts)
+        plain = result.plain()
         stages = [plain["stages_us_per_event"].get(stage, 0.0) for stage in Stage]
         rows.append([*stages, plain["process_us_per_event"] - sum(stages), plain["redis_us_per_event"]])
     longest = max(map(sum, rows))

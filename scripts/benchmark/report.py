@@ -30,7 +30,7 @@ def report(
     if as_json:
         ratios = {r.name: round(r.per_cpu_second / plain.per_cpu_second, 1) for r in listed} if plain else {}
         shape = {"events": load.events, "accounts": load.accounts, "partitions": partitions, "seed": load.seed}
-        plain_results = [result.plain(load.accounts) for result in listed]
+        plain_results = [result.plain() for result in listed]
         oracle = {name: checked.plain() for name, checked in checks.items()}
         more = {"times_the_plain_agent": ratios, "times_the_engine": beside, "sweep": swept and swept.plain(), "oracle": oracle}
         print(json.dumps({**shape, "results": plain_results, **more}))
@@ -38,7 +38,7 @@ def report(
     columns = ("events", "changes", "events/s", "events/CPU-s", "worker µs/event", "Redis µs/event", "Redis B/account")
     table = Table(Column(no_wrap=True), *columns, "starts in", "resident MB", "times the plain agent")
     for result in listed:
-        told = result.plain(load.accounts)
+        told = result.plain()
         ratio = f"{result.per_cpu_second / plain.per_cpu_second:.1f}" if plain else "-"
         table.add_row(
             result.name,
@@ -59,7 +59,7 @@ def report(
     stages = Table("µs of CPU an event", *Stage, "the rest of the worker", "Redis")
     for result in listed:
         if result.stages:
-            told = result.plain(load.accounts)
+            told = result.plain()
             by_stage = told["stages_us_per_event"]
             rest = told["process_us_per_event"] - sum(by_stage.values())
             stages.add_row(result.name, *(f"{by_stage[stage]:.2f}" for stage in Stage), f"{rest:.2f}", f"{told['redis_us_per_event']:.2f}")

@@ -91,9 +91,10 @@ class Look:
 
 @dataclass(frozen=True, slots=True)
 class Result:
-    """What a contender did between two looks."""
+    """What a contender did between two looks; ``accounts`` are all of the load."""
 
     name: str
+    accounts: int
     records: int
     changes: int
     seconds: float
@@ -115,8 +116,8 @@ class Result:
         """Records a second of CPU time, the processes and Redis together."""
         return self.records / (self.process_s + self.redis_s)
 
-    def plain(self, accounts: int) -> dict[str, Any]:
-        """As JSON; ``accounts`` are all of the load."""
+    def plain(self) -> dict[str, Any]:
+        """As JSON."""
         return {
             "name": self.name,
             "records": self.records,
@@ -126,7 +127,7 @@ class Result:
             "events_per_cpu_second": round(self.per_cpu_second),
             "process_us_per_event": round(1e6 * self.process_s / self.records, 2),
             "redis_us_per_event": round(1e6 * self.redis_s / self.records, 2),
-            "redis_bytes_per_account": round(self.redis_bytes / accounts),
+            "redis_bytes_per_account": round(self.redis_bytes / self.accounts),
             "begins_s": round(self.begins_s, 1),
             "resident_mb": [round(held / 1e6) for held in self.resident_bytes],
             "stages_us_per_event": {stage: round(1e6 * seconds / self.records, 2) for stage, seconds in self.stages.items()},
@@ -326,6 +327,7 @@ class Scene:
                     raise Failed(f"{contender.name} was done before it could be watched: more events are needed")
                 return Result(
                     contender.name,
+                    self.load.accounts,
                     last.records - first.records,
                     last.changes - first.changes,
                     last.at - first.at,

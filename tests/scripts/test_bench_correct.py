@@ -16,7 +16,7 @@ from engine.stream import offline
 from engine.stream.records import TOPICS
 from schemas.topics import CHANGES, INPUTS
 from scripts.benchmark import correct
-from scripts.benchmark.load import Load, events
+from scripts.benchmark.load import Load, events, ranked
 from scripts.benchmark.scene import POLICIES
 from tests.core.bridge import KEY
 from tests.e2e.audit import Shard
@@ -82,6 +82,14 @@ def test_a_record_that_was_never_taken_contradicts(run: Run) -> None:
     records = journaled(run)
     with pytest.raises(AssertionError, match="never taken"):
         correct.compare(records[: len(records) // 2], run[1], run[2], is_whole=True)
+
+
+def test_a_sample_is_the_seeds_own_and_has_busier_accounts() -> None:
+    load = replace(LOAD, accounts=1_000)
+    chosen = correct.sample(load, 100)
+    assert chosen == correct.sample(load, 100) != correct.sample(replace(load, seed=2), 100)
+    assert 90 <= len(chosen) <= 100
+    assert len(chosen & set(ranked(load)[10:100])) >= 50
 
 
 def test_times_that_go_back_are_noticed() -> None:

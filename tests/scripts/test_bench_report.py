@@ -21,7 +21,7 @@ LOAD = Load(events=1_000, accounts=100, start_ms=0)
 def result(name: str, per_second: float, *, has_stages: bool = False) -> Result:
     """A second of a contender that takes half of the CPU, a tenth of it in Redis."""
     stages = {str(stage): 0.05 for stage in Stage} if has_stages else {}
-    return Result(name, int(per_second), 3, 1.0, 0.45, 0.05, stages, 2.0, (10_000_000, 20_000_000), is_done=True)
+    return Result(name, 100, int(per_second), 3, 1.0, 0.45, 0.05, stages, 2.0, (10_000_000, 20_000_000), is_done=True)
 
 
 RESULTS = [result("engine", 80_000, has_stages=True), result("plain-agent", 1_000), result("two-workers", 120_000, has_stages=True)]
