@@ -1,1 +1,1 @@
-"""The benchmark: this engine, an ordinary per-event Faust agent and a roofline, over the same topics, one after the other."""
+"""The benchmark: this engine, other stream processors and a roofline, over the same topics, one after the other."""

@@ -9,11 +9,9 @@ from __future__ import annotations
 
 import argparse
 import json
-import tempfile
 import threading
 import time
 from datetime import UTC, datetime
-from pathlib import Path
 from random import Random
 from typing import Final
 
@@ -21,8 +19,11 @@ import numpy as np
 from confluent_kafka import Consumer
 
 from schemas.topics import CHANGES
-from scripts.benchmark.contest import LOOK_EVERY_S, START_WITHIN_S, Scene, contenders, messages
-from scripts.benchmark.load import Load, event
+from scripts.benchmark.contest import scene
+from scripts.benchmark.load import Load, account_name, event
+from scripts.benchmark.plan import ENGINE
+from scripts.benchmark.scene import LOOK_EVERY_S, START_WITHIN_S
+from scripts.benchmark.screen import messages
 from scripts.spoil import Arrival
 from scripts.traffic import STEP_S, Publisher
 
@@ -56,7 +57,7 @@ def publish(publisher: Publisher, rate: float, seconds: float, accounts: int) ->
     while (passed := time.monotonic() - began) < seconds:
         for number in range(sent, int(passed * rate)):
             now = time.time()
-            arrival = event(rng, number, f"account-{rng.randrange(accounts):07d}", int(now * 1000))
+            arrival = event(rng, number, account_name(rng.randrange(accounts)), int(now * 1000))
             value = json.loads(arrival.value) | {"event_id": f"{now:.6f}-{number}"}
             publisher.publish(Arrival(arrival.at_ms, number, arrival.topic, arrival.key, json.dumps(value).encode()))
         sent = int(passed * rate)
@@ -74,27 +75,20 @@ def main() -> None:
     parser.add_argument("--partitions", type=int, default=4)
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
-    engine = next(iter(contenders(asked.partitions, 0.0)))
     nothing = Load(0, asked.accounts, int(datetime.now(UTC).timestamp() * 1000))
-    with tempfile.TemporaryDirectory(prefix="limit-engine-latency-", ignore_cleanup_errors=True) as name:
-        scene = Scene(Path(name), asked.partitions, nothing, engine.policy, has_profiles=False)
-        try:
-            scene.prepare()
-            with scene.running(engine) as running:
-                deadline = time.monotonic() + START_WITHIN_S
-                while running.look(LOOK_EVERY_S).records < asked.partitions:  # the activation, on each shard
-                    if time.monotonic() > deadline:
-                        raise SystemExit(f"the engine has not begun; {running.last_words()}")
-                reader = Reader(scene.kafka.address)
-                reader.start()
-                messages.print(f"publishing {asked.rate:,.0f} events a second for {asked.seconds + WARM_UP_S:g} s ...")
-                began = time.time()
-                publish(Publisher(scene.kafka.address), asked.rate, asked.seconds + WARM_UP_S, asked.accounts)
-                running.look(1.0)
-                reader.is_done.set()
-                reader.join()
-        finally:
-            scene.kafka.stop()
+    with scene(nothing, asked.partitions, ENGINE, is_quiet=True) as there, there.running(ENGINE) as running:
+        deadline = time.monotonic() + START_WITHIN_S
+        while running.look(LOOK_EVERY_S).records < asked.partitions:  # the activation, on each shard
+            if time.monotonic() > deadline:
+                raise SystemExit(f"the engine has not begun; {running.last_words()}")
+        reader = Reader(there.kafka.address)
+        reader.start()
+        messages.print(f"publishing {asked.rate:,.0f} events a second for {asked.seconds + WARM_UP_S:g} s ...")
+        began = time.time()
+        publish(Publisher(there.kafka.address), asked.rate, asked.seconds + WARM_UP_S, asked.accounts)
+        running.look(1.0)
+        reader.is_done.set()
+        reader.join()
     took = np.array([seconds for published_at, seconds in reader.found if published_at >= began + WARM_UP_S])
     if not len(took):
         raise SystemExit("no change was announced: ask for more events")

@@ -1,9 +1,9 @@
 """The load: a seeded log of events for many accounts, published before anything is measured.
 
 Accounts buy, move money and sometimes repay a loan, evenly over some months, so a run slides windows over many day changes, as real traffic
-does. They are not equally busy: the account of rank r has a share of 1 / r ** ``skew`` (Zipf's law; 0: all the same). Of fifteen records nine are
-purchases, five transfers, and one is a repayment: an account has two loans of monthly instalments. Records have the shape and the size (about
-220 bytes) of the contract's examples.
+does. They are not equally busy: the account of rank r has a share of 1 / r ** ``skew`` (Zipf's law; 0: all the same), and ``hot_share`` of all
+events is one account's. Of fifteen records nine are purchases, five transfers, and one is a repayment: an account has two loans of monthly
+instalments. Records have the shape and the size (about 220 bytes) of the contract's examples.
 """
 
 from __future__ import annotations
@@ -20,6 +20,7 @@ from scripts.spoil import Arrival, encode
 
 TOPICS: Final = ("purchases", "transfers", "repayments")
 MIX: Final = (0, 0, 1, 0, 1, 0, 0, 1, 0, 2, 1, 0, 0, 1, 0)
+MINUTE_MS: Final = 60_000
 MONTH_MS: Final = 30 * DAY_MS
 CATEGORIES: Final = ("groceries", "dining", "transport", "utilities", "telecom", "health", "clothing", "household", "leisure")
 
@@ -34,13 +35,26 @@ class Load:
     days: int = 90
     skew: float = 1.0
     seed: int = 1
+    hot_share: float = 0.0
+
+
+def account_name(number: int) -> str:
+    """The id of the number-th account."""
+    return f"account-{number:07d}"
+
+
+def ranked(load: Load) -> list[str]:
+    """All accounts, the busiest one first."""
+    names = [account_name(number) for number in range(load.accounts)]
+    Random(f"{load.seed}/ranks").shuffle(names)
+    return names
 
 
 def profiles(load: Load) -> Iterator[Arrival]:
     """A snapshot of each account, at the beginning: employed, with an income, and an application for a limit."""
     moment = instant(load.start_ms)
     for number in range(load.accounts):
-        account = f"account-{number:07d}"
+        account = account_name(number)
         value = {
             "event_id": f"{account}-profile",
             "account_id": account,
@@ -68,11 +82,21 @@ def events(load: Load) -> Iterator[Arrival]:
     rng = Random(f"{load.seed}/load")
     step_ms = load.days * DAY_MS / max(1, load.events)
     shares = list(accumulate((rank + 1) ** -load.skew for rank in range(load.accounts)))
-    names = [f"account-{number:07d}" for number in range(load.accounts)]
-    rng.shuffle(names)
+    names = ranked(load)
     for number in range(load.events):
-        account = names[bisect(shares, rng.random() * shares[-1], hi=load.accounts - 1)]
+        is_hot = load.hot_share and rng.random() < load.hot_share
+        account = names[0 if is_hot else bisect(shares, rng.random() * shares[-1], hi=load.accounts - 1)]
         yield event(rng, number, account, load.start_ms + 1 + int(number * step_ms))
+
+
+def two_days(load: Load) -> Iterator[Arrival]:
+    """An event of each account in the first minute, and the events of the load, evenly over the accounts, two days later."""
+    rng = Random(f"{load.seed}/two-days")
+    for number in range(load.accounts):
+        yield event(rng, number, account_name(number), load.start_ms + 1 + number * MINUTE_MS // load.accounts)
+    for number in range(load.events):
+        at_ms = load.start_ms + 2 * DAY_MS + number * MINUTE_MS // load.events
+        yield event(rng, load.accounts + number, account_name(rng.randrange(load.accounts)), at_ms)
 
 
 def event(rng: Random, number: int, account: str, at_ms: int) -> Arrival:

@@ -7,62 +7,49 @@ no duplicates, no reasons, no guards) and promises less: an event may be lost or
 
 from __future__ import annotations
 
-import json
 import os
-from datetime import datetime
-from typing import Any, Final
+from typing import Any
 
 import faust
-from prometheus_client import Counter, start_http_server
+from prometheus_client import start_http_server
 from redis.asyncio import Redis
 
-from schemas.purchases import Purchase
-from schemas.repayments import Repayment
-from schemas.transfers import Transfer
-
-MODELS: Final[dict[str, Any]] = {"purchases": Purchase, "transfers": Transfer, "repayments": Repayment}
-WINDOW_DAYS: Final = 30
-BANDS: Final = ((0, "none", 0), (40, "basic", 500_000), (80, "regular", 2_000_000), (120, "premier", 5_000_000))
-
-RECORDS: Final = Counter("limits_records", "Records that were taken")
+from scripts.benchmark import job
 
 
 def score(held: dict[bytes, bytes], today: int) -> int:
-    """Points for how often, how much and how regularly, over the last 30 days."""
+    """The points of what Redis holds of an account."""
     recent = [(name.decode().split(":"), int(value)) for name, value in held.items() if name != b"band"]
-    window = [(topic, what, value) for (topic, what, day), value in recent if today - int(day) < WINDOW_DAYS]
+    window = [(topic, what, value) for (topic, what, day), value in recent if today - int(day) < job.WINDOW_DAYS]
     purchases = sum(value for topic, what, value in window if topic == "purchases" and what == "count")
     moved = sum(value for topic, what, value in window if topic == "transfers" and what == "sum")
     repaid = sum(value for topic, what, value in window if topic == "repayments" and what == "count")
-    return min(purchases, 60) + min(moved // 50_000, 40) + min(repaid * 5, 40)
+    return job.score(purchases, moved, repaid)
 
 
 def create_app(bootstrap: str, redis_url: str) -> faust.App:
     """The application."""
     app = faust.App("plain-agent", broker=f"kafka://{bootstrap}", store="memory://", web_enabled=False, value_serializer="raw")
     redis = Redis.from_url(redis_url)
-    changes = app.topic("plain-changes", value_serializer="raw")
+    changes = app.topic(job.CHANGES_TOPIC, value_serializer="raw")
 
-    @app.agent(app.topic(*MODELS, value_serializer="raw", key_serializer="raw"))  # type: ignore[untyped-decorator]
+    @app.agent(app.topic(*job.MODELS, value_serializer="raw", key_serializer="raw"))  # type: ignore[untyped-decorator]
     async def rescore(stream: Any) -> None:
         async for event in stream.events():
             topic = event.message.topic
-            record = MODELS[topic].model_validate_json(event.value)
-            moment: datetime = record.occurred_at
-            day = int(moment.timestamp()) // 86_400
-            key = f"plain:{record.account_id}"
+            account_id, day, amount_minor = job.validated(topic, event.value)
+            key = f"plain:{account_id}"
             async with redis.pipeline(transaction=True) as pipeline:
                 pipeline.hincrby(key, f"{topic}:count:{day}", 1)
-                pipeline.hincrby(key, f"{topic}:sum:{day}", record.amount_minor)
+                pipeline.hincrby(key, f"{topic}:sum:{day}", amount_minor)
                 pipeline.hgetall(key)
                 held = (await pipeline.execute())[-1]
             points = score(held, day)
-            band, limit = next((name, limit) for lower, name, limit in reversed(BANDS) if points >= lower)
+            band, limit_minor = job.band_of(points)
             if held.get(b"band") != band.encode():
                 await redis.hset(key, "band", band)
-                change = {"account_id": record.account_id, "limit_minor": limit, "band": band, "score": points}
-                await changes.send(key=record.account_id, value=json.dumps(change).encode())
-            RECORDS.inc()
+                await changes.send(key=account_id, value=job.change(account_id, band, limit_minor, points))
+            job.RECORDS.inc()
 
     return app
 
