@@ -50,6 +50,7 @@ FETCH_PARTS_MAX: Final = 16
 FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 FETCH_TIMEOUT_S: Final = 0.5
 FIRST_FETCH_TIMEOUT_S: Final = 0.02
+TAKEN_WITHIN_S: Final = 5.0
 LAST_S: Final = 1.0
 
 
@@ -220,11 +221,34 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
 
     _thread: BatchConsumerThread
 
+    def __init__(self, *args: Any, **settings: Any) -> None:
+        super().__init__(*args, **settings)
+        self._under_way = 0  # deliveries that were handed over and not taken yet
+        self._has_room = asyncio.Event()
+
+    def taken(self) -> None:
+        """A delivery has been taken."""
+        self._under_way = max(0, self._under_way - 1)
+        if self._under_way < FETCH_PARTS_MAX:
+            self._has_room.set()
+
+    async def _room(self) -> None:
+        """Return when few deliveries are under way: where the shards use all the time there is, these would pile up, and nobody counts them.
+        After a while in any case: what a rebalance has dropped is never taken."""
+        self._has_room.clear()
+        if self._under_way >= FETCH_PARTS_MAX:
+            try:
+                async with asyncio.timeout(TAKEN_WITHIN_S):
+                    await self._has_room.wait()
+            except TimeoutError:
+                self._under_way = 0
+
     def _new_consumer_thread(self) -> BatchConsumerThread:
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """One message per partition that has something to tell."""
+        """One message per partition that has something to tell, or per part of it."""
+        await self._room()
         try:
             deliveries, _ = await self._wait_next_records(timeout)
         except (TopicAuthorizationFailedError, GroupAuthorizationFailedError) as error:
@@ -242,6 +266,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
                 generation_id=self.app.consumer_generation_id,
             )  # fmt: skip
             message.delivery = delivery
+            self._under_way += 1
             self._read_offset[tp] = None  # Faust would drop what is below an offset that it has seen; the shard judges positions
             yield tp, message
 

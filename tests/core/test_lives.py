@@ -12,7 +12,7 @@ from itertools import pairwise
 from typing import Any, Final, get_args
 
 import pytest
-from hypothesis import HealthCheck, settings
+from hypothesis import HealthCheck, seed, settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, precondition, rule, run_state_machine_as_test
 
@@ -475,17 +475,21 @@ def assert_in_sequence(emissions: Sequence[Emission], sequence: int) -> None:
     assert all(before[1] == after[0] for before, after in pairwise(limits))
 
 
-def live(examples: int, **how: Any) -> None:
+def live(examples: int, lives: type[Life] = Life, **how: Any) -> None:
     """Lives of some sixty steps."""
     usual = settings(max_examples=examples, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck), **how)
-    run_state_machine_as_test(Life, settings=usual)
+    run_state_machine_as_test(lives, settings=usual)
 
 
 def test_no_life_comes_to_an_illegal_state() -> None:
-    """And every command meets every standing, and is both done and refused, in lives that are the same each time."""
+    """And every command meets every standing, and is both done and refused: in as many rounds of lives as that takes, at most six. What
+    Hypothesis draws from a seed depends on the constants of all modules that were imported before."""
     REACHED.clear()
-    live(320, derandomize=True, database=None)
     wanted = {(kind, where) for kind in REFUSALS for where in ("none", "open", "closed", "command_refused", "command_accepted")}
+    for number in range(6):
+        live(160, seed(number)(type("Life", (Life,), {})), database=None)
+        if wanted <= {*REACHED, ("close", "command_refused")}:
+            break
     assert wanted - set(REACHED) <= {("close", "command_refused")}
 
 
