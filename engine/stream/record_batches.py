@@ -9,8 +9,9 @@ be any bytes (``engine.stream.any_headers`` says why).
 from __future__ import annotations
 
 import struct
+import weakref
 from collections.abc import Callable, Iterator, Sequence
-from typing import Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple, cast
 
 import numpy as np
 from aiokafka.codec import gzip_decode, lz4_decode, snappy_decode, zstd_decode
@@ -97,47 +98,17 @@ def read_headers(data: Bytes, raw: bytes, at: int, count: int) -> Iterator[tuple
 
 class PartitionColumns(WholeRecords):
     """In the place of aiokafka's iterator over the records of a fetched partition: over chunks of them, of some ``PART_BYTES`` each. What is not
-    asked for stays as it came, compressed."""
+    asked for stays as it came, compressed.
+
+    aiokafka drops what a paused partition has left, and reads it again. So the generator must not refer back to what holds it: a megabyte or two
+    would stay each time, until garbage is collected.
+    """
 
     next_fetch_offset: int
 
     def _unpack_records(self) -> Iterator[Chunk]:
         """Raises CorruptRecordException behind what lies before a damaged batch."""
-        topic, records, first = TOPICS[self._tp.topic], self._records, self.next_fetch_offset
-        bodies: list[Body] = []
-        position, size = first, 0
-        while records.has_next():
-            batch = records.next_batch()
-            if self._check_crcs and not batch.validate_crc():
-                yield from self._chunk(topic, bodies, first, position)
-                raise CorruptRecordException("the checksum is wrong")
-            position, is_aborted = batch.next_offset, self._is_aborted(batch)
-            if batch.is_control_batch or is_aborted:
-                continue
-            if batch.magic < MAGIC:
-                yield chunk_of(topic, [record for record in batch if record.offset >= first])
-            else:
-                bodies.append(body_of(batch.raw))
-                size += len(bodies[-1].raw)
-            if size >= PART_BYTES:
-                yield from self._chunk(topic, bodies, first, position)
-                bodies, size = [], 0
-        yield from self._chunk(topic, bodies, first, position)
-
-    def _chunk(self, topic: Topic, bodies: Sequence[Body], first: int, position: int) -> Iterator[Chunk]:
-        """The records of some batches from offset ``first`` on, if there are any; the next fetch begins at ``position``."""
-        damage: NoRecordsError | None = None
-        try:
-            chunk = columns_of(topic, bodies)
-        except NoRecordsError as error:
-            position, damage = bodies[error.place].first_offset, error
-            chunk = columns_of(topic, bodies[: error.place])
-        self.next_fetch_offset = position
-        chunk = chunk.slice(int(np.searchsorted(chunk.offsets, first)), len(chunk))
-        if len(chunk):
-            yield chunk
-        if damage is not None:
-            raise damage
+        return unpacked(cast("PartitionColumns", weakref.proxy(self)))
 
     def _is_aborted(self, batch: Any) -> bool:
         """Whether a batch is of a transaction that was aborted."""
@@ -147,6 +118,46 @@ class PartitionColumns(WholeRecords):
         if batch.is_control_batch and self._contains_abort_marker(batch):
             self._aborted_producers.discard(batch.producer_id)
         return batch.is_transactional and batch.producer_id in self._aborted_producers
+
+
+def unpacked(own: PartitionColumns) -> Iterator[Chunk]:
+    """The chunks of a fetched partition. Raises CorruptRecordException."""
+    topic, records, first = TOPICS[own._tp.topic], own._records, own.next_fetch_offset
+    bodies: list[Body] = []
+    position, size = first, 0
+    while records.has_next():
+        batch = records.next_batch()
+        if own._check_crcs and not batch.validate_crc():
+            yield from unpacked_until(own, topic, bodies, first, position)
+            raise CorruptRecordException("the checksum is wrong")
+        position, is_aborted = batch.next_offset, own._is_aborted(batch)
+        if batch.is_control_batch or is_aborted:
+            continue
+        if batch.magic < MAGIC:
+            yield chunk_of(topic, [record for record in batch if record.offset >= first])
+        else:
+            bodies.append(body_of(batch.raw))
+            size += len(bodies[-1].raw)
+        if size >= PART_BYTES:
+            yield from unpacked_until(own, topic, bodies, first, position)
+            bodies, size = [], 0
+    yield from unpacked_until(own, topic, bodies, first, position)
+
+
+def unpacked_until(own: PartitionColumns, topic: Topic, bodies: Sequence[Body], first: int, position: int) -> Iterator[Chunk]:
+    """The records of some batches from offset ``first`` on, if there are any; the next fetch begins at ``position``. Raises NoRecordsError."""
+    damage: NoRecordsError | None = None
+    try:
+        chunk = columns_of(topic, bodies)
+    except NoRecordsError as error:
+        position, damage = bodies[error.place].first_offset, error
+        chunk = columns_of(topic, bodies[: error.place])
+    own.next_fetch_offset = position
+    chunk = chunk.slice(int(np.searchsorted(chunk.offsets, first)), len(chunk))
+    if len(chunk):
+        yield chunk
+    if damage is not None:
+        raise damage
 
 
 def as_columns(value: bytes) -> bytes:

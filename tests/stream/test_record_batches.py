@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import struct
+import weakref
 from collections.abc import Sequence
 from typing import Any
 from unittest import mock
@@ -91,3 +93,17 @@ def test_a_batch_that_says_too_much_is_damaged(count: int) -> None:
     bad[57:61] = struct.pack(">i", count)
     with pytest.raises(DamagedBatchError, match=f"at offset 0: {UNCHECKED}"):
         next(PartitionColumns(PLACE, AnyHeaders(bytes(bad)), [], 0, None, as_columns, False, READ_COMMITTED))
+
+
+def test_what_is_dropped_half_read_leaves_nothing() -> None:
+    log = b"".join(at(offset, batch(0, [(b"k", bytes(1_000), [], 5)])) for offset in range(4))
+    with mock.patch.object(record_batches, "PART_BYTES", 1):
+        found = PartitionColumns(PLACE, AnyHeaders(log), [], 0, None, as_columns, True, READ_COMMITTED)
+        assert len(next(found)) == 1
+    gone = weakref.ref(found)
+    gc.disable()
+    try:
+        del found
+        assert gone() is None
+    finally:
+        gc.enable()
