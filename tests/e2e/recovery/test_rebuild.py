@@ -106,13 +106,17 @@ def test_from_the_inputs_field_by_field(lived: Deployment) -> None:
     assert sum(shard["inputs"] for shard in done) > 5_000
     assert all("ACCEPTED" in mine for mine in differing(before, after).values()), "only what came behind the last announcement is not taken"
     for (was, _), (now, _) in zip(before, after, strict=True):
-        same = (keys.OUTPUTS, keys.POLICY, keys.APPETITES, keys.PARTITIONS)
-        assert {name: was.get(name) for name in same} == {name: now.get(name) for name in same}
+        assert [now.get(name) for name in (keys.OUTPUTS, keys.PARTITIONS)] == [was.get(name) for name in (keys.OUTPUTS, keys.PARTITIONS)]
         assert {name for name in was if name.startswith("topic_id")} <= now.keys()
         assert now[keys.UNFINISHED] == b""
     take_the_rest(lived)
     assert lived.changes() == told[0], "nothing is decided otherwise"
-    assert differing(before, state(lived)) == {}
+    at_rest = state(lived)
+    assert differing(before, at_rest) == {}
+    for (was, _), (now, _) in zip(
+        before, at_rest, strict=True
+    ):  # a policy behind the last announcement is one of those that are taken last
+        assert [now.get(name) for name in (keys.POLICY, keys.APPETITES)] == [was.get(name) for name in (keys.POLICY, keys.APPETITES)]
     goes_on(lived)
 
 
