@@ -32,7 +32,7 @@ import faust
 import structlog
 from aiokafka import TopicPartition
 from aiokafka.coordinator.assignors.range import RangePartitionAssignor
-from aiokafka.errors import GroupAuthorizationFailedError, OffsetOutOfRangeError, TopicAuthorizationFailedError
+from aiokafka.errors import GroupAuthorizationFailedError, KafkaConnectionError, OffsetOutOfRangeError, TopicAuthorizationFailedError
 from faust.tables.manager import TableManager
 from faust.transport.drivers import aiokafka as driver
 from faust.types import TP, ConsumerMessage
@@ -51,6 +51,7 @@ FETCH_BYTES_MAX: Final = 8 * 1024 * 1024
 FETCH_TIMEOUT_S: Final = 0.5
 FIRST_FETCH_TIMEOUT_S: Final = 0.02
 TAKEN_WITHIN_S: Final = 5.0
+ASK_AGAIN_S: Final = 1.0
 LAST_S: Final = 1.0
 
 
@@ -82,8 +83,15 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
         self.heartbeat_at = 0.0  # when the group gave the assignment, or the last heartbeat began that it answered
 
     async def on_start(self) -> None:
-        """Start the consumer, and listen to its heartbeats."""
-        await super().on_start()
+        """Start the consumer, however long Kafka is away, and listen to its heartbeats."""
+        is_told = False
+        while not await self._is_started():
+            if not is_told:
+                log.warning("waiting for Kafka", reason="it has gone away since the worker began to start")
+            is_told = True
+            await self.sleep(ASK_AGAIN_S)
+            if self.should_stop:
+                return
         coordinator = self._consumer._coordinator
         inner = coordinator._do_heartbeat
 
@@ -95,6 +103,14 @@ class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
             return is_confirmed
 
         coordinator._do_heartbeat = heartbeat
+
+    async def _is_started(self) -> bool:
+        try:
+            await super().on_start()
+        except KafkaConnectionError:
+            await self._consumer.stop()
+            return False
+        return True
 
     async def on_thread_stop(self) -> None:
         """Stop the consumer."""

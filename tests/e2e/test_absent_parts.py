@@ -6,6 +6,7 @@ import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Final
 
 import pytest
 import redis
@@ -128,3 +129,38 @@ def test_kafka_and_redis_may_go_away_for_a_while(deployment: Deployment) -> None
     assert sum(count["records"] for count in counts) == sent + d.partitions
     assert sum(count["changes"] for count in counts) == len(publishers)
     assert "Traceback" not in d.log_of(0)
+
+
+SLOW_TO_START: Final = """
+import sys
+import time
+from pathlib import Path
+from typing import Final
+from engine import app
+from engine.settings import load_settings
+begun, goes_on = map(Path, sys.argv[1:])
+
+def compile_slowly():
+    begun.touch()
+    while not goes_on.exists():
+        time.sleep(0.05)
+
+app.warm_up = compile_slowly
+sys.exit(app.run_worker(load_settings()))
+"""
+
+
+def test_kafka_may_go_away_while_a_worker_starts(bare: Deployment) -> None:
+    d = bare
+    d.create_topics()
+    begun, goes_on = d.directory / "begun", d.directory / "goes-on"
+    worker = d.run("-c", SLOW_TO_START, str(begun), str(goes_on), log="slow.log")
+    d.wait(begun.exists, "it has seen Kafka, and compiles", 60)
+    d.kafka.stop()
+    goes_on.touch()
+    log = d.directory / "slow.log"
+    d.wait(lambda: "gone away since the worker began to start" in log.read_text(), "it says that it waits", 60)
+    d.kafka.start()
+    d.wait(lambda: log.read_text().count("limit-engine policy promote") == d.partitions, "it has joined", 60)
+    assert "Traceback" not in log.read_text()
+    worker.stop(20)
