@@ -219,14 +219,11 @@ class ShardProducer:
     async def _commit(self, journal: bytes, outputs: Sequence[Output]) -> int:
         producer, now_ms = self._producer, int(time.time() * 1000)
         await producer.begin_transaction()
-        topics = dict.fromkeys(output.topic for output in outputs)
-        for topic in (JOURNAL.name, *topics):  # told to the coordinator at once: else it is asked again when the first output is sent
-            producer._txn_manager.maybe_add_partition_to_txn(TopicPartition(topic, self._shard))
         sending = await producer.send(JOURNAL.name, journal, partition=self._shard, timestamp_ms=now_ms)
         sending.add_done_callback(see_failure)
         (sent,) = await all_taken(JOURNAL.name, [sending])
         handed_over = {}
-        for topic in topics:
+        for topic in dict.fromkeys(output.topic for output in outputs):
             handed_over[topic] = await self._hand_over(topic, (output for output in outputs if output.topic == topic), now_ms)
         for topic, batches in handed_over.items():
             await all_taken(topic, batches)
