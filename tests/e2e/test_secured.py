@@ -263,6 +263,7 @@ def test_a_right_that_is_taken_away_ends_the_worker_by_name(secured: Deployment)
         assert "limit-engine topics acls" in told["reason"]
         assert "Traceback" not in d.log_of(number)
         d.start_worker()
+        d.wait(lambda number=number: d.log_of(number + 1).count("policy in force") == d.partitions, "the next one has its shards", 60)  # type: ignore[misc]
         d.wait(lambda account=account: account in {c["account_id"] for mine in d.changes().values() for c in mine}, "it goes on", 60)  # type: ignore[misc]
     admin.close()
 
