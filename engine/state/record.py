@@ -14,6 +14,7 @@ from engine.state import keys
 from engine.state.states import States
 
 RECORD_FORMAT = 1
+FIXARRAY = 0x90  # MessagePack: the first byte of an array, plus how many items it has, at most 15
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +91,8 @@ class JournalRecord:
             [(d.topic, d.offset, d.disposition, d.message) for d in self.dead_letters],
             self.counts,
         )
-        is_array = 0x90 + len(before) + 1 + len(behind)
-        items = (ormsgpack.packb(before)[1:], self.accounts.as_msgpack(), ormsgpack.packb(behind)[1:])
-        return bytes([is_array]) + b"".join(items)
+        array_of_all = bytes([FIXARRAY + len(before) + 1 + len(behind)])
+        return b"".join((array_of_all, ormsgpack.packb(before)[1:], self.accounts.as_msgpack(), ormsgpack.packb(behind)[1:]))
 
     @classmethod
     def decode(cls, raw: bytes) -> JournalRecord:

@@ -11,6 +11,7 @@ carries a ``Delivery``: the records as columns, the positions before and behind 
 - ``AIOKafkaConsumerThread._create_worker_consumer``: Faust hard-codes ``read_uncommitted``, a wait of 1.5 s and round-robin assignment, which
   splits the topics' partitions p over workers. Here: ``read_committed``, our wait, and the range assignor, which gives equal counts equal ranges.
   And a position that the log does not have is told to its shard alone, instead of silently becoming the log's beginning.
+- ``AIOKafkaConsumerThread.on_start``: Faust ends the worker where Kafka is away just then.
 - ``AIOKafkaConsumerThread._fetch_records`` runs in the consumer's thread: it is where positions can be read without a race.
 - the coordinator's ``_do_heartbeat`` is wrapped to learn when the group last confirmed this member (``ownership_confirmed``).
 - ``PartitionRecords`` (of aiokafka): chunks instead of records (``engine.stream.record_batches``). A batch that is damaged is told to its shard
