@@ -1,7 +1,7 @@
 """Who may do what in Kafka: the rights of each role on the deployment's topics, consumer groups and transactional ids.
 
-They are all that a role needs and no more; ``limit-engine topics acls`` prints them, docs/security.md has them as a table. As Kafka has it, Read
-and Write bring Describe along.
+They are all that a role needs and no more; ``limit-engine topics acls`` prints them, docs/security.md has them as a table. As Kafka has it, Read,
+Write and Alter bring Describe along.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from schemas.topics import ADVISORIES, CHANGES, COMMANDS, CONTROL, DEAD_LETTERS,
 
 Role = Literal["engine", "producer", "consumer", "operator", "administrator"]
 Resource = Literal["topic", "group", "transactional-id"]
-Operation = Literal["Read", "Write", "Create", "Describe", "DescribeConfigs", "AlterConfigs"]
+Operation = Literal["Read", "Write", "Create", "DescribeConfigs", "Alter", "AlterConfigs"]
 
 FACTS: Final = tuple(spec for spec in INPUTS if spec not in (COMMANDS, CONTROL))  # what happened, told by whoever saw it
 CONTROL_ID: Final = "limit-engine-control"
@@ -51,7 +51,7 @@ def rights_of(role: Role, application: str) -> list[Right]:
             *_topics((spec for spec in TOPICS if spec not in written), "Read", "DescribeConfigs"),
             *(Right("transactional-id", name, ("Write",)) for name in (CONTROL_ID, REPLAY_ID)),
         ]
-    return _topics(TOPICS, "Create", "Describe", "DescribeConfigs", "AlterConfigs")
+    return _topics(TOPICS, "Create", "Alter", "DescribeConfigs", "AlterConfigs")
 
 
 def _topics(specs: Iterable[TopicSpec], *operations: Operation) -> list[Right]:

@@ -290,3 +290,27 @@ def test_a_rebuild_is_the_engines_user_s_to_make(secured: Deployment, second: st
         assert code == 0, out + said
     with redis.Redis.from_url(d.redis.url, password=ADMINISTRATOR) as client:
         assert client.acl_log() == []
+
+
+def test_more_partitions_are_the_engines_and_the_administrators_to_make(secured: Deployment) -> None:
+    """A user with the engine's rights alone is told which one is missing; with both it is done, and the next worker has every shard."""
+    d, after = secured, secured.partitions + 1
+    with redis.Redis.from_url(d.redis.url, password=ADMINISTRATOR) as client:
+        client.acl_log_reset()
+    words = ("reshard", "--partitions", str(after), "--yes", "--json")
+    code, _, said = by(d, "engine", *words)
+    assert (code, "AuthorizationFailed" in said, "limit-engine topics acls" in said) == (2, True, True), said
+    all_mighty = topics.connect(d.kafka.settings)
+    assert not all_mighty.create_acls(acls_of("engine", rights_of("administrator", d.application)))["failed"]
+    all_mighty.close()
+    code, out, said = by(d, "engine", *words)
+    assert code == 0, out + said
+    told = json.loads(out)
+    assert (told["before"], told["after"]) == (d.partitions, after)
+    d.partitions = after
+    d.start_worker()
+    d.wait(lambda: d.log_of(len(d.workers) - 1).count("policy in force") == after, "the next one has its shards", 60)
+    by(d, "producer", "send", "purchases", *purchases("account-behind"))
+    d.wait(lambda: "account-behind" in {c["account_id"] for mine in d.changes().values() for c in mine}, "it goes on", 60)
+    with redis.Redis.from_url(d.redis.url, password=ADMINISTRATOR) as client:
+        assert client.acl_log() == []
