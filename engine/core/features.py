@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from engine.core.bit_counts import bits_set
 from engine.core.exposure import exposure_of
 from engine.core.instalments import days_past_due
 from engine.core.jit import compiled
@@ -9,7 +10,7 @@ from engine.core.layout import AMOUNT_MAX, MISSING, Col, Top
 from engine.core.standing import limit_in_force
 from engine.core.tables import FEATURE, Fe, FeatureKind, Ints, Me, Ru, Se
 from engine.core.tops import largest_of
-from engine.core.windows import bits_set, day_of, window_start
+from engine.core.windows import day_of, window_start
 
 
 @compiled

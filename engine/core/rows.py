@@ -7,7 +7,18 @@ from typing import Final
 import numpy as np
 
 from engine.core.jit import compiled
-from engine.core.layout import ATTRIBUTES_AT, FIGURES, FIGURES_AT, MISSING, Col
+from engine.core.layout import (
+    ATTRIBUTES_AT,
+    FIGURES,
+    FIGURES_AT,
+    FINGERPRINTS_AT,
+    INSTALMENT_FIELDS,
+    INSTALMENTS_AT,
+    MISSING,
+    MOVEMENTS_AT,
+    Col,
+)
+from engine.core.rings import empty_ring
 from engine.core.tables import MEASURE, Ints, Me, MeasureKind, RowLayout, Ru
 
 UNKNOWN: Final = (
@@ -30,8 +41,15 @@ def blank_row(layout: RowLayout) -> Ints:
 
 @compiled
 def make_blank(t: Ints, row: Ints) -> None:
-    """Make a row under the program ``t`` what ``blank_row`` is."""
-    row[:] = 0
+    """Make a row under the program ``t``, of an account or of zeros, what ``blank_row`` is. What it holds is few of its cells, and the others are
+    not touched: most of a row are movements, instalments and tiles."""
+    row[MOVEMENTS_AT : MOVEMENTS_AT + 2 * row[Col.MOVEMENTS]] = 0
+    row[INSTALMENTS_AT : INSTALMENTS_AT + INSTALMENT_FIELDS * row[Col.INSTALMENTS]] = 0
+    for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
+        if t[measure + Me.WIDTH] > 0:
+            empty_ring(row, t[measure + Me.BASE], t[measure + Me.INDEX], t[measure + Me.TILES])
+    row[:MOVEMENTS_AT] = 0
+    row[FINGERPRINTS_AT : t[Ru.RINGS]] = 0
     for column in UNKNOWN:
         row[column] = MISSING
     for figure in range(FIGURES):
@@ -41,3 +59,10 @@ def make_blank(t: Ints, row: Ints) -> None:
     for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
         if t[measure + Me.KIND] == MeasureKind.LAST_SEEN:
             row[t[measure + Me.BASE]] = MISSING
+
+
+@compiled
+def make_blanks(t: Ints, rows: Ints, slots: Ints) -> None:
+    """``make_blank`` each of ``rows[slots]``."""
+    for slot in slots:
+        make_blank(t, rows[slot])

@@ -41,6 +41,7 @@ class Me(IntEnum):
     WINDOWS_END = 16
     NET_OF = 17  # place of the round_trips measure whose money is left out; -1 without
     DAYS = 18  # top: days of a half-life; round_trips: how long a transfer is remembered
+    INDEX = 19  # windowed: first word of the ring's index in the row (``rings``)
 
 
 class Wi(IntEnum):
@@ -279,6 +280,7 @@ class Ru(IntEnum):
     SOURCES = 21  # first and end place of the measures of each source, by its number
     GROUPS = 22  # measures by their tiles
     GROUPS_END = 23
+    RINGS = 24  # where the rings begin in a row: what stands before them is written anew for a blank one
 
 
 HEAD = len(Ru)
@@ -298,8 +300,9 @@ BAND = len(Ba)
 class RowLayout:
     """Shape of an account's row under one policy (the fixed part stands in ``layout``).
 
-    ``attributes`` and each measure's (column, width_ms, offset_ms, tiles, base) tell the codec what the cells mean. ``width`` is the
-    row's length: behind the tiles stand the window values, which no store holds (``windows.rebuild``).
+    ``attributes`` and each measure's (column, width_ms, offset_ms, tiles, base, index) tell the codec what the cells mean. ``width`` is the
+    row's length. Behind the attributes stand the measures without tiles, the indexes of the rings, the window values and the rings; no store
+    holds indexes and windows (``rings``, ``windows.rebuild``).
     """
 
     attributes: tuple[str, ...]

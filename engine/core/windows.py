@@ -1,9 +1,10 @@
 """Tiles and windows: tumbling tiles of an hour, a day or a week, read as sawtooth windows in constant time.
 
 Theory of operation. A measure cuts time into tiles of fixed width on its own UTC offset, ``tile(t) = floor((t + offset) / width)``, and
-an account keeps the measure's newest ``TILES`` tiles in a ring: tile k stands in cell ``BASE + k mod TILES``. The head is the tile of the
-account's clock; the ring holds the tiles head - TILES + 1 .. head and nothing else, because ``advance`` empties the cells that the head
-passes. A window covers the tiles head - newest - n + 1 .. head - newest: exact at the head, one tile of slack at its tail (the sawtooth).
+an account keeps the measure's newest ``TILES`` tiles in a ring (``rings``): tile k stands in cell ``BASE + k mod TILES``. The head is the
+tile of the account's clock; the ring holds the tiles head - TILES + 1 .. head and nothing else, because ``advance`` empties the cells that
+the head passes. A window covers the tiles head - newest - n + 1 .. head - newest: exact at the head, one tile of slack at its tail (the
+sawtooth).
 
 The value of every window that a feature reads is kept beside the tiles: a contribution is added to the windows that cover its tile, and when
 the head moves a tile on, what enters is added and what leaves is taken off. A maximum or a set of bits cannot be taken off; when something
@@ -12,8 +13,12 @@ leaves those, the window is read anew. Window values are derived: the store does
 
 from __future__ import annotations
 
+import numpy as np
+
+from engine.core.bit_counts import ONE, ZERO, lowest_bit
 from engine.core.jit import compiled
 from engine.core.layout import AMOUNT_MAX, DAY_MS, Col
+from engine.core.rings import cell_of, cells_marked, empty, mark
 from engine.core.round_trips import forget_legs
 from engine.core.tables import GROUP, MEASURE, WINDOW, Gr, Ints, Me, MeasureKind, Ru, Wi
 
@@ -43,29 +48,41 @@ def is_sum(kind: int) -> bool:
 
 
 @compiled
-def read_anew(t: Ints, measure: int, window: int, row: Ints, head: int) -> None:
-    """Compute one window's value from its tiles."""
-    tiles, base, kind = t[measure + Me.TILES], t[measure + Me.BASE], t[measure + Me.KIND]
-    place = (head - t[window + Wi.NEWEST]) % tiles
-    value = 0
-    for _ in range(t[window + Wi.TILES]):
-        cell = row[base + place]
-        place = place - 1 if place > 0 else tiles - 1
-        if is_sum(kind):
-            value += cell
-        elif kind == MeasureKind.MAX:
-            value = max(value, cell)
-        else:
-            value |= cell
-    row[t[window + Wi.CELL]] = value
+def read_windows(t: Ints, measure: int, row: Ints, head: int) -> None:
+    """Compute the value of each of a measure's windows from its tiles."""
+    tiles, base, index, kind = t[measure + Me.TILES], t[measure + Me.BASE], t[measure + Me.INDEX], t[measure + Me.KIND]
+    first, end, newest = t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], head % tiles
+    for window in range(first, end, WINDOW):
+        row[t[window + Wi.CELL]] = 0
+    for word in range((tiles + 63) // 64):
+        left = np.uint64(row[index + word])
+        while left != ZERO:
+            place = 64 * word + lowest_bit(left)
+            left &= left - ONE
+            cell = row[base + place]
+            age = newest - place if place <= newest else newest - place + tiles
+            for window in range(first, end, WINDOW):
+                if 0 <= age - t[window + Wi.NEWEST] < t[window + Wi.TILES]:
+                    join(row, t[window + Wi.CELL], cell, kind)
+
+
+@compiled
+def join(row: Ints, at: int, value: int, kind: int) -> None:
+    """Join a tile's value into the window or tile at ``at``: the sum, the larger one, or the union of bits."""
+    if is_sum(kind):
+        row[at] += value
+    elif kind == MeasureKind.MAX:
+        row[at] = max(row[at], value)
+    else:
+        row[at] |= value
 
 
 @compiled
 def rebuild(t: Ints, row: Ints, clock: int) -> None:
     """Compute every window's value from the tiles, for a row that comes from the store."""
     for measure in range(t[Ru.MEASURES], t[Ru.MEASURES_END], MEASURE):
-        for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
-            read_anew(t, measure, window, row, tile_of(clock, t[measure + Me.OFFSET], t[measure + Me.WIDTH]))
+        if t[measure + Me.WIDTH] > 0:
+            read_windows(t, measure, row, tile_of(clock, t[measure + Me.OFFSET], t[measure + Me.WIDTH]))
 
 
 @compiled
@@ -78,38 +95,35 @@ def rebuild_rows(t: Ints, rows: Ints, slots: Ints) -> None:
 @compiled
 def slide_sums(t: Ints, measure: int, row: Ints, place: int) -> None:
     """The head moves on to the tile at ``place`` of the ring: what enters and leaves the windows of a count or sum."""
-    tiles, base = t[measure + Me.TILES], t[measure + Me.BASE]
+    tiles, base, index = t[measure + Me.TILES], t[measure + Me.BASE], t[measure + Me.INDEX]
     for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
         newest = t[window + Wi.NEWEST]
         leaves = place - newest - t[window + Wi.TILES]
-        change = -row[base + (leaves if leaves >= 0 else leaves + tiles)]
+        change = -cell_of(row, base, index, leaves if leaves >= 0 else leaves + tiles)
         if newest > 0:
             enters = place - newest
-            change += row[base + (enters if enters >= 0 else enters + tiles)]
+            change += cell_of(row, base, index, enters if enters >= 0 else enters + tiles)
         row[t[window + Wi.CELL]] += change
 
 
 @compiled
 def pass_tiles(t: Ints, measure: int, row: Ints, old_head: int, new_head: int) -> None:
-    """Move one measure's head on: windows slide, the cells of the new tiles are emptied."""
-    tiles, base = t[measure + Me.TILES], t[measure + Me.BASE]
-    if new_head - old_head >= tiles:
-        for cell in range(base, base + tiles):
-            row[cell] = 0
-        for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
-            row[t[window + Wi.CELL]] = 0
+    """Move one measure's head on: windows slide, the cells of the new tiles are emptied. Where more tiles pass than hold something, and where
+    what leaves cannot be taken off, the windows are read anew."""
+    tiles, base, index = t[measure + Me.TILES], t[measure + Me.BASE], t[measure + Me.INDEX]
+    marked = cells_marked(row, index, tiles)
+    if marked == 0:
         return
-    slides = is_sum(t[measure + Me.KIND])
+    passed = new_head - old_head
+    slides = is_sum(t[measure + Me.KIND]) and passed <= marked
     place = old_head % tiles
-    for _ in range(new_head - old_head):
+    for _ in range(min(passed, tiles)):
         place = place + 1 if place + 1 < tiles else 0
         if slides:
             slide_sums(t, measure, row, place)
-        row[base + place] = 0
+        empty(row, base, index, place)
     if not slides:
-        for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
-            if row[t[window + Wi.CELL]] != 0 or t[window + Wi.NEWEST] > 0:
-                read_anew(t, measure, window, row, new_head)
+        read_windows(t, measure, row, new_head)
 
 
 @compiled
@@ -139,10 +153,9 @@ def tile_age(t: Ints, measure: int, at_ms: int, clock: int) -> int:
 def add_to_tile(t: Ints, measure: int, row: Ints, at_ms: int, clock: int, amount: int) -> None:
     """Add to the tile of an instant and to the windows that cover it; nothing if the tile is not kept."""
     age = tile_age(t, measure, at_ms, clock)
-    tiles = t[measure + Me.TILES]
-    if age < 0 or age >= tiles:
+    if age < 0 or age >= t[measure + Me.TILES]:
         return
-    cell = t[measure + Me.BASE] + tile_of(at_ms, t[measure + Me.OFFSET], t[measure + Me.WIDTH]) % tiles
+    cell = kept_cell(t, measure, row, at_ms)
     before = row[cell]
     row[cell] = saturate(before + amount)
     for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
@@ -151,28 +164,23 @@ def add_to_tile(t: Ints, measure: int, row: Ints, at_ms: int, clock: int, amount
 
 
 @compiled
-def join_tile(t: Ints, measure: int, row: Ints, at_ms: int, clock: int, value: int) -> None:
-    """Join a value into the tile of an instant, and into the windows that cover it: the larger one, or the union of bits."""
-    age = tile_age(t, measure, at_ms, clock)
-    tiles = t[measure + Me.TILES]
-    if age < 0 or age >= tiles:
-        return
-    largest = t[measure + Me.KIND] == MeasureKind.MAX
-    cell = t[measure + Me.BASE] + tile_of(at_ms, t[measure + Me.OFFSET], t[measure + Me.WIDTH]) % tiles
-    row[cell] = max(row[cell], value) if largest else row[cell] | value
-    for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
-        if 0 <= age - t[window + Wi.NEWEST] < t[window + Wi.TILES]:
-            at = t[window + Wi.CELL]
-            row[at] = max(row[at], value) if largest else row[at] | value
+def kept_cell(t: Ints, measure: int, row: Ints, at_ms: int) -> int:
+    """The cell of the row that holds the tile of an instant, marked."""
+    place = tile_of(at_ms, t[measure + Me.OFFSET], t[measure + Me.WIDTH]) % t[measure + Me.TILES]
+    mark(row, t[measure + Me.INDEX], place)
+    return t[measure + Me.BASE] + place
 
 
 @compiled
-def bits_set(mask: int) -> int:
-    """Number of bits set in a 64-bit mask: added up in pairs, fours and bytes, all at once."""
-    pairs = mask - ((mask >> 1) & 0x5555555555555555)
-    fours = (pairs & 0x3333333333333333) + ((pairs >> 2) & 0x3333333333333333)
-    octets = (fours + (fours >> 4)) & 0x0F0F0F0F0F0F0F0F
-    return ((octets * 0x0101010101010101) >> 56) & 0xFF
+def join_tile(t: Ints, measure: int, row: Ints, at_ms: int, clock: int, value: int) -> None:
+    """Join a value into the tile of an instant, and into the windows that cover it: the larger one, or the union of bits."""
+    age, kind = tile_age(t, measure, at_ms, clock), t[measure + Me.KIND]
+    if age < 0 or age >= t[measure + Me.TILES]:
+        return
+    join(row, kept_cell(t, measure, row, at_ms), value, kind)
+    for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
+        if 0 <= age - t[window + Wi.NEWEST] < t[window + Wi.TILES]:
+            join(row, t[window + Wi.CELL], value, kind)
 
 
 @compiled

@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from bisect import bisect_left
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from datetime import datetime
 from functools import cached_property
 from typing import Any, Final, cast
@@ -35,6 +35,7 @@ from engine.core.layout import (
     Top,
     Topic,
 )
+from engine.core.rings import index_words
 from engine.core.tables import (
     CONDITION,
     FEATURE,
@@ -217,12 +218,14 @@ class _Compiler:
         self.measure_place: dict[str, int] = {}
         self.cells_kept = self._cells_kept()
         self.base: dict[str, int] = {}
+        self.index: dict[str, int] = {}  # of the ring of a measure with tiles
         self.window_cell: dict[tuple[str, int, int], int] = {}
+        self.width = self._lay_out_row()
 
     def compile(self) -> CompiledPolicy:
         self._rules()
-        layout = self._measures()
-        self.window_cell = self._windows(layout)
+        layout = RowLayout(self.attributes, self._measures(), self.width)
+        self._windows()
         self._table(Ru.FEATURES, Ru.FEATURES_END, [self._feature(feature) for feature in self.policy.features])
         self._segments()
         self.program[Ru.SKETCH] = self._place(linear_counting_table())
@@ -234,7 +237,6 @@ class _Compiler:
             too_far_ahead_ms=self.policy.too_far_ahead_seconds * 1000,
             horizon_ms=max(int((layout.measures[:, Me.WIDTH] * layout.measures[:, Me.TILES]).max()), HORIZON_DAYS_MIN * DAY_MS),
         )
-        layout = replace(layout, width=layout.width + len(self.window_cell))
         return CompiledPolicy(self.policy, policy_hash(self.policy), np.array(self.program, np.int64), layout, rules)
 
     def _place(self, cells: Iterable[int]) -> int:
@@ -305,11 +307,28 @@ class _Compiler:
 
     # Measures and their conditions
 
-    def _measures(self) -> RowLayout:
-        base = ATTRIBUTES_AT + len(self.attributes)
-        for measure in self.measures:
-            self.base[measure.name] = base
-            base += self.cells_kept[measure.name]
+    def _lay_out_row(self) -> int:
+        """Where in a row stands what the policy asks for, as ``RowLayout`` says; the row's width. What is always written lies in front of the
+        rings."""
+        cells = self.cells_kept
+        windowed = [measure.name for measure in self.measures if measure.kind not in UNWINDOWED]
+        end = ATTRIBUTES_AT + len(self.attributes)
+        for name in (measure.name for measure in self.measures if measure.kind in UNWINDOWED):
+            self.base[name], end = end, end + cells[name]
+        for name in windowed:
+            self.index[name], end = end, end + index_words(cells[name])
+        # The windows of a monthly feature must lie side by side: the longest first, so that a shorter one's are the beginning of its.
+        monthly = [feature for feature in self.policy.features if isinstance(feature, doc.ActiveMonths | doc.Regularity)]
+        monthly.sort(key=lambda feature: -len(windows_read(feature)))
+        for window in dict.fromkeys(window for feature in (*monthly, *self.policy.features) for window in windows_read(feature)):
+            self.window_cell[window], end = end, end + 1
+        self.program[Ru.RINGS] = end
+        for name in windowed:
+            self.base[name], end = end, end + cells[name]
+        return end
+
+    def _measures(self) -> Ints:
+        """Place the measures; (M, len(Me)), in the order of the policy."""
         entries = [self._measure(measure, position) for position, measure in enumerate(self.measures)]
         # By source, so that an event meets only the measures that watch it; what was seen last comes last.
         order = sorted(range(len(entries)), key=lambda i: (entries[i][Me.SOURCE], entries[i][Me.KIND] == MeasureKind.LAST_SEEN))
@@ -320,7 +339,7 @@ class _Compiler:
         for measure in self.measures:
             if measure.net_of is not None:
                 self.program[self.measure_place[measure.name] + Me.NET_OF] = self.measure_place[measure.net_of]
-        return RowLayout(self.attributes, np.array(entries, np.int64), base)
+        return np.array(entries, np.int64)
 
     def _groups(self, measures: Iterable[tuple[list[int], int]]) -> None:
         """Place the groups of measures with equal tiles, each given as its entry and its place."""
@@ -356,6 +375,7 @@ class _Compiler:
         entry[Me.OFFSET] = offset * 60_000
         entry[Me.TILES] = self.cells_kept[measure.name]
         entry[Me.BASE] = self.base[measure.name]
+        entry[Me.INDEX] = self.index.get(measure.name, 0)
         entry[Me.ADDED_AT] = MISSING if measure.added_at is None else _epoch_ms(measure.added_at)
         entry[Me.COLUMN] = position if measure.column is None else measure.column
         entry[Me.NET_OF] = -1
@@ -406,21 +426,14 @@ class _Compiler:
 
     # Features
 
-    def _windows(self, layout: RowLayout) -> dict[tuple[str, int, int], int]:
-        """Place the windows that features read behind their measures; the cell of each (measure, newest, tiles)."""
-        cells: dict[tuple[str, int, int], int] = {}
-        # The windows of a monthly feature must lie side by side: the longest first, so that a shorter one's are the beginning of its.
-        monthly = [feature for feature in self.policy.features if isinstance(feature, doc.ActiveMonths | doc.Regularity)]
-        monthly.sort(key=lambda feature: -len(windows_read(feature)))
-        for window in dict.fromkeys(window for feature in (*monthly, *self.policy.features) for window in windows_read(feature)):
-            cells[window] = layout.width + len(cells)
+    def _windows(self) -> None:
+        """Place the windows that features read behind their measures."""
         for name, place in self.measure_place.items():
-            entries = [(newest, tiles, cell) for (measure, newest, tiles), cell in cells.items() if measure == name]
+            entries = [(newest, tiles, cell) for (measure, newest, tiles), cell in self.window_cell.items() if measure == name]
             self.program[place + Me.WINDOWS] = len(self.program)
             for entry in entries:
                 self._place(entry)
             self.program[place + Me.WINDOWS_END] = len(self.program)
-        return cells
 
     def _feature(self, feature: doc.Feature) -> list[int]:
         entry = [0] * FEATURE

@@ -16,18 +16,18 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.core.bit_counts import ONE, ZERO, bits_of
 from engine.core.jit import compiled
 from engine.core.tables import Ints
 
 Words = npt.NDArray[np.uint64]
 WIDTH_BITS: Final = 6
 WIDTH_MAX: Final = 63  # what it says for 64
+AT_ONCE: Final = 64 - WIDTH_BITS  # a number of so many bits at most is one word with what says how many
 NUMBER_BITS_MAX: Final = WIDTH_BITS + 64
 COUNT_GROUP: Final = 8
 COUNT_GROUP_BITS: Final = 4
 COUNT_MAX: Final = 1 << 20
-ONE: Final = np.uint64(1)
-ZERO: Final = np.uint64(0)
 
 
 @compiled
@@ -75,29 +75,24 @@ def unfolded(value: np.uint64) -> int:
 
 
 @compiled
-def bits_of(value: np.uint64) -> int:
-    """How many bits a value has: 0 of 0, 64 at most."""
-    width = 0
-    for step in (32, 16, 8, 4, 2, 1):
-        if value >> np.uint64(step) != ZERO:
-            value >>= np.uint64(step)
-            width += step
-    return width + (1 if value != ZERO else 0)
-
-
-@compiled
 def put_number(out: Words, at: int, value: int) -> int:
     """Write a number. Returns the place behind it."""
     held = folded(value)
     width = bits_of(held)
-    if width >= WIDTH_MAX:
-        return put_bits(out, put_bits(out, at, np.uint64(WIDTH_MAX), WIDTH_BITS), held, 64)
-    return put_bits(out, put_bits(out, at, np.uint64(width), WIDTH_BITS), held, width)
+    if width <= AT_ONCE:
+        return put_bits(out, at, held << np.uint64(WIDTH_BITS) | np.uint64(width), WIDTH_BITS + width)
+    said = min(width, WIDTH_MAX)
+    return put_bits(out, put_bits(out, at, np.uint64(said), WIDTH_BITS), held, 64 if said == WIDTH_MAX else width)
 
 
 @compiled
 def get_number(data: Words, at: int, end: int) -> tuple[int, int]:
     """Read a number and the place behind it; place -1 if it is not all before ``end``."""
+    if 0 <= at and at + 64 <= end:  # mostly all of it lies in the next 64 bits
+        both, _ = get_bits(data, at, 64, end)
+        width = signed(both & np.uint64(WIDTH_MAX))
+        if width <= AT_ONCE:
+            return unfolded(both >> np.uint64(WIDTH_BITS) & ((ONE << np.uint64(width)) - ONE)), at + WIDTH_BITS + width
     said, at = get_bits(data, at, WIDTH_BITS, end)
     width = signed(said)
     held, at = get_bits(data, at, 64 if width == WIDTH_MAX else width, end)

@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.core.packed import WORD, Packed
-from engine.core.rows import blank_row
+from engine.core.rows import make_blanks
 from engine.core.tables import Ints
 from engine.core.windows import rebuild_rows
 from engine.policy.compile import CompiledPolicy
@@ -32,7 +32,6 @@ class AccountCache:
         self.capacity = capacity
         self.rows: Ints = np.zeros((capacity, policy.layout.width), np.int64)
         self._program = policy.program
-        self._blank = blank_row(policy.layout)
         self._codec = RowCodec(policy.layout)
         self._table = np.zeros(1 << (2 * capacity).bit_length(), np.int64)
         self._hashes = np.zeros(capacity, np.uint64)
@@ -101,7 +100,7 @@ class AccountCache:
     def admit(self, values: Sequence[bytes | None]) -> None:
         """Take the encoded states of the accounts in that are ``missing``; None is an account without history. Raises StateFormatError."""
         slots = self._to_admit()
-        self.rows[slots] = self._blank
+        make_blanks(self._program, self.rows, slots)
         known = [i for i, value in enumerate(values) if value is not None]
         if known:
             accounts = self.accounts(slots[known])

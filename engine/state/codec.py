@@ -34,6 +34,7 @@ from typing import Final
 
 import numpy as np
 
+from engine.core.bit_counts import ONE, ZERO, bits_of, bits_set, lowest_bit
 from engine.core.jit import compiled
 from engine.core.layout import (
     ATTRIBUTES_AT,
@@ -54,17 +55,15 @@ from engine.core.layout import (
     Inst,
 )
 from engine.core.packed import Bytes, Packed, padded
+from engine.core.rings import mark
 from engine.core.rows import blank_row
 from engine.core.tables import Ints, Me, MeasureKind, RowLayout
 from engine.core.windows import tile_of
 from engine.state.bits import (
     NUMBER_BITS_MAX,
-    ONE,
     WIDTH_BITS,
     WIDTH_MAX,
-    ZERO,
     Words,
-    bits_of,
     folded,
     folded_width_of,
     get_bits,
@@ -127,10 +126,11 @@ def put_sparse(out: Words, at: int, row: Ints, blank: Ints, first: int, count: i
         if row[first + i] != blank[first + i] and first + i != Col.CLOCK:
             present |= ONE << np.uint64(i)
     at = put_bits(out, at, present, count)
-    for i in range(count):
-        if (present >> np.uint64(i)) & ONE:
-            value = row[first + i]
-            at = put_number(out, at, row[Col.CLOCK] - value if (times >> np.uint64(i)) & ONE else value)
+    while present != ZERO:
+        i = lowest_bit(present)
+        present &= present - ONE
+        value = row[first + i]
+        at = put_number(out, at, row[Col.CLOCK] - value if (times >> np.uint64(i)) & ONE else value)
     return at
 
 
@@ -168,19 +168,22 @@ def put_attributes(out: Words, at: int, row: Ints, names: Bytes, bounds: Ints) -
 
 
 @compiled
-def gather_down(row: Ints, newest: int, count: int, age: int, found: Ints, n: int, before: int) -> tuple[int, int]:
-    """Gather ``count`` cells from ``newest`` downwards, the first of which has this age; ``before`` is the age of the last one that was put
-    into ``found[:n]``. Returns both anew. Most cells are empty, so they are looked at by four."""
-    i = 0
-    while i < count:
-        at = newest - i
-        if i + 4 <= count and row[at] | row[at - 1] | row[at - 2] | row[at - 3] == 0:
-            i += 4
-            continue
-        if row[at] != 0:
-            found[n], found[n + 1] = age + i - before, row[at]
-            n, before = n + 2, age + i
-        i += 1
+def gather_down(row: Ints, base: int, index: int, newest: int, lowest: int, age: int, found: Ints, n: int, before: int) -> tuple[int, int]:
+    """Gather a ring's cells from the place ``newest``, which has this age, down to ``lowest``; ``before`` is the age of the last one that was put
+    into ``found[:n]``. Returns both anew."""
+    for word in range(newest >> 6, (lowest >> 6) - 1, -1):
+        left = np.uint64(row[index + word])
+        if word == newest >> 6:
+            left &= ~ZERO >> np.uint64(63 - (newest & 63))
+        if word == lowest >> 6:
+            left &= ~ZERO << np.uint64(lowest & 63)
+        while left != ZERO:
+            bit = bits_of(left) - 1
+            left ^= ONE << np.uint64(bit)
+            own, cell = age + newest - (64 * word + bit), row[base + 64 * word + bit]
+            if cell != 0:
+                found[n], found[n + 1] = own - before, cell
+                n, before = n + 2, own
     return n, before
 
 
@@ -192,20 +195,19 @@ def gather(row: Ints, measure: Ints, found: Ints) -> int:
     if measure[Me.KIND] == MeasureKind.LAST_SEEN:
         found[0], found[1] = 0, row[Col.CLOCK] - row[base]
         return 0 if row[base] == MISSING else 2
-    head = 0 if measure[Me.WIDTH] == 0 else tile_of(row[Col.CLOCK], measure[Me.OFFSET], measure[Me.WIDTH]) % tiles
-    n, before = gather_down(row, base + head, head + 1, 0, found, 0, 0)
-    n, _ = gather_down(row, base + tiles - 1, tiles - head - 1, head + 1, found, n, before)
+    n, before = 0, 0
+    if measure[Me.WIDTH] == 0:
+        for age in range(tiles):
+            cell = row[base + (tiles - age) % tiles]
+            if cell != 0:
+                found[n], found[n + 1] = age - before, cell
+                n, before = n + 2, age
+        return n
+    head, index = tile_of(row[Col.CLOCK], measure[Me.OFFSET], measure[Me.WIDTH]) % tiles, measure[Me.INDEX]
+    n, before = gather_down(row, base, index, head, 0, 0, found, 0, 0)
+    if head + 1 < tiles:
+        n, _ = gather_down(row, base, index, tiles - 1, head + 1, head + 1, found, n, before)
     return n
-
-
-@compiled
-def members(cell: int) -> int:
-    """How many bits of a cell are set."""
-    count, left = 0, np.uint64(cell)
-    while left != ZERO:
-        left &= left - ONE
-        count += 1
-    return count
 
 
 @compiled
@@ -220,13 +222,13 @@ def rest_bits(count: int) -> int:
 @compiled
 def put_set(out: Words, at: int, cell: int) -> int:
     """Write a cell as the set of its bits."""
-    count = members(cell)
+    count = bits_set(cell)
     if count > SET_MAX:
         return put_bits(out, put_count(out, at, 0), np.uint64(cell), SET_BITS)
     at = put_count(out, at, count)
     rest, left, begin = rest_bits(count), np.uint64(cell), 0
     while left != ZERO:
-        member = bits_of(left & (~left + ONE)) - 1
+        member = lowest_bit(left)
         gap = member - begin
         ones = gap >> rest
         at = put_bits(out, at, (ONE << np.uint64(ones)) - ONE, ones + 1)
@@ -332,10 +334,11 @@ def put_rows(
 def get_sparse(data: Words, at: int, end: int, row: Ints, first: int, count: int, times: np.uint64) -> int:
     """Inverse of ``put_sparse``, into a blank row. Returns the place behind it, -1 if it is cut off."""
     present, at = get_bits(data, at, count, end)
-    for i in range(count):
-        if (present >> np.uint64(i)) & ONE:
-            value, at = get_number(data, at, end)
-            row[first + i] = row[Col.CLOCK] - value if (times >> np.uint64(i)) & ONE else value
+    while present != ZERO:
+        i = lowest_bit(present)
+        present &= present - ONE
+        value, at = get_number(data, at, end)
+        row[first + i] = row[Col.CLOCK] - value if (times >> np.uint64(i)) & ONE else value
     return at
 
 
@@ -451,6 +454,8 @@ def get_measure(data: Words, at: int, end: int, row: Ints, measures: Ints, m: in
             return -1
         if m >= 0 and ages[i] < measures[m, Me.TILES]:
             cell = place - ages[i] if ages[i] <= place else place - ages[i] + measures[m, Me.TILES]
+            if measures[m, Me.WIDTH] > 0:
+                mark(row, measures[m, Me.INDEX], cell)
             row[measures[m, Me.BASE] + cell] = row[Col.CLOCK] - value if measures[m, Me.KIND] == MeasureKind.LAST_SEEN else value
     return at
 

@@ -11,6 +11,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic_core import from_json
 
+from engine.core.bit_counts import bits_set
 from engine.core.decide import EMISSIONS_MAX, evaluate, move_clock
 from engine.core.instalments import observe_arrears
 from engine.core.layout import (
@@ -36,7 +37,7 @@ from engine.core.layout import (
 from engine.core.rows import blank_row
 from engine.core.standing import finish
 from engine.core.tables import FACTS, Ints, Me, MeasureKind, Ru
-from engine.core.windows import bits_set, rebuild, tile_of
+from engine.core.windows import rebuild, tile_of
 from engine.policy.compile import CompiledPolicy
 from engine.policy.expand import expanded_measures
 from engine.policy.fragments import instant

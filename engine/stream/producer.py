@@ -155,14 +155,6 @@ def see_failures(producer: AIOKafkaProducer) -> None:
     manager.fatal_error, accumulator.fail_all, accumulator._append_batch = seen, all_seen, appended
 
 
-async def all_taken(topic: str, sent: Iterable[asyncio.Future[Any]]) -> list[Any]:
-    """Kafka's answers to what was sent to a topic. Raises KafkaError, CommitRefusedError."""
-    try:
-        return await asyncio.gather(*sent)
-    except MessageSizeTooLargeError as error:
-        raise CommitRefusedError(topic, error) from error
-
-
 class ShardProducer:
     """The producer of one shard's owner, from ``start`` until ``drop``."""
 
@@ -217,18 +209,32 @@ class ShardProducer:
             connection.close()
 
     async def _commit(self, journal: bytes, outputs: Sequence[Output]) -> int:
+        """All of it is handed over before anything is awaited, so that one request adds the partitions to the transaction, and one brings the
+        batches: a request costs broker and worker a millisecond each."""
         producer, now_ms = self._producer, int(time.time() * 1000)
         await producer.begin_transaction()
         sending = await producer.send(JOURNAL.name, journal, partition=self._shard, timestamp_ms=now_ms)
         sending.add_done_callback(see_failure)
-        (sent,) = await all_taken(JOURNAL.name, [sending])
-        handed_over = {}
+        handed_over = {JOURNAL.name: [sending]}
         for topic in dict.fromkeys(output.topic for output in outputs):
             handed_over[topic] = await self._hand_over(topic, (output for output in outputs if output.topic == topic), now_ms)
         for topic, batches in handed_over.items():
-            await all_taken(topic, batches)
+            await self._all_taken(topic, batches)
         await producer.commit_transaction()
-        return int(sent.offset)
+        return int(sending.result().offset)
+
+    async def _all_taken(self, topic: str, sent: Iterable[asyncio.Future[Any]]) -> None:
+        """Return when Kafka has taken what was sent to a topic. Raises KafkaError, CommitRefusedError."""
+        taken, failed = asyncio.gather(*sent), self._producer._txn_manager.wait_for_transaction_end()
+        taken.add_done_callback(see_failure)
+        # Where a partition may not be added to the transaction, it is the transaction that fails, and the batches get no answer.
+        await asyncio.wait([taken, failed], return_when=asyncio.FIRST_COMPLETED)
+        if failed.done():
+            failed.result()
+        try:
+            taken.result()
+        except MessageSizeTooLargeError as error:
+            raise CommitRefusedError(topic, error) from error
 
     async def _hand_over(self, topic: str, outputs: Iterable[Output], now_ms: int) -> list[asyncio.Future[Any]]:
         """Hand outputs of one topic over in as few batches as possible; what must still be awaited."""

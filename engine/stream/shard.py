@@ -114,6 +114,7 @@ class Shard:
         self._is_open = False  # whether deliveries are taken
         self._is_behind = False  # whether the journal seemed to end before what the store has applied
         self._gone: Delivery | None = None  # a topic does not have the records that come next
+        self._gone_before: tuple[int, Topic, int] | None = None  # the sequence, topic and offset at which that was so before
         self._problem: ShardStoppedError | None = None  # that was seen from outside
         self._where = f"shard {number}"
 
@@ -397,7 +398,7 @@ class Shard:
                 raise self._problem
             if self._gone is not None:
                 await self._confirm_topics()  # else it is because they are others
-                raise position_gone(self._where, self._gone)
+                raise self._still_gone(self._gone)
             most = min(self._settings.shard.batch_records, self._machine.records_per_batch)
             most = max(1, int(most * self._inputs.batch_share()))
             with self._stages(Stage.TAKE):
@@ -421,6 +422,13 @@ class Shard:
             except TimeoutError:
                 await self._load_checked([])
             self._wake.clear()
+
+    def _still_gone(self, gone: Delivery) -> Exception:
+        """What to do about records that a topic does not have (any more): take over again, and stop if it is the same then. Another owner may
+        have taken them meanwhile; but not if the journal has come no further behind the next fence."""
+        before, self._gone_before = self._gone_before, (self._machine.sequence, gone.chunk.topic, gone.first)
+        stop = position_gone(self._where, gone)
+        return stop if before == self._gone_before else StartAgainError(stop.what)
 
     async def _load(self, prepared: Prepared) -> None:
         loaded = await self._load_checked(prepared.missing)

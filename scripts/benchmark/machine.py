@@ -1,8 +1,8 @@
 """What a shard's machine itself costs: ``python -m scripts.benchmark.machine``, µs of CPU an event by stage, in one process.
 
-The load of ``scripts/bench`` through one shard without Kafka and Redis, batch by batch, the days swept as they come up: what is compared are two
-trees, run one after the other, or the stages among each other. Fetching, sending and the store are not in it (it is a dictionary); ``scripts/bench``
-has them.
+The load of ``scripts/bench`` through one shard without Kafka and Redis, batch by batch, the days swept as they come up: what is compared are
+two trees, run one after the other, or the stages among each other. Fetching, sending and the store are not in it (it is a dictionary);
+``scripts/bench`` has them.
 """
 
 from __future__ import annotations

@@ -15,6 +15,8 @@ from hypothesis import strategies as st
 
 from engine.core.decide import EMISSIONS_MAX
 from engine.core.layout import DAY_MS, MISSING, Col, Out
+from engine.core.rings import mark_all
+from engine.core.rows import blank_row, make_blank
 from engine.core.tables import Ints
 from engine.core.windows import rebuild
 from engine.policy.document import Policy
@@ -196,6 +198,21 @@ def test_windows_equal_what_their_tiles_say(seed: int) -> None:
                 anew = row.copy()
                 rebuild(kernel.policy.program, anew, anew[Col.CLOCK])
                 assert np.array_equal(anew, row)
+
+
+@pytest.mark.parametrize("seed", range(0, 100, 10))
+def test_what_a_row_holds_is_in_its_index_and_goes_by_it(seed: int) -> None:
+    policy = seeded_policy(seed)
+    log = seeded_log(policy, seed, RECORDS)
+    kernel = Kernel(policy, log)
+    kernel.take(0, len(log))
+    layout = kernel.policy.layout
+    for row in kernel.rows:
+        marked = row.copy()
+        mark_all(marked, layout.measures)
+        assert np.array_equal(marked, row)
+        make_blank(kernel.policy.program, row)
+        assert np.array_equal(row, blank_row(layout))
 
 
 def test_accounts_do_not_touch_each_other() -> None:

@@ -3,6 +3,7 @@ was put in."""
 
 from __future__ import annotations
 
+from random import Random
 from typing import Final
 
 import numpy as np
@@ -20,6 +21,7 @@ from engine.state.codec import StateFormatError
 from engine.state.index import UNKNOWN
 from engine.state.keys import bucket_of
 from tests.generate import seeded_policy
+from tests.state.rows import random_row
 
 KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
 POLICY: Final = compile_policy(seeded_policy(3), KEY)
@@ -102,7 +104,7 @@ def test_forgetting_changes_nothing_but_the_loading(batches: list[list[bytes]], 
 def test_a_new_account_is_blank_where_another_was() -> None:
     shard = Shard(1)
     shard.take([b"a"])
-    shard.cache.rows[0] = 77
+    shard.cache.rows[0] = random_row(POLICY.layout, Random(1))
     assert begun(shard.cache, [b"b"]) == [b"b"]
     shard.cache.admit([None])
     assert shard.cache.slots([b"b"]).tolist() == [0]

@@ -18,51 +18,22 @@ from engine.core.layout import (
     FIGURES_AT,
     FINGERPRINT_BITS,
     FINGERPRINTS_AT,
-    FINGERPRINTS_MAX,
     INSTALMENT_FIELDS,
     INSTALMENTS_AT,
-    INSTALMENTS_MAX,
     MISSING,
     MOVEMENTS_AT,
-    MOVEMENTS_MAX,
     Col,
 )
+from engine.core.rings import index_words
 from engine.core.rows import blank_row
 from engine.core.tables import Ints, Me, MeasureKind, RowLayout
 from engine.policy.compile import compile_policy
 from engine.state.codec import FIGURE_TIMES, FIXED_TIMES, RowCodec, StateFormatError, forgotten_sequence
 from engine.state.keys import bucket_of
 from tests.generate import seeded_policy
-
-EDGES = [0, 1, -1, 127, 128, -32, -33, 255, 256, -128, -129, 65535, 65536, -32769, 2**31, 2**32, 2**53 - 1, -(2**53), 2**63 - 1, MISSING]
+from tests.state.rows import random_row
 
 BUCKET_OF_A_17 = f"in bucket {bucket_of(b'a-17')} "
-
-
-def random_row(layout: RowLayout, random: Random) -> Ints:
-    """A row in which every part holds something, edges of the encoding included."""
-    row = blank_row(layout)
-
-    def value() -> int:
-        return random.choice(EDGES) if random.random() < 0.5 else random.randrange(-(2**62), 2**62)
-
-    row[Col.CLOCK] = random.randrange(0, 2**42)
-    for count, places, fields in (
-        (Col.MOVEMENTS, MOVEMENTS_MAX, 2),
-        (Col.INSTALMENTS, INSTALMENTS_MAX, INSTALMENT_FIELDS),
-        (Col.FINGERPRINTS, FINGERPRINTS_MAX, 1),
-    ):
-        at = {Col.MOVEMENTS: MOVEMENTS_AT, Col.INSTALMENTS: INSTALMENTS_AT, Col.FINGERPRINTS: FINGERPRINTS_AT}[count]
-        row[count] = random.randrange(places + 1)
-        for cell in range(at, at + int(row[count]) * fields):
-            row[cell] = random.getrandbits(FINGERPRINT_BITS) if count is Col.FINGERPRINTS else value()
-    for cell in [*range(FIGURES_AT, FIGURES_AT + FIGURES), *range(ATTRIBUTES_AT, ATTRIBUTES_AT + len(layout.attributes))]:
-        row[cell] = value()
-    for measure in layout.measures:
-        for tile in range(int(measure[Me.TILES])):
-            if random.random() < 0.2:
-                row[measure[Me.BASE] + tile] = value() or 1
-    return row
 
 
 def stored_width(layout: RowLayout) -> int:
@@ -204,8 +175,9 @@ def test_a_new_version_reads_the_columns_it_knows(key: FingerprintKey) -> None:
     kept = layout.measures[::2].copy()
     base = ATTRIBUTES_AT
     for measure in kept:
-        measure[Me.BASE] = base
-        base += int(measure[Me.TILES])
+        measure[Me.INDEX] = base
+        measure[Me.BASE] = base + index_words(int(measure[Me.TILES]))
+        base = int(measure[Me.BASE] + measure[Me.TILES])
     newer = RowLayout((), kept, base)
     back = blank_row(newer).reshape(1, -1)
     RowCodec(newer).decode([b"a"], [value], back, np.array([0]))
