@@ -31,7 +31,7 @@ from aiokafka.record.memory_records import MemoryRecords
 from engine.settings import Kafka
 from engine.stream.clients import CONNECT_DEADLINE_S, KafkaClients
 from engine.stream.records import Headers
-from schemas.topics import JOURNAL, TOPICS
+from schemas.topics import JOURNAL, OUTPUTS, TOPICS
 from tests.simulation.broker import Broker, Entry
 from tests.simulation.clock import PROCESS, Loop, Process
 from tests.simulation.network import Network
@@ -43,6 +43,7 @@ VERSIONS: Final = {PRODUCE: (7, 7), INIT_PRODUCER: (0, 0), ADD_PARTITIONS: (0, 0
 PRODUCER_STATE: Final = struct.Struct(">qhi")  # of a batch: producer id, epoch, first sequence
 PRODUCER_STATE_AT: Final = 43
 NODE: Final = 0
+OTHER_NODE: Final = 1  # leads the outputs: what is sent of one transaction does not all go the same way
 METADATA_S: Final = 0.01
 LOADING, NOT_THERE, ELSEWHERE = (
     error.errno for error in (CoordinatorLoadInProgressError, CoordinatorNotAvailableError, NotCoordinatorError)
@@ -63,15 +64,17 @@ class Owner(Process):
         self.was_fenced = False
 
 
-def cluster_of_one() -> ClusterMetadata:
-    """A broker that leads every topic's only partition."""
+def cluster_of_two() -> ClusterMetadata:
+    """Two brokers that lead the topics' only partitions."""
     cluster = ClusterMetadata()
-    topics = [(0, spec.name, False, [(0, 0, NODE, [NODE], [NODE])]) for spec in TOPICS]
-    cluster.update_metadata(MetadataResponse_v1([(NODE, "kafka", 9092, None)], NODE, topics))
+    leaders = {spec.name: OTHER_NODE if spec in OUTPUTS else NODE for spec in TOPICS}
+    topics = [(0, name, False, [(0, 0, leader, [leader], [leader])]) for name, leader in leaders.items()]
+    brokers = [(node, "kafka", 9092 + node, None) for node in (NODE, OTHER_NODE)]
+    cluster.update_metadata(MetadataResponse_v1(brokers, NODE, topics))
     return cluster
 
 
-CLUSTER: Final = cluster_of_one()
+CLUSTER: Final = cluster_of_two()
 
 
 class Connection:
@@ -108,7 +111,7 @@ class Sockets(AIOKafkaClient):  # type: ignore[misc]
         return True
 
     async def coordinator_lookup(self, coordinator_type: Any, coordinator_key: str) -> int:
-        """There is one broker."""
+        """One broker coordinates everything."""
         await self._call("FindCoordinator", lambda: None)
         return NODE
 
