@@ -51,6 +51,7 @@ log = structlog.get_logger("shard")
 HEARTBEAT_S: Final = 1.0
 REFUSALS_MAX: Final = 3  # of a commit, one after the other, until it is believed that waiting does not help
 CATCHING_UP_TOLD_S: Final = 5.0
+BATCHES_APART_S: Final = 0.05  # begin at least, where not even half of a largest one lies here: each costs worker and broker some ms
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 STORE_BACKOFF_S: Final = (0.1, 0.2, 0.5)  # to ask a store is cheap, and one that is back is waited for no longer than that
 FLOW_AGAIN_SHARE: Final = 0.5
@@ -111,6 +112,7 @@ class Shard:
         self._slice_buckets, self._slice_accounts = 1, SLICE_ACCOUNTS_MAX  # of a sweep; the former as many as hold some accounts
         self._pace = Pace(settings.shard.sweep_per_second)
         self._rest = Rest()
+        self._began_at = -BATCHES_APART_S  # the last batch
         self._is_open = False  # whether deliveries are taken
         self._is_behind = False  # whether the journal seemed to end before what the store has applied
         self._gone: Delivery | None = None  # a topic does not have the records that come next
@@ -401,11 +403,16 @@ class Shard:
                 raise self._still_gone(self._gone)
             most = min(self._settings.shard.batch_records, self._machine.records_per_batch)
             most = max(1, int(most * self._inputs.batch_share()))
+            rest_s = self._began_at + BATCHES_APART_S - time.monotonic()
+            if rest_s > 0 and self._alignment.lag() < most / 2:
+                await asyncio.sleep(rest_s)
+                continue
             with self._stages(Stage.TAKE):
                 batch = self._alignment.take(
                     most, self._machine.accounts_per_batch, BATCH_BYTES_MAX, has_policy=self._machine.policy is not None
                 )
             if batch is not None:
+                self._began_at = time.monotonic()
                 self.progress.enter(State.RUNNING)
                 return batch
             if self._machine.policy is None and self._alignment.is_read(Topic.CONTROL):

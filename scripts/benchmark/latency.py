@@ -11,6 +11,7 @@ import argparse
 import json
 import threading
 import time
+from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
 from typing import Final
@@ -24,10 +25,11 @@ from scripts.benchmark.load import Load, account_name, event
 from scripts.benchmark.plan import ENGINE
 from scripts.benchmark.scene import LOOK_EVERY_S, START_WITHIN_S
 from scripts.benchmark.screen import messages
-from scripts.spoil import Arrival
-from scripts.traffic import STEP_S, Publisher
+from scripts.traffic import Publisher
 
 WARM_UP_S: Final = 5.0
+STEP_S: Final = 0.01
+LINGER_MS: Final = 10
 
 
 class Reader(threading.Thread):
@@ -58,8 +60,7 @@ def publish(publisher: Publisher, rate: float, seconds: float, accounts: int) ->
         for number in range(sent, int(passed * rate)):
             now = time.time()
             arrival = event(rng, number, account_name(rng.randrange(accounts)), int(now * 1000))
-            value = json.loads(arrival.value) | {"event_id": f"{now:.6f}-{number}"}
-            publisher.publish(Arrival(arrival.at_ms, number, arrival.topic, arrival.key, json.dumps(value).encode()))
+            publisher.publish(replace(arrival, value=arrival.value.replace(b"e-%09d" % number, b"%.6f-%d" % (now, number), 1)))
         sent = int(passed * rate)
         publisher.poll()
         time.sleep(max(0.0, STEP_S - (time.monotonic() - began - passed)))
@@ -85,7 +86,7 @@ def main() -> None:
         reader.start()
         messages.print(f"publishing {asked.rate:,.0f} events a second for {asked.seconds + WARM_UP_S:g} s ...")
         began = time.time()
-        publish(Publisher(there.kafka.address), asked.rate, asked.seconds + WARM_UP_S, asked.accounts)
+        publish(Publisher(there.kafka.address, LINGER_MS), asked.rate, asked.seconds + WARM_UP_S, asked.accounts)
         running.look(1.0)
         reader.is_done.set()
         reader.join()

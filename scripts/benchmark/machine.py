@@ -35,7 +35,6 @@ from scripts.personas import midnight_before
 from scripts.spoil import Arrival, encode
 
 DAYS: Final = 90
-BATCH_RECORDS: Final = 20_000
 BATCH_BYTES: Final = 16_000_000
 SLICE_BUCKETS: Final = 16
 KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
@@ -44,10 +43,12 @@ KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
 class Machine:
     """A shard's machine over a log that lies in memory."""
 
-    def __init__(self, cache_accounts: int) -> None:
+    def __init__(self, cache_accounts: int, batch_records: int) -> None:
         self.machine = DecisionMachine("limits", 0, 1, KEY, cache_accounts)
+        self.batches = 0
         self.outputs = 0
         self.journal_bytes = 0
+        self._batch_records = batch_records
         self._store = MemoryStore()
         self._alignment = Alignment()
         self._alignment.restore({}, {}, MISSING)
@@ -69,10 +70,11 @@ class Machine:
         machine, stages = self.machine, self.machine.stages
         while True:
             with stages(Stage.TAKE):
-                most = min(BATCH_RECORDS, machine.records_per_batch)
+                most = min(self._batch_records, machine.records_per_batch)
                 batch = self._alignment.take(most, machine.accounts_per_batch, BATCH_BYTES, has_policy=machine.policy is not None)
             if batch is None:
                 return
+            self.batches += 1
             prepared = machine.prepare(batch)
             if prepared.missing:
                 machine.admit((await self._store.load(prepared.missing)).values)
@@ -110,6 +112,9 @@ def main() -> None:
     parser.add_argument("--events", type=int, default=300_000)
     parser.add_argument("--accounts", type=int, default=30_000)
     parser.add_argument("--cache", type=int, default=10_000, help="accounts that the cache holds (default 10,000)")
+    parser.add_argument(
+        "--batch", type=int, default=20_000, help="records that a batch has at most (default 20,000; 200 is what an idle shard takes)"
+    )
     parser.add_argument("--json", action="store_true")
     asked = parser.parse_args()
     load = Load(asked.events, asked.accounts, midnight_before(datetime.now(UTC), DAYS + 1))
@@ -117,11 +122,11 @@ def main() -> None:
     activation = control.activation(load_policy(POLICIES[asked.policy], began), None, "benchmark", None, began)
     messages.print("compiling, and making up the log ...")
     warm_up()
-    machine = Machine(asked.cache)
+    machine = Machine(asked.cache, asked.batch)
     first = [Arrival(load.start_ms, 0, "limit-control", b"", encode(activation))]
     machine.offer([*first, *(profiles(load) if asked.policy != "engine" else ())])
     asyncio.run(machine.run())
-    machine.machine.stages, machine.outputs, machine.journal_bytes = Stages(), 0, 0
+    machine.machine.stages, machine.batches, machine.outputs, machine.journal_bytes = Stages(), 0, 0, 0
     machine.offer(list(chain(events(load))))
     cpu = time.process_time()
     asyncio.run(machine.run())
@@ -130,6 +135,7 @@ def main() -> None:
     told = {
         "policy": asked.policy,
         "events": load.events,
+        "batches": machine.batches,
         "us_per_event": {**of_stage, "together": round(sum(of_stage.values()), 2), "with_the_store": round(1e6 * cpu / load.events, 2)},
         "outputs_percent": round(100 * machine.outputs / load.events, 2),
         "journal_bytes_per_event": round(machine.journal_bytes / load.events),
