@@ -2,18 +2,23 @@
 
 It is the truth of the commit protocol: whoever applies it to a store in sequence has the shard's state, whoever re-runs its inputs with its
 cuts gets it again byte for byte. So it holds no time of day, no host and nothing that depends on the order of a dictionary.
+
+What was announced lies in its own topics, written by the same transaction; of each output the journal has a digest. So a topic that does not
+say what was decided is noticed, and a replay that does not say the same.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from hashlib import sha256
 
 import ormsgpack
 
 from engine.state import keys
 from engine.state.states import States
 
-RECORD_FORMAT = 1
+RECORD_FORMAT = 2
 FIXARRAY = 0x90  # MessagePack: the first byte of an array, plus how many items it has, at most 15
 
 
@@ -37,6 +42,25 @@ class Output:
     value: bytes
     headers: tuple[tuple[str, bytes], ...]
 
+    @property
+    def ref(self) -> OutputRef:
+        """What the journal says of it."""
+        return OutputRef.of(self.topic, self.key, self.value, self.headers)
+
+
+@dataclass(frozen=True, slots=True)
+class OutputRef:
+    """An output in the journal. ``digest`` is the SHA-256 of its value and, behind that, of its headers as MessagePack (pairs, in order)."""
+
+    topic: str
+    key: bytes
+    digest: bytes
+
+    @classmethod
+    def of(cls, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> OutputRef:
+        """What the journal says of a record that stands in a topic like this."""
+        return cls(topic, key or b"", sha256((value or b"") + ormsgpack.packb(headers)).digest())
+
 
 @dataclass(frozen=True, slots=True)
 class DeadLetterRef:
@@ -51,7 +75,8 @@ class DeadLetterRef:
 @dataclass(frozen=True, slots=True)
 class JournalRecord:
     """One commit of a shard. ``accounts`` are those that it has touched, with their states; ``fields`` are the shard hash's fields that changed
-    besides those that every record implies (sequence, cuts, tick, policy)."""
+    besides those that every record implies (sequence, cuts, tick, policy). A record that was made has its ``outputs``, one that was read what it
+    ``said`` of them."""
 
     application: str
     shard: int
@@ -66,6 +91,12 @@ class JournalRecord:
     outputs: tuple[Output, ...]
     dead_letters: tuple[DeadLetterRef, ...]
     counts: tuple[tuple[str, int], ...]
+    said: tuple[OutputRef, ...] = ()
+
+    @property
+    def output_refs(self) -> tuple[OutputRef, ...]:
+        """What it says of the outputs."""
+        return self.said or tuple(output.ref for output in self.outputs)
 
     @property
     def is_beginning(self) -> bool:
@@ -87,7 +118,7 @@ class JournalRecord:
         )
         behind = (
             self.fields,
-            [(o.topic, o.key, o.value, o.headers) for o in self.outputs],
+            [(o.topic, o.key, o.digest) for o in self.output_refs],
             [(d.topic, d.offset, d.disposition, d.message) for d in self.dead_letters],
             self.counts,
         )
@@ -99,8 +130,9 @@ class JournalRecord:
         """Inverse of ``encode``. Raises ValueError for a format this engine does not know."""
         parts = ormsgpack.unpackb(raw)
         if parts[0] != RECORD_FORMAT:
-            raise ValueError(f"journal record format {parts[0]}; this engine reads {RECORD_FORMAT}: run a newer engine")
-        _, application, shard, sequence, engine, policy, tick, events, cuts, accounts, fields, outputs, dead, counts = parts
+            what = f"journal record format {parts[0]}; this engine reads {RECORD_FORMAT}"
+            raise ValueError(f"{what}: run the engine that wrote it, or a newer one")
+        _, application, shard, sequence, engine, policy, tick, events, cuts, accounts, fields, said, dead, counts = parts
         return cls(
             application,
             shard,
@@ -112,7 +144,8 @@ class JournalRecord:
             tuple(InputCut(*cut) for cut in cuts),
             States.of((account, value) for account, value in accounts),
             tuple((name, value) for name, value in fields),
-            tuple(Output(t, k, v, tuple((n, h) for n, h in headers)) for t, k, v, headers in outputs),
+            (),
             tuple(DeadLetterRef(*ref) for ref in dead),
             tuple((name, count) for name, count in counts),
+            tuple(OutputRef(*ref) for ref in said),
         )

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
@@ -117,7 +117,8 @@ def check_shard(bootstrap: str, accounts: frozenset[str], shard: int, *, is_done
             Topic(rank): chunk(Topic(rank), inputs_of(read(consumer, spec.name, shard), None if rank == Topic.CONTROL else sampled))
             for rank, spec in enumerate(INPUTS)
         }
-        records, journaled, announced = journal_of(read(consumer, JOURNAL.name, shard))
+        unbraked = before_brake(read(consumer, ADVISORIES.name, shard))
+        records, journaled, announced = journal_of(read(consumer, JOURNAL.name, shard), unbraked)
         changes = [message for message in islice(read(consumer, CHANGES.name, shard), announced) if message.key in sampled]
     finally:
         consumer.close()
@@ -140,21 +141,26 @@ def inputs_of(messages: Iterable[Message], accounts: frozenset[bytes] | None) ->
             yield message
 
 
-def journal_of(messages: Iterable[Message]) -> tuple[list[JournalRecord], int, int]:
-    """The journal's records before the first one that tells of a brake, without what they touched and said; how many there are in all; and how
-    many changes those before it announced."""
+def before_brake(advisories: Iterable[Message]) -> int | None:
+    """How many advisories stand before the first one that tells of a brake; None if none does."""
+    return next((place for place, message in enumerate(advisories) if any(word in (message.value or b"") for word in BRAKE_WORDS)), None)
+
+
+def journal_of(messages: Iterable[Message], unbraked: int | None) -> tuple[list[JournalRecord], int, int]:
+    """The journal's records before the one that has more than ``unbraked`` advisories behind it (None: all), without what they touched and said;
+    how many there are in all; and how many changes those before it announced."""
     before: list[JournalRecord] = []
-    total = announced = 0
-    is_braked = False
+    total = announced = advisories = 0
     for message in messages:
         total += 1
-        if is_braked:
+        if unbraked is not None and advisories > unbraked:
             continue
         record = JournalRecord.decode(message.value or b"")
-        is_braked = any(word in o.value for o in record.outputs if o.topic == ADVISORIES.name for word in BRAKE_WORDS)
-        if not is_braked:
-            announced += sum(output.topic == CHANGES.name for output in record.outputs)
-            before.append(replace(record, accounts=States.of(()), outputs=()))
+        topics = Counter(ref.topic for ref in record.output_refs)
+        advisories += topics[ADVISORIES.name]
+        if unbraked is None or advisories <= unbraked:
+            announced += topics[CHANGES.name]
+            before.append(replace(record, accounts=States.of(()), said=()))
     return before, total, announced
 
 

@@ -199,7 +199,7 @@ def rewritten(true: Deployment, at: int, **fields: Any) -> list[str]:
 
 def test_each_part_of_a_journal_record_counts(true: Deployment) -> None:
     records = true.books.records
-    at = next(i for i, r in enumerate(records) if i > len(records) // 2 and r.cuts and r.outputs)
+    at = next(i for i, r in enumerate(records) if i > len(records) // 2 and r.cuts and r.said)
     record = records[at]
     cut = record.cuts[-1]
     assert TOPICS[cut.topic] in true.books.inputs
@@ -213,7 +213,7 @@ def test_each_part_of_a_journal_record_counts(true: Deployment) -> None:
         "events": record.events + 1,
         "cuts": (*record.cuts[:-1], replace(cut, next=cut.next + 2)),
         "accounts": States.of([(record.accounts[0][0], bytes([*state[:-1], state[-1] ^ 1])), *record.accounts[1:]]),
-        "outputs": record.outputs[1:],
+        "said": record.said[1:],
         "counts": (*record.counts, ("invented", 1)),
     }
     for name, value in spoilt.items():

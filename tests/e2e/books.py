@@ -27,7 +27,7 @@ from engine.policy.document import Policy
 from engine.settings import Redis
 from engine.state import keys
 from engine.state.masters import connect
-from engine.state.record import JournalRecord
+from engine.state.record import JournalRecord, OutputRef
 from engine.state.redis_store import RedisStore
 from engine.state.store import fields_of
 from engine.stream.records import Chunk, Headers
@@ -169,10 +169,10 @@ def check_announced(books: Books) -> None:
     """What was announced is what the journal says, each once and in order, and the shard's numbers have no gap."""
     numbers: list[int] = []
     for name, told in ((CHANGES.name, books.changes), (ADVISORIES.name, books.advisories)):
-        said = ((o.key, o.value, o.headers) for record in books.records for o in record.outputs if o.topic == name)
-        heard = ((m.key, m.value, without_time(m.headers)) for m in told)
-        for place, (expected, got) in enumerate(zip_longest(said, heard)):
-            assert expected == got, f"{name}, record {place}: it says {got}, the journal {expected}"
+        said = (ref for record in books.records for ref in record.output_refs if ref.topic == name)
+        for place, (expected, message) in enumerate(zip_longest(said, told)):
+            got = message and OutputRef.of(name, message.key, message.value, without_time(message.headers))
+            assert expected == got, f"{name}, record {place}: it says {message}, which is {got}; the journal says {expected}"
         numbers += [int(dict(m.headers)[OUTPUT_SEQUENCE_HEADER] or b"") for m in told]
     for expected_number, number in enumerate(sorted(numbers), 1):
         assert number == expected_number, f"output {number} where {expected_number} comes next"

@@ -11,10 +11,11 @@ import pytest
 from engine.core.layout import Topic
 from engine.policy.promote import promote
 from engine.policy.source import load_policy
-from engine.state.record import JournalRecord
+from engine.state.record import JournalRecord, Output
+from engine.state.states import States
 from engine.stream import offline
 from engine.stream.records import TOPICS
-from schemas.topics import CHANGES, INPUTS
+from schemas.topics import ADVISORIES, CHANGES, INPUTS
 from scripts.benchmark import correct
 from scripts.benchmark.load import Load, events, ranked
 from scripts.benchmark.scene import POLICIES
@@ -52,10 +53,23 @@ def run() -> Run:
 
 def journaled(run: Run) -> list[JournalRecord]:
     """The records of a run's journal, as they are compared."""
-    before, total, announced = correct.journal_of(run[0])
+    before, total, announced = correct.journal_of(run[0], None)
     assert len(before) == total
     assert announced >= len(run[2])
     return before
+
+
+def test_what_comes_behind_a_brake_is_left_out() -> None:
+    def record(sequence: int, *topics: str) -> Message:
+        outputs = tuple(Output(topic, b"a", b"{}", ()) for topic in topics)
+        made = JournalRecord("limits", 0, sequence, "", "", 0, 0, (), States.of(()), (), outputs, (), ())
+        return Message(sequence, 0, b"", made.encode(), ())
+
+    journal = [record(1, CHANGES.name, ADVISORIES.name), record(2), record(3, ADVISORIES.name, CHANGES.name), record(4)]
+    told = [Message(place, 0, b"a", value, ()) for place, value in enumerate((b'{"kind":"other"}', b'{"kind":"budget_spent"}'))]
+    assert [correct.before_brake(told[:n]) for n in (0, 1, 2)] == [None, None, 1]
+    before, total, announced = correct.journal_of(journal, 1)
+    assert ([each.sequence for each in before], total, announced) == ([1, 2], 4, 1)
 
 
 def test_a_sample_of_a_load_agrees(run: Run) -> None:

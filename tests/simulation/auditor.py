@@ -10,7 +10,7 @@ from typing import Any, Final
 
 from engine.core.layout import Topic
 from engine.state import keys
-from engine.state.record import JournalRecord
+from engine.state.record import JournalRecord, OutputRef
 from engine.stream.records import Chunk, Headers
 from schemas import dead_letters as names
 from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS, INPUTS, JOURNAL
@@ -75,9 +75,7 @@ class Auditor:
         was announced in those that it has no more."""
         missed = self.journal[applied:]
         begins = self._broker.log(JOURNAL.name).begins
-        return (
-            not missed or missed[-1][2] >= begins or any(output.topic in ANNOUNCED for record, _, _ in missed for output in record.outputs)
-        )
+        return not missed or missed[-1][2] >= begins or any(ref.topic in ANNOUNCED for record, _, _ in missed for ref in record.output_refs)
 
     def taken(self, topic: str) -> int:
         """Up to which offset an input is taken."""
@@ -103,13 +101,8 @@ class Auditor:
     def _outputs(self) -> None:
         """What was announced is what the journal says, each once and in order."""
         for spec in (CHANGES, ADVISORIES):
-            said = [
-                (output.key, output.value, output.headers)
-                for record, _, _ in self.journal
-                for output in record.outputs
-                if output.topic == spec.name
-            ]
-            told = [(entry.key, entry.value, without_time(entry.headers)) for entry in self._committed(spec.name)]
+            said = [ref for record, _, _ in self.journal for ref in record.output_refs if ref.topic == spec.name]
+            told = [OutputRef.of(spec.name, e.key, e.value, without_time(e.headers)) for e in self._committed(spec.name)]
             demand(said == told, f"{spec.name} does not say what the journal says")
         refs = [(ref.topic, ref.offset) for record, _, _ in self.journal for ref in record.dead_letters]
         letters = []

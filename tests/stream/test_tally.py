@@ -72,13 +72,11 @@ def test_what_is_counted_is_what_the_outputs_say(outputs: list[Output]) -> None:
 def test_facts_are_no_part_of_an_output(journal: list[JournalRecord]) -> None:
     record = next(record for record in journal if record.outputs)
     again = JournalRecord.decode(record.encode())
-    assert again == record
-    assert record == again
-    assert {*again.outputs} == {*record.outputs}
+    assert again.output_refs == record.output_refs
     assert all(isinstance(output, Told) for output in record.outputs)
     without = replace(record, outputs=tuple(Output(o.topic, o.key, o.value, o.headers) for o in record.outputs))
     assert without.encode() == record.encode()
-    assert replace(record.outputs[0], value=b"{}") != again.outputs[0]
+    assert replace(record.outputs[0], value=b"{}").ref != again.output_refs[0]
     tally = Tally()
     tally.add(again.outputs)
     assert tally == Tally(), "what comes from the journal is not counted again"

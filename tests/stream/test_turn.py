@@ -71,13 +71,13 @@ RECORDS = st.builds(
 @given(RECORDS)
 def test_a_journal_record_is_read_as_it_was_written(record: JournalRecord) -> None:
     raw = record.encode()
-    assert JournalRecord.decode(raw) == record
+    assert JournalRecord.decode(raw) == replace(record, outputs=(), said=record.output_refs)
     assert JournalRecord.decode(raw).encode() == raw
 
 
 def test_a_journal_record_of_another_format_is_refused() -> None:
-    with pytest.raises(ValueError, match="format 2; this engine reads 1: run a newer engine"):
-        JournalRecord.decode(ormsgpack.packb((2, "whatever")))
+    with pytest.raises(ValueError, match="format 1; this engine reads 2: run the engine that wrote it, or a newer one"):
+        JournalRecord.decode(ormsgpack.packb((1, "whatever")))
 
 
 # Memory and restarts
