@@ -51,7 +51,7 @@ from schemas.control import Activate, Appetite, ReleaseBreaker
 from schemas.topics import INPUTS, JOURNAL_BYTES_MAX
 
 DECISIONS_AT_ONCE: Final = 1024
-RECORD_BYTES_TARGET: Final = 6_000_000
+WRITTEN_BYTES_TARGET: Final = 6_000_000
 RECORD_BYTES_MAX: Final = JOURNAL_BYTES_MAX - 4_096
 ACCOUNTS_MAX: Final = 6_000
 SWEPT_AT_ONCE: Final = 256
@@ -107,7 +107,7 @@ class DecisionMachine:
         self._before: tuple[int, int, Sweep | None, Brakes] = 0, 0, None, self._brakes
         self._swept: AccountCache | None = None  # rows for a sweep; the accounts of the events keep theirs
         self.stages = Stages()  # for the profile alone
-        self._bytes_per_record = 1_000.0  # what an input record adds to the journal: rises at once, falls slowly
+        self._bytes_per_record = 1_000.0  # what an input record adds to the journal and the outputs: rises at once, falls slowly
 
     @property
     def accounts_per_batch(self) -> int:
@@ -116,8 +116,8 @@ class DecisionMachine:
 
     @property
     def records_per_batch(self) -> int:
-        """How many records a batch may have so that its journal record stays near 6 MB, as far as the last ones tell."""
-        return max(1, int(RECORD_BYTES_TARGET / self._bytes_per_record))
+        """How many records a batch may have so that what it writes stays near 6 MB, as far as the last ones tell."""
+        return max(1, int(WRITTEN_BYTES_TARGET / self._bytes_per_record))
 
     @property
     def brakes(self) -> Brakes:
@@ -270,7 +270,7 @@ class DecisionMachine:
     def fits(self, record: JournalRecord, size: int) -> bool:
         """Learn from a record made, which has ``size`` bytes. False if it is too large to be committed: then ``take_back``, and take fewer."""
         if record.events:
-            now = size / record.events
+            now = (size + sum(len(output.value) for output in record.outputs)) / record.events
             self._bytes_per_record = max(now, self._bytes_per_record + (now - self._bytes_per_record) / 4)
         return size <= RECORD_BYTES_MAX
 

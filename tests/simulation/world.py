@@ -101,9 +101,9 @@ class World:
         self._traffic = Traffic(self.chance, self.chance.randint(2, 12))
         self._copies: list[Any] = []
         self._newest: deque[Any] = deque(maxlen=TAIL)  # copies after the last records that were applied
-        target, most = self.chance.choice(((turn.RECORD_BYTES_TARGET, turn.RECORD_BYTES_MAX), (4_000, 6_000)))
+        target, most = self.chance.choice(((turn.WRITTEN_BYTES_TARGET, turn.RECORD_BYTES_MAX), (4_000, 6_000)))
         self.bounds = {  # of the engine's constants: in some worlds small ones, so that a few records meet them
-            (turn, "RECORD_BYTES_TARGET"): target,
+            (turn, "WRITTEN_BYTES_TARGET"): target,
             (turn, "RECORD_BYTES_MAX"): most,
             (producer, "BATCH_BYTES"): self.chance.choice((producer.BATCH_BYTES, 600)),
         }
