@@ -81,8 +81,9 @@ class AccountCache:
             given = put(*self._arrays, accounts.words, accounts.begins, accounts.ends, wanted, slots, room, given_to)
             if given < 0:
                 raise ValueError(f"the accounts of the batch do not fit a cache of {self.capacity}")
-            for slot, place in zip(room[:given].tolist(), given_to[:given].tolist(), strict=True):
-                self._held[slot] = accounts[place]
+            new = Packed(accounts.data, accounts.begins[given_to[:given]], accounts.ends[given_to[:given]])
+            for slot, account in zip(room[:given].tolist(), new, strict=True):
+                self._held[slot] = account
             self._used[room[:given]] = self._batch
             self._is_admitted[room[:given]] = False
         self._taken.append(slots[wanted])

@@ -60,9 +60,10 @@ class RedisStore:
 
     async def load(self, accounts: Sequence[bytes]) -> Loaded:
         """See ``ShardStore``."""
-        order = sorted(range(len(accounts)), key=lambda i: bucket_of(accounts[i]))
+        buckets = list(map(bucket_of, accounts))
+        order = sorted(range(len(accounts)), key=buckets.__getitem__)
         names, arguments = [self._keys.shard], [self._journal_id]
-        for bucket, places in groupby(order, key=lambda i: bucket_of(accounts[i])):
+        for bucket, places in groupby(order, key=buckets.__getitem__):
             wanted = [accounts[i] for i in places]
             names.append(self._keys.accounts(bucket))
             arguments += [b"%d" % len(wanted), *wanted]
