@@ -11,17 +11,18 @@ import asyncio
 import hashlib
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.resources import files
-from itertools import groupby
 from typing import Any, Final
 
 from redis.asyncio import Redis
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, RedisError, TryAgainError
 
+from engine.core.packed import Packed
 from engine.state import keys
-from engine.state.keys import BUCKETS, ShardKeys, bucket_of
+from engine.state.keys import BUCKETS, ShardKeys
 from engine.state.masters import Masters
 from engine.state.record import JournalRecord
+from engine.state.states import asked_for
 from engine.state.store import Loaded, Slice, cut_slice, fields_of
 
 REDIRECTIONS_MAX: Final = 3
@@ -60,16 +61,11 @@ class RedisStore:
 
     async def load(self, accounts: Sequence[bytes]) -> Loaded:
         """See ``ShardStore``."""
-        buckets = list(map(bucket_of, accounts))
-        order = sorted(range(len(accounts)), key=buckets.__getitem__)
-        names, arguments = [self._keys.shard], [self._journal_id]
-        for bucket, places in groupby(order, key=buckets.__getitem__):
-            wanted = [accounts[i] for i in places]
-            names.append(self._keys.accounts(bucket))
-            arguments += [b"%d" % len(wanted), *wanted]
-        applied, *found = await self._run(LOAD, names, arguments)
+        buckets, order, asked = asked_for(Packed.of(accounts))
+        names = [self._keys.shard, *map(self._keys.accounts, buckets)]
+        applied, *found = await self._run(LOAD, names, [self._journal_id, asked])
         values: list[bytes | None] = [None] * len(accounts)
-        for place, value in zip(order, found, strict=True):
+        for place, value in zip(order.tolist(), found, strict=True):
             values[place] = value
         return Loaded(applied, values)
 

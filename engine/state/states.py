@@ -119,6 +119,28 @@ def put_count(out: Bytes, at: int, count: int) -> int:
 
 
 @compiled
+def put_asked(out: Bytes, out_words: Words, order: Ints, buckets: Ints, ids: Words, begins: Ints, ends: Ints) -> int:
+    """Write for each bucket, in the order given, how many accounts are asked for, and they. Returns the place behind it."""
+    at = first = 0
+    while first < order.shape[0]:
+        stop = bucket_end(order, buckets, first)
+        at = put_count(out, at, stop - first)
+        for i in order[first:stop]:
+            at = put_bulk(out, out_words, at, ids, begins[i], ends[i])
+        first = stop
+    return at
+
+
+@compiled
+def bucket_end(order: Ints, buckets: Ints, first: int) -> int:
+    """Where in the order the bucket that begins at ``first`` ends."""
+    stop = first + 1
+    while stop < order.shape[0] and buckets[order[stop]] == buckets[order[first]]:
+        stop += 1
+    return stop
+
+
+@compiled
 def put_buckets(
     out: Bytes,
     out_words: Words,
@@ -135,10 +157,9 @@ def put_buckets(
     removed, and they. Returns the place behind it, and how many strings were written."""
     at = first = strings = 0
     while first < order.shape[0]:
-        stop, kept = first, 0
-        while stop < order.shape[0] and buckets[order[stop]] == buckets[order[first]]:
-            kept += value_ends[order[stop]] >= value_begins[order[stop]]
-            stop += 1
+        stop, kept = bucket_end(order, buckets, first), 0
+        for i in order[first:stop]:
+            kept += value_ends[i] >= value_begins[i]
         at = put_count(out, at, 2 * kept)
         for i in order[first:stop]:
             if value_ends[i] >= value_begins[i]:
@@ -151,6 +172,22 @@ def put_buckets(
         strings += 2 + stop - first + kept
         first = stop
     return at, strings
+
+
+def in_buckets(accounts: Packed) -> tuple[list[int], Ints, Ints]:
+    """The buckets of accounts: each once, ascending; of each account; and the accounts' order by them."""
+    buckets = np.zeros(len(accounts), np.int64)
+    write_buckets(accounts.data, accounts.begins, accounts.ends, _TABLE, buckets)
+    return np.unique(buckets).tolist(), buckets, np.argsort(buckets, kind="stable")
+
+
+def asked_for(accounts: Packed) -> tuple[list[int], Ints, Arguments]:
+    """The buckets of accounts, the order in which these are asked for, and what ``load.lua`` asks for."""
+    touched, buckets, order = in_buckets(accounts)
+    strings = len(accounts) + len(touched)
+    out = np.empty(accounts.size() + RESP_MAX * strings + PADDING, np.uint8)
+    end = put_asked(out, words_of(out), order, buckets, accounts.words, accounts.begins, accounts.ends)
+    return touched, order, Arguments(strings, out[:end].tobytes())
 
 
 class States(Sequence[tuple[bytes, bytes | None]]):
@@ -176,10 +213,7 @@ class States(Sequence[tuple[bytes, bytes | None]]):
     def by_bucket(self) -> tuple[list[int], Arguments]:
         """The buckets that are touched, and for each of them what ``apply.lua`` asks for."""
         ids, values = self._ids, self._values
-        buckets = np.zeros(len(self), np.int64)
-        write_buckets(ids.data, ids.begins, ids.ends, _TABLE, buckets)
-        order = np.argsort(buckets, kind="stable")
-        touched = np.unique(buckets).tolist()
+        touched, buckets, order = in_buckets(ids)
         strings_max = 2 * (len(self) + len(touched))
         out = np.empty(ids.size() + values.size() + RESP_MAX * strings_max + PADDING, np.uint8)
         columns = ids.words, ids.begins, ids.ends, values.words, values.begins, values.ends

@@ -367,7 +367,7 @@ class Shard:
             return record.encode()
 
     async def _commit(self, record: JournalRecord, journal: bytes, dead: list[Output]) -> None:
-        """Steps 6 and 8: one transaction, the journal record first; then the store."""
+        """Steps 6 and 8: one transaction; then the store."""
         assert self._producer is not None
         offset = await self._producer.commit(journal, [*record.outputs, *dead])
         await self._apply_own(record, offset)

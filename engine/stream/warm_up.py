@@ -28,6 +28,7 @@ from engine.policy.compile import CompiledPolicy, compile_policy
 from engine.policy.document import Policy
 from engine.policy.promote import promote
 from engine.state.cache import AccountCache
+from engine.state.states import asked_for
 from engine.stream.decode.columns import epoch_ms
 from engine.stream.decode.decoder import Decoder
 from engine.stream.offline import EPOCH, activation, decide, log_record
@@ -104,6 +105,7 @@ def decide_some() -> None:
     for record in decide(records, KEY, "warm-up", cache_accounts=1, until_ms=day_after):
         record.encode()
         record.accounts.by_bucket()
+        asked_for(Packed.of(account for account, _ in record.accounts))
     columns_of(Topic.PURCHASE, [])
 
 
@@ -129,6 +131,7 @@ def compile_rest(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
         cache.forget()
     states.as_msgpack()
     states.by_bucket()
+    asked_for(accounts)
     Decoder(policy.decode, KEY, 0, 1).decode(Chunk.of(Topic.PURCHASE, [0], [0], accounts, [PURCHASES[0]]))
     columns_of(Topic.PURCHASE, [])
     segment, no = segment_of(policy.program, rows[0]), False

@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine.core.packed import Packed
 from engine.state.keys import bucket_of
 from engine.state.packing import QuickConnection
-from engine.state.states import NO_STATES, States
+from engine.state.states import NO_STATES, States, asked_for
 
 Pair = tuple[bytes, bytes | None]
 
@@ -57,6 +58,21 @@ def test_redis_gets_what_its_client_would_send(pairs: list[Pair], before: list[b
     sent = QuickConnection().pack_command("EVALSHA", *before, arguments)
     whole: Any = ("EVALSHA", *before, *words)
     assert b"".join(sent) == hiredis.pack_command(whole)
+
+
+@given(st.lists(st.text(min_size=1, max_size=64).map(str.encode), unique=True, max_size=40))
+def test_accounts_are_asked_for_by_bucket(accounts: list[bytes]) -> None:
+    words: list[Any] = []
+    touched = []
+    for bucket, own in groupby(sorted(accounts, key=bucket_of), key=bucket_of):
+        mine = list(own)
+        words += [b"%d" % len(mine), *mine]
+        touched.append(bucket)
+    buckets, order, arguments = asked_for(Packed.of(accounts))
+    assert buckets == touched
+    assert [accounts[place] for place in order.tolist()] == sorted(accounts, key=bucket_of)
+    whole: Any = ("EVALSHA", *words)
+    assert b"".join(QuickConnection().pack_command("EVALSHA", arguments)) == hiredis.pack_command(whole)
 
 
 def test_no_states_are_an_empty_array() -> None:
