@@ -12,7 +12,7 @@ from engine.policy.document import Policy
 from tests.generate import cases, seeded_log, seeded_policy
 from tests.oracle.account import OracleAccount, Step
 from tests.oracle.line import Emission, Line
-from tests.oracle.records import Command, Record, Repayment
+from tests.oracle.records import Command, Profile, Record, Repayment
 from tests.oracle.shard import OracleShard
 from tests.oracle.time_rules import DAY_MS
 
@@ -79,12 +79,13 @@ def assert_sound(account: OracleAccount, emission: Emission) -> None:
 def assert_settled(account: OracleAccount, record: Record, step: Step) -> None:
     """Evaluating again at the same moment says nothing, and leaves the account as it was.
 
-    Not asked of a repayment (what it leaves past due is counted with the next record), where a command took the place of the decision, and
-    where a guard was lifted behind it.
+    Not asked of a repayment (what it leaves past due is counted with the next record), where a command took the place of the decision, where
+    a guard was lifted behind it, and of a profile that corrects: it alone is not held back by a cool-down.
     """
+    corrects = isinstance(record, Profile) and record.corrects
     is_decided = isinstance(record, Command) and record.kind in ("request_increase", "accept_offer")
     is_over_cap_lifted = any((e.kind, e.cause) == ("unfreeze", "over_cap") for e in step.emissions)
-    if isinstance(record, Repayment) or is_decided or is_over_cap_lifted or any(e.kind in MOVES for e in step.emissions):
+    if isinstance(record, Repayment) or corrects or is_decided or is_over_cap_lifted or any(e.kind in MOVES for e in step.emissions):
         return
     before = account.state()
     assert account.tick(record.clock).emissions == []
