@@ -28,7 +28,7 @@ from engine.policy.document import Policy
 from engine.state.keys import BUCKETS
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-SLICE_ACCOUNTS_MAX: Final = 2_000
+SLICE_ACCOUNTS_MAX: Final = 8_000  # each slice is a commit, which costs as much as looking at some thousand accounts
 SLICE_S: Final = 0.25  # between the slices of a sweep that has a pace
 REST_TIMES: Final = 9
 LATE_S: Final = 5.0  # by which a slice may be late and make up for it: so no minute has a tenth more than the pace
