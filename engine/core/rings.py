@@ -8,20 +8,19 @@ writes a cell marks it; a marked cell may be 0.
 
 from __future__ import annotations
 
-from typing import Final
-
 import numpy as np
 
 from engine.core.bit_counts import ONE, ZERO, bits_set, lowest_bit
 from engine.core.jit import compiled
-from engine.core.tables import Ints, Me
-
-WORD_CELLS: Final = 64
+from engine.core.tables import Ints
 
 
 def index_words(tiles: int) -> int:
     """How many words the index of a ring has."""
-    return -(-tiles // WORD_CELLS)
+    return (tiles + 63) >> 6
+
+
+words_of = compiled(index_words)  # for compiled code; who lays out a row does not wait for a compiler
 
 
 @compiled
@@ -54,7 +53,7 @@ def empty(row: Ints, base: int, index: int, place: int) -> None:
 def cells_marked(row: Ints, index: int, tiles: int) -> int:
     """How many cells of a ring may be other than 0."""
     count = 0
-    for word in range(index, index + (tiles + 63) // 64):
+    for word in range(index, index + words_of(tiles)):
         count += bits_set(row[word])
     return count
 
@@ -62,16 +61,9 @@ def cells_marked(row: Ints, index: int, tiles: int) -> int:
 @compiled
 def empty_ring(row: Ints, base: int, index: int, tiles: int) -> None:
     """Empty all cells of a ring."""
-    for word in range((tiles + 63) // 64):
+    for word in range(words_of(tiles)):
         left = np.uint64(row[index + word])
         while left != ZERO:
             row[base + 64 * word + lowest_bit(left)] = 0
             left &= left - ONE
         row[index + word] = 0
-
-
-def mark_all(row: Ints, measures: Ints) -> None:
-    """Mark in a row every cell that is not 0, of measures as a layout has them: for who fills a row without the functions above."""
-    for measure in measures[measures[:, Me.WIDTH] > 0]:
-        for place in np.flatnonzero(row[measure[Me.BASE] : measure[Me.BASE] + measure[Me.TILES]]).tolist():
-            mark(row, int(measure[Me.INDEX]), place)

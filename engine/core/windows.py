@@ -18,7 +18,7 @@ import numpy as np
 from engine.core.bit_counts import ONE, ZERO, lowest_bit
 from engine.core.jit import compiled
 from engine.core.layout import AMOUNT_MAX, DAY_MS, Col
-from engine.core.rings import cell_of, cells_marked, empty, mark
+from engine.core.rings import cell_of, cells_marked, empty, mark, words_of
 from engine.core.round_trips import forget_legs
 from engine.core.tables import GROUP, MEASURE, WINDOW, Gr, Ints, Me, MeasureKind, Ru, Wi
 
@@ -54,7 +54,7 @@ def read_windows(t: Ints, measure: int, row: Ints, head: int) -> None:
     first, end, newest = t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], head % tiles
     for window in range(first, end, WINDOW):
         row[t[window + Wi.CELL]] = 0
-    for word in range((tiles + 63) // 64):
+    for word in range(words_of(tiles)):
         left = np.uint64(row[index + word])
         while left != ZERO:
             place = 64 * word + lowest_bit(left)

@@ -1,5 +1,5 @@
 """The commit: one Kafka transaction with the journal record and the outputs (PROTOCOL steps 1 and 6). Which of them is written first does not
-matter: nobody reads them before the transaction is committed, and only then.
+matter: nobody reads any of them before the transaction is committed.
 
 Theory of operation. A producer with the shard's transactional id fences its predecessor when it starts. A commit either succeeds, or is in
 doubt: then nobody here may assume anything, the producer is dropped without waiting for it, and a new one finds out from the journal what

@@ -15,7 +15,6 @@ from hypothesis import strategies as st
 
 from engine.core.decide import EMISSIONS_MAX
 from engine.core.layout import DAY_MS, MISSING, Col, Out
-from engine.core.rings import mark_all
 from engine.core.rows import blank_row, make_blank
 from engine.core.tables import Ints
 from engine.core.windows import rebuild
@@ -27,6 +26,7 @@ from tests.oracle.account import Step
 from tests.oracle.records import Record
 from tests.oracle.shard import Happening, OracleShard, Release, Sweep, Switch
 from tests.oracle.time_rules import day_of
+from tests.state.rows import mark_all
 
 SEEDS = range(100)
 POLICIES = Path(__file__).parents[2] / "policies"

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from random import Random
 
+import numpy as np
+
 from engine.core.layout import (
     ATTRIBUTES_AT,
     FIGURES,
@@ -19,7 +21,7 @@ from engine.core.layout import (
     MOVEMENTS_MAX,
     Col,
 )
-from engine.core.rings import mark_all
+from engine.core.rings import mark
 from engine.core.rows import blank_row
 from engine.core.tables import Ints, Me, RowLayout
 
@@ -51,3 +53,10 @@ def random_row(layout: RowLayout, random: Random) -> Ints:
                 row[measure[Me.BASE] + tile] = value() or 1
     mark_all(row, layout.measures)
     return row
+
+
+def mark_all(row: Ints, measures: Ints) -> None:
+    """Mark in a row every cell of a ring that is not 0."""
+    for measure in measures[measures[:, Me.WIDTH] > 0]:
+        for place in np.flatnonzero(row[measure[Me.BASE] : measure[Me.BASE] + measure[Me.TILES]]).tolist():
+            mark(row, int(measure[Me.INDEX]), place)
