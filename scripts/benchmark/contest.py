@@ -22,7 +22,7 @@ from scripts.benchmark.correct import Checked, check
 from scripts.benchmark.load import Load, two_days
 from scripts.benchmark.plan import ALONE, ENGINE, Act, acts, names
 from scripts.benchmark.report import report
-from scripts.benchmark.scene import Contender, Failed, Result, Scene
+from scripts.benchmark.scene import Contender, Failed, Result, Scene, TooShortError
 from scripts.benchmark.screen import messages, progress
 from scripts.benchmark.sweep import Swept, sweep
 from scripts.personas import midnight_before
@@ -111,9 +111,11 @@ class Contest:
 
     @contextmanager
     def _failing(self) -> Iterator[None]:
-        """Whoever fails is out of the contest; the others go on."""
+        """Whoever fails, or is too fast for the log, is out of the contest; the others go on."""
         try:
             yield
+        except TooShortError as note:
+            messages.print(str(note), markup=False, soft_wrap=True)
         except Failed as error:
             self.has_failed = True
             messages.print(str(error), markup=False, soft_wrap=True)

@@ -52,6 +52,10 @@ class Failed(Exception):
     """A contender did not do its job; what it said last."""
 
 
+class TooShortError(Exception):
+    """A contender did its job before it could be watched: the log is too short for it."""
+
+
 @dataclass(frozen=True, slots=True)
 class Contender:
     """A name, the module (and its arguments) that runs it, for how long at most it is watched, the policy that is in force while it runs, the
@@ -324,7 +328,7 @@ class Scene:
                 last = look
             if look.records >= self.records or look.at - first.at > contender.seconds_max or look.at - last.at > IDLE_S:
                 if last is first:
-                    raise Failed(f"{contender.name} was done before it could be watched: more events are needed")
+                    raise TooShortError(f"{contender.name} was done before it could be watched: more events are needed")
                 return Result(
                     contender.name,
                     self.load.accounts,
