@@ -33,7 +33,7 @@ STEP_S = 0.02
 class Publisher:
     """Publishes arrivals; Kafka's own partitioner, their own record times. What is meant for every shard goes to every partition."""
 
-    def __init__(self, bootstrap: str, linger_ms: int = 10) -> None:
+    def __init__(self, bootstrap: str) -> None:
         self.failed: list[str] = []
         self._kafka = load_settings(kafka={"bootstrap": bootstrap}).kafka
         self._producer = Producer(
@@ -41,7 +41,7 @@ class Publisher:
                 "bootstrap.servers": bootstrap,
                 "partitioner": "murmur2_random",
                 "enable.idempotence": True,
-                "linger.ms": linger_ms,
+                "linger.ms": 10,
                 "compression.type": "lz4",
                 "queue.buffering.max.messages": 200_000,
             }

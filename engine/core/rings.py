@@ -20,7 +20,7 @@ def index_words(tiles: int) -> int:
     return (tiles + 63) >> 6
 
 
-words_of = compiled(index_words)  # for compiled code; who lays out a row does not wait for a compiler
+words_in_index = compiled(index_words)  # for compiled code; who lays out a row does not wait for a compiler
 
 
 @compiled
@@ -53,7 +53,7 @@ def empty(row: Ints, base: int, index: int, place: int) -> None:
 def cells_marked(row: Ints, index: int, tiles: int) -> int:
     """How many cells of a ring may be other than 0."""
     count = 0
-    for word in range(index, index + words_of(tiles)):
+    for word in range(index, index + words_in_index(tiles)):
         count += bits_set(row[word])
     return count
 
@@ -61,7 +61,7 @@ def cells_marked(row: Ints, index: int, tiles: int) -> int:
 @compiled
 def empty_ring(row: Ints, base: int, index: int, tiles: int) -> None:
     """Empty all cells of a ring."""
-    for word in range(words_of(tiles)):
+    for word in range(words_in_index(tiles)):
         left = np.uint64(row[index + word])
         while left != ZERO:
             row[base + 64 * word + lowest_bit(left)] = 0

@@ -18,7 +18,7 @@ import numpy as np
 from engine.core.bit_counts import ONE, ZERO, lowest_bit
 from engine.core.jit import compiled
 from engine.core.layout import AMOUNT_MAX, DAY_MS, Col
-from engine.core.rings import cell_of, cells_marked, empty, mark, words_of
+from engine.core.rings import cell_of, cells_marked, empty, mark, words_in_index
 from engine.core.round_trips import forget_legs
 from engine.core.tables import GROUP, MEASURE, WINDOW, Gr, Ints, Me, MeasureKind, Ru, Wi
 
@@ -48,13 +48,19 @@ def is_sum(kind: int) -> bool:
 
 
 @compiled
+def covers(t: Ints, window: int, age: int) -> bool:
+    """Whether a window covers the tile that lies so many before the head."""
+    return 0 <= age - t[window + Wi.NEWEST] < t[window + Wi.TILES]
+
+
+@compiled
 def read_windows(t: Ints, measure: int, row: Ints, head: int) -> None:
     """Compute the value of each of a measure's windows from its tiles."""
     tiles, base, index, kind = t[measure + Me.TILES], t[measure + Me.BASE], t[measure + Me.INDEX], t[measure + Me.KIND]
     first, end, newest = t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], head % tiles
     for window in range(first, end, WINDOW):
         row[t[window + Wi.CELL]] = 0
-    for word in range(words_of(tiles)):
+    for word in range(words_in_index(tiles)):
         left = np.uint64(row[index + word])
         while left != ZERO:
             place = 64 * word + lowest_bit(left)
@@ -62,7 +68,7 @@ def read_windows(t: Ints, measure: int, row: Ints, head: int) -> None:
             cell = row[base + place]
             age = newest - place if place <= newest else newest - place + tiles
             for window in range(first, end, WINDOW):
-                if 0 <= age - t[window + Wi.NEWEST] < t[window + Wi.TILES]:
+                if covers(t, window, age):
                     join(row, t[window + Wi.CELL], cell, kind)
 
 
@@ -159,7 +165,7 @@ def add_to_tile(t: Ints, measure: int, row: Ints, at_ms: int, clock: int, amount
     before = row[cell]
     row[cell] = saturate(before + amount)
     for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
-        if 0 <= age - t[window + Wi.NEWEST] < t[window + Wi.TILES]:
+        if covers(t, window, age):
             row[t[window + Wi.CELL]] += row[cell] - before
 
 
@@ -179,7 +185,7 @@ def join_tile(t: Ints, measure: int, row: Ints, at_ms: int, clock: int, value: i
         return
     join(row, kept_cell(t, measure, row, at_ms), value, kind)
     for window in range(t[measure + Me.WINDOWS], t[measure + Me.WINDOWS_END], WINDOW):
-        if 0 <= age - t[window + Wi.NEWEST] < t[window + Wi.TILES]:
+        if covers(t, window, age):
             join(row, t[window + Wi.CELL], value, kind)
 
 

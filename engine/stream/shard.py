@@ -112,7 +112,7 @@ class Shard:
         self._slice_buckets, self._slice_accounts = 1, SLICE_ACCOUNTS_MAX  # of a sweep; the former as many as hold some accounts
         self._pace = Pace(settings.shard.sweep_per_second)
         self._rest = Rest()
-        self._began_at = -BATCHES_APART_S  # the last batch
+        self._began_at = -BATCHES_APART_S  # when the last batch was begun
         self._is_open = False  # whether deliveries are taken
         self._is_behind = False  # whether the journal seemed to end before what the store has applied
         self._gone: Delivery | None = None  # a topic does not have the records that come next

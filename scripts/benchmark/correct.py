@@ -15,7 +15,7 @@ from collections.abc import Iterable, Iterator
 from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass, replace
 from functools import partial
-from itertools import islice
+from itertools import islice, takewhile
 from multiprocessing import get_context
 from random import Random
 from typing import Any, Final
@@ -141,24 +141,24 @@ def inputs_of(messages: Iterable[Message], accounts: frozenset[bytes] | None) ->
             yield message
 
 
-def before_brake(advisories: Iterable[Message]) -> int | None:
-    """How many advisories stand before the first one that tells of a brake; None if none does."""
-    return next((place for place, message in enumerate(advisories) if any(word in (message.value or b"") for word in BRAKE_WORDS)), None)
+def before_brake(advisories: Iterable[Message]) -> int:
+    """How many advisories stand before the first one that tells of a brake; all where none does."""
+    return sum(1 for _ in takewhile(lambda message: not any(word in (message.value or b"") for word in BRAKE_WORDS), advisories))
 
 
-def journal_of(messages: Iterable[Message], unbraked: int | None) -> tuple[list[JournalRecord], int, int]:
-    """The journal's records before the one that has more than ``unbraked`` advisories behind it (None: all), without what they touched and said;
-    how many there are in all; and how many changes those before it announced."""
+def journal_of(messages: Iterable[Message], unbraked: int) -> tuple[list[JournalRecord], int, int]:
+    """The journal's records before the one with which there are more than ``unbraked`` advisories, without what they touched and said; how many
+    there are in all; and how many changes those before it announced."""
     before: list[JournalRecord] = []
     total = announced = advisories = 0
     for message in messages:
         total += 1
-        if unbraked is not None and advisories > unbraked:
+        if advisories > unbraked:
             continue
         record = JournalRecord.decode(message.value or b"")
         topics = Counter(ref.topic for ref in record.output_refs)
         advisories += topics[ADVISORIES.name]
-        if unbraked is None or advisories <= unbraked:
+        if advisories <= unbraked:
             announced += topics[CHANGES.name]
             before.append(replace(record, accounts=States.of(()), said=()))
     return before, total, announced

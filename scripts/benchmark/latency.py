@@ -29,7 +29,6 @@ from scripts.traffic import Publisher
 
 WARM_UP_S: Final = 5.0
 STEP_S: Final = 0.01
-LINGER_MS: Final = 10
 
 
 class Reader(threading.Thread):
@@ -86,7 +85,7 @@ def main() -> None:
         reader.start()
         messages.print(f"publishing {asked.rate:,.0f} events a second for {asked.seconds + WARM_UP_S:g} s ...")
         began = time.time()
-        publish(Publisher(there.kafka.address, LINGER_MS), asked.rate, asked.seconds + WARM_UP_S, asked.accounts)
+        publish(Publisher(there.kafka.address), asked.rate, asked.seconds + WARM_UP_S, asked.accounts)
         running.look(1.0)
         reader.is_done.set()
         reader.join()

@@ -13,7 +13,6 @@ import json
 import time
 from collections import defaultdict
 from datetime import UTC, datetime
-from itertools import chain
 from typing import Any, Final
 
 from engine.core.fingerprint import FingerprintKey
@@ -151,7 +150,7 @@ def main() -> None:
     asyncio.run(machine.run())
     profile = machine.machine.stages = Counted()
     machine.batches, machine.outputs, machine.journal_bytes = 0, 0, 0
-    machine.offer(list(chain(events(load))))
+    machine.offer(list(events(load)))
     cpu = time.process_time()
     asyncio.run(machine.run())
     cpu = time.process_time() - cpu

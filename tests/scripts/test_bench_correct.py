@@ -53,7 +53,7 @@ def run() -> Run:
 
 def journaled(run: Run) -> list[JournalRecord]:
     """The records of a run's journal, as they are compared."""
-    before, total, announced = correct.journal_of(run[0], None)
+    before, total, announced = correct.journal_of(run[0], 0)
     assert len(before) == total
     assert announced >= len(run[2])
     return before
@@ -67,7 +67,7 @@ def test_what_comes_behind_a_brake_is_left_out() -> None:
 
     journal = [record(1, CHANGES.name, ADVISORIES.name), record(2), record(3, ADVISORIES.name, CHANGES.name), record(4)]
     told = [Message(place, 0, b"a", value, ()) for place, value in enumerate((b'{"kind":"other"}', b'{"kind":"budget_spent"}'))]
-    assert [correct.before_brake(told[:n]) for n in (0, 1, 2)] == [None, None, 1]
+    assert [correct.before_brake(told[:n]) for n in (0, 1, 2)] == [0, 1, 1]
     before, total, announced = correct.journal_of(journal, 1)
     assert ([each.sequence for each in before], total, announced) == ([1, 2], 4, 1)
 

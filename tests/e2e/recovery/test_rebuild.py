@@ -113,9 +113,7 @@ def test_from_the_inputs_field_by_field(lived: Deployment) -> None:
     assert lived.changes() == told[0], "nothing is decided otherwise"
     at_rest = state(lived)
     assert differing(before, at_rest) == {}
-    for (was, _), (now, _) in zip(
-        before, at_rest, strict=True
-    ):  # a policy behind the last announcement is one of those that are taken last
+    for (was, _), (now, _) in zip(before, at_rest, strict=True):  # a policy behind the last announcement is taken with what comes behind it
         assert [now.get(name) for name in (keys.POLICY, keys.APPETITES)] == [was.get(name) for name in (keys.POLICY, keys.APPETITES)]
     goes_on(lived)
 
