@@ -21,6 +21,7 @@ from yarl import URL
 
 from engine import __version__, logs
 from engine.connections import redis_refusal
+from engine.core.packed import Packed
 from engine.errors import EngineError
 from engine.memory import give_memory_back
 from engine.metrics import serve_metrics
@@ -171,7 +172,7 @@ async def _check_redis(settings: Settings) -> None:
     try:
         store = RedisStore(masters, settings.application, 0)
         problem = await store.problem()
-        await store.load([b""])
+        await store.load(Packed.of([b""]))
     except OSError as error:
         refusal = redis_refusal(settings.redis, error)
         if refusal is not None:

@@ -28,6 +28,7 @@ class Held:
 
 async def look_up(account: bytes, settings: Settings) -> Held:
     """Read an account. Raises EngineError."""
+    from engine.core.packed import Packed
     from engine.state.redis_store import RedisStore
     from engine.stream.decode.misrouting import partition_of
 
@@ -36,7 +37,7 @@ async def look_up(account: bytes, settings: Settings) -> Held:
         shard = partition_of(account, partitions)
         store = RedisStore(client, settings.application, shard)
         # The value is not older than the fields: what they say was taken, it has.
-        fields, loaded = await store.shard_fields(), await store.load([account])
+        fields, loaded = await store.shard_fields(), await store.load(Packed.of([account]))
     return Held(account, shard, partitions, fields, loaded.values[0])
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Final, overload
+from typing import Any, Final, overload
 
 import numpy as np
 import numpy.typing as npt
@@ -49,6 +49,23 @@ def write_hashes(words: Words, begins: Ints, ends: Ints, found: Words) -> None:
     """Write the hash of each string to ``found`` (n,)."""
     for i in range(begins.shape[0]):
         found[i] = hash_of(words, begins[i], ends[i])
+
+
+@compiled
+def within_distinct(hashes: Words, most: int, table: Words) -> int:
+    """How many of the first have at most ``most`` different hashes. ``table`` is zeros, a power of two of them that is above ``most``."""
+    last, found = table.shape[0] - 1, 0
+    for i in range(hashes.shape[0]):
+        own = hashes[i] | np.uint64(1)  # 0 is where nothing stands
+        place = np.int64((own >> HALF) & np.uint64(last))
+        while table[place] != 0 and table[place] != own:
+            place = (place + 1) & last
+        if table[place] == 0:
+            if found == most:
+                return i
+            table[place] = own
+            found += 1
+    return hashes.shape[0]
 
 
 @compiled
@@ -132,9 +149,21 @@ class Packed(Sequence[bytes | None]):
         """``words_of`` the data."""
         return words_of(self.data)
 
+    def at(self, places: npt.NDArray[Any]) -> Packed:
+        """The strings at these places, or where this mask is true."""
+        return Packed(self.data, self.begins[places], self.ends[places])
+
     def lengths(self) -> Ints:
         """(n,) the bytes of each string; -1 of one that is absent."""
         return self.ends - self.begins
+
+    def is_present(self) -> npt.NDArray[np.bool_]:
+        """(n,) whether each string is there."""
+        return self.ends >= self.begins
+
+    def present(self) -> list[bytes]:
+        """The strings that are there."""
+        return [string for string in self if string is not None]
 
     def size(self) -> int:
         """Bytes of all strings."""

@@ -11,39 +11,38 @@ before the rows are looked at.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 import numpy as np
 import numpy.typing as npt
 
 from engine.core.packed import WORD, Packed
-from engine.core.rows import make_blanks
 from engine.core.tables import Ints
-from engine.core.windows import rebuild_rows
 from engine.policy.compile import CompiledPolicy
-from engine.state.codec import RowCodec
-from engine.state.index import ID_WORDS, UNKNOWN, ascending, find, put, remove
+from engine.state.account_rows import AccountRows
+from engine.state.index import ID_WORDS, UNKNOWN, ascending, find, put, remove, unused
 from engine.state.states import States
 
+NOBODY: Final = np.zeros((2, 0), np.int64)
 
-class AccountCache:
+
+class AccountCache(AccountRows):
     """At most ``capacity`` accounts as ``rows`` (capacity, width) int64 under one policy."""
 
     def __init__(self, policy: CompiledPolicy, capacity: int) -> None:
+        super().__init__(policy, capacity)
         self.capacity = capacity
-        self.rows: Ints = np.zeros((capacity, policy.layout.width), np.int64)
-        self._program = policy.program
-        self._codec = RowCodec(policy.layout)
         self._table = np.zeros(1 << (2 * capacity).bit_length(), np.int64)
         self._hashes = np.zeros(capacity, np.uint64)
         self._ids = np.zeros((capacity, ID_WORDS), np.uint64)
         self._lengths = np.zeros(capacity, np.int64)
-        self._held: list[bytes | None] = [None] * capacity  # the accounts by slot, as Redis and the journal take them
         self._is_admitted = np.zeros(capacity, np.bool_)
         self._used = np.zeros(capacity, np.int64)  # batch in which the slot was used last; 0: free
         self._batch = 0
         self._taken: list[Ints] = []  # the slots of the batch at hand
         self._missing: Ints | None = None  # those that hold no state yet, when somebody has asked
-        self._queue = np.zeros((2, 0), np.int64)  # slots in the order in which they may go, and in which batch each had been used last then
+        self._queue = NOBODY  # slots in the order in which they may go, and in which batch each had been used last then
+        self._first = 0  # the place in it before which all were used since
 
     def __len__(self) -> int:
         return int(np.count_nonzero(self._used))
@@ -52,18 +51,16 @@ class AccountCache:
         """Forget every account."""
         self._table[:] = 0
         self._used[:] = 0
-        self._held = [None] * self.capacity
         self._taken, self._missing = [], None
-        self._queue = self._queue[:, :0]
+        self._queue, self._first = NOBODY, 0
 
-    def drop(self, accounts: Sequence[bytes]) -> None:
+    def drop(self, accounts: Packed) -> None:
         """Forget those of these accounts that are held."""
-        for slot in self._find(Packed.of(accounts), np.ones(len(accounts), np.bool_))[0].tolist():
+        for slot in self._find(accounts, np.ones(len(accounts), np.bool_))[0].tolist():
             if slot != UNKNOWN:
                 remove(self._table, self._hashes, slot)
-                self._held[slot] = None
                 self._used[slot] = 0
-        self._queue = self._queue[:, :0]
+        self._queue, self._first = NOBODY, 0
 
     def begin(self) -> None:
         """Begin a batch: the accounts of the last one may go from here on."""
@@ -77,13 +74,9 @@ class AccountCache:
         self._used[slots[wanted & (slots != UNKNOWN)]] = self._batch
         if unknown:
             room = self._room(unknown)
-            given_to = np.zeros(len(room), np.int64)
-            given = put(*self._arrays, accounts.words, accounts.begins, accounts.ends, wanted, slots, room, given_to)
+            given = put(*self._arrays, accounts.words, accounts.begins, accounts.ends, wanted, slots, room)
             if given < 0:
                 raise ValueError(f"the accounts of the batch do not fit a cache of {self.capacity}")
-            new = Packed(accounts.data, accounts.begins[given_to[:given]], accounts.ends[given_to[:given]])
-            for slot, account in zip(room[:given].tolist(), new, strict=True):
-                self._held[slot] = account
             self._used[room[:given]] = self._batch
             self._is_admitted[room[:given]] = False
         self._taken.append(slots[wanted])
@@ -94,19 +87,15 @@ class AccountCache:
         """The rows of the batch, each once, ascending."""
         return np.unique(np.concatenate([np.zeros(0, np.int64), *self._taken]))
 
-    def missing(self) -> list[bytes]:
+    def missing(self) -> Packed:
         """The accounts of the batch that must be admitted, in the order in which they were taken."""
-        return self.accounts(self._to_admit())
+        return Packed.copied([self._accounts(self._to_admit())])
 
-    def admit(self, values: Sequence[bytes | None]) -> None:
-        """Take the encoded states of the accounts in that are ``missing``; None is an account without history. Raises StateFormatError."""
+    def admit(self, values: Packed) -> None:
+        """Take the encoded states of the accounts in that are ``missing``; one that is absent is an account without history. Raises
+        StateFormatError."""
         slots = self._to_admit()
-        make_blanks(self._program, self.rows, slots)
-        known = [i for i, value in enumerate(values) if value is not None]
-        if known:
-            accounts = self.accounts(slots[known])
-            self._codec.decode(accounts, [value for value in values if value is not None], self.rows, slots[known])
-            rebuild_rows(self._program, self.rows, slots[known])
+        self.read(slots, self._accounts(slots), values)
         self._is_admitted[slots] = True
         self._missing = None
 
@@ -114,24 +103,19 @@ class AccountCache:
         """(n,) the rows of accounts that are held."""
         return self._find(Packed.of(accounts), np.ones(len(accounts), np.bool_))[0]
 
-    def accounts(self, slots: Ints) -> list[bytes]:
-        """The accounts in some rows."""
-        return [account for account in map(self._held.__getitem__, slots.tolist()) if account is not None]
-
-    def encoded(self, slots: Ints) -> Packed:
-        """The encoded states of some rows; None of one that was forgotten and leaves nothing."""
-        return self._codec.encode(self.rows, slots).without_empty()
-
     def states(self, slots: Ints) -> States:
         """The accounts in some rows, in any order, with their encoded states."""
         slots = slots[ascending(self._ids[slots], self._lengths[slots])]
-        begins = slots * (WORD * ID_WORDS)
-        ids = Packed(self._ids.view(np.uint8).reshape(-1), begins, begins + self._lengths[slots])
-        return States(Packed.copied([ids]), self.encoded(slots))
+        return States(Packed.copied([self._accounts(slots)]), self.encoded(slots))
 
     @property
     def _arrays(self) -> tuple[Ints, npt.NDArray[np.uint64], npt.NDArray[np.uint64], Ints]:
         return self._table, self._hashes, self._ids, self._lengths
+
+    def _accounts(self, slots: Ints) -> Packed:
+        """The accounts in some rows, as long as these hold them."""
+        begins = slots * (WORD * ID_WORDS)
+        return Packed(self._ids.view(np.uint8).reshape(-1), begins, begins + self._lengths[slots])
 
     def _find(self, accounts: Packed, wanted: npt.NDArray[np.bool_]) -> tuple[Ints, int]:
         """(n,) the rows of the wanted accounts, UNKNOWN of those that are not held, 0 of the others; and how many are not held."""
@@ -149,17 +133,11 @@ class AccountCache:
     def _room(self, count: int) -> Ints:
         """At most ``count`` slots that the batch does not use, those first that were used the longest ago. The order of all is worked out once
         and then gone through: what was used since has its turn in the next one."""
-        room = self._queued()
-        if len(room) < count:
+        room = np.zeros(min(count, self.capacity), np.int64)
+        self._first, found = unused(self._queue, self._first, self._used, room)
+        if found < len(room):
             order = np.argsort(self._used, kind="stable")
             order = order[self._used[order] < self._batch]
             self._queue = np.stack((order, self._used[order]))
-            room = self._queued()
-        return room[:count]
-
-    def _queued(self) -> Ints:
-        """The slots of the queue that were not used since."""
-        slots, used = self._queue
-        self._queue = self._queue[:, self._used[slots] == used]
-        left: Ints = self._queue[0]
-        return left
+            self._first, found = unused(self._queue, 0, self._used, room)
+        return room[:found]

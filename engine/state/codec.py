@@ -517,10 +517,10 @@ def get_rows(
     name: Bytes,
     ages: Ints,
 ) -> int:
-    """Read value i, the bytes from ``begins[i]`` to ``ends[i]``, into the blank ``rows[slots[i]]``. Returns the first malformed one, -1 if none
-    is."""
+    """Read value i, the bytes from ``begins[i]`` to ``ends[i]``, into the blank ``rows[slots[i]]``; nothing of one that is absent. Returns the
+    first malformed one, -1 if none is."""
     for i in range(slots.shape[0]):
-        if not get_row(data, 8 * begins[i], 8 * ends[i], rows[slots[i]], measures, names, bounds, name, ages):
+        if ends[i] >= begins[i] and not get_row(data, 8 * begins[i], 8 * ends[i], rows[slots[i]], measures, names, bounds, name, ages):
             return i
     return -1
 
@@ -554,18 +554,16 @@ class RowCodec:
             first += stop
         return Packed.joined(parts[1:] if len(parts) == 2 else parts)
 
-    def decode(self, accounts: Sequence[bytes], values: Sequence[bytes], rows: Ints, slots: Ints) -> None:
-        """Read ``values`` into the blank ``rows[slots]``. Raises StateFormatError."""
-        lengths = np.fromiter(map(len, values), np.int64, len(values))
-        behind = np.cumsum(lengths // 8 + 1) * 8
-        begins = behind - (lengths // 8 + 1) * 8
-        data = np.frombuffer(b"".join([value.ljust(len(value) // 8 * 8 + 8, b"\0") for value in values]), np.uint64)
+    def decode(self, accounts: Packed, values: Packed, rows: Ints, slots: Ints) -> None:
+        """Read ``values`` into the blank ``rows[slots]``; nothing where one is absent. Raises StateFormatError."""
+        data = values.data[: len(values.data) // 8 * 8].view(np.uint64)  # what is cut off is padding
         tables = self._measures, self._names, self._bounds, self._name, self._ages
-        bad = get_rows(data, begins, begins + lengths, rows, slots, *tables)
+        bad = get_rows(data, values.begins, values.ends, rows, slots, *tables)
         if bad >= 0:
-            held = values[bad][0] if values[bad] else None
+            account, value = accounts[bad] or b"", values[bad]
+            held = value[0] if value else None
             raise StateFormatError(
-                f"the state of an account in bucket {bucket_of(accounts[bad])} has format {held}, and this engine reads {FORMAT}",
+                f"the state of an account in bucket {bucket_of(account)} has format {held}, and this engine reads {FORMAT}",
                 cure="run a newer engine" if held is not None and held > FORMAT else DAMAGED,
             )
 

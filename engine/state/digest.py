@@ -46,7 +46,7 @@ async def _read(store: ShardStore) -> Digest:
         if part.applied != sequence:
             return Digest(part.applied, accounts, None)
         accounts += len(part.accounts)
-        for account, state in part.accounts:
+        for account, state in part.accounts.held():
             _add(told, account, state)
     return Digest(sequence, accounts, told.hexdigest())
 

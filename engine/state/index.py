@@ -98,10 +98,9 @@ def put(
     wanted: npt.NDArray[np.bool_],
     found: Ints,
     room: Ints,
-    taken: Ints,
 ) -> int:
-    """Give the wanted accounts that are UNKNOWN the slots of ``room``, in their order; who was there goes. ``taken`` (len(room),) says of each
-    slot that was given for which of the accounts. Returns how many were given, -1 if there was too little room."""
+    """Give the wanted accounts that are UNKNOWN the slots of ``room``, in their order; who was there goes. Returns how many were given, -1 if
+    there was too little room."""
     given = 0
     for i in range(found.shape[0]):
         if not wanted[i] or found[i] != UNKNOWN:
@@ -118,10 +117,26 @@ def put(
                 ids[slot, step // WORD] = masked(words, begins[i] + step, min(WORD, lengths[slot] - step))
             place = place_of(table, hashes, ids, lengths, words, begins[i], ends[i], own)
             table[place] = slot + 1
-            taken[given] = i
             given += 1
         found[i] = table[place] - 1
     return given
+
+
+@compiled
+def unused(queue: Ints, first: int, used: Ints, room: Ints) -> tuple[int, int]:
+    """Write to ``room`` (n,) the next slots of the queue (2, m) that have not been used since they stood there: its second row says when each
+    had been, ``used`` when it was. Returns the place of the first of them, from ``first`` on, and how many there are."""
+    found = 0
+    for place in range(first, queue.shape[1]):
+        if found == room.shape[0]:
+            break
+        slot = queue[0, place]
+        if used[slot] == queue[1, place]:
+            room[found] = slot
+            found += 1
+        elif found == 0:
+            first = place + 1
+    return first, found
 
 
 def ascending(ids: Words, lengths: Ints) -> Ints:

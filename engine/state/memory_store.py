@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator
 
+from engine.core.packed import Packed
 from engine.state.keys import BUCKETS, bucket_of, topic_id
 from engine.state.record import JournalRecord
 from engine.state.store import OTHER_JOURNAL, Loaded, Slice, applied_of, cut_slice, fields_of
@@ -22,9 +23,9 @@ class MemoryStore:
         """See ``ShardStore``."""
         return dict(self._fields)
 
-    async def load(self, accounts: Sequence[bytes]) -> Loaded:
+    async def load(self, accounts: Packed) -> Loaded:
         """See ``ShardStore``."""
-        return Loaded(self._applied(), [self._buckets[bucket_of(account)].get(account) for account in accounts])
+        return Loaded(self._applied(), Packed.of(self._buckets[bucket_of(account)].get(account) for account in accounts.present()))
 
     async def apply(self, record: JournalRecord, journal_offset: int) -> int:
         """See ``ShardStore``."""
@@ -46,7 +47,7 @@ class MemoryStore:
 
     async def slice(self, bucket: int, after: bytes, buckets: int, most: int) -> Slice:
         """See ``ShardStore``."""
-        held = [self._buckets[(bucket + step) % BUCKETS].items() for step in range(buckets)]
+        held = [self._buckets[(bucket + step) % BUCKETS] for step in range(buckets)]
         return cut_slice(self._applied(), held, after, most)
 
     async def problem(self) -> str | None:

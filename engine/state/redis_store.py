@@ -13,6 +13,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from importlib.resources import files
 from typing import Any, Final
 
+import numpy as np
 from redis.asyncio import Redis
 from redis.crc import key_slot
 from redis.exceptions import AskError, ClusterDownError, MovedError, NoScriptError, RedisError, TryAgainError
@@ -59,15 +60,12 @@ class RedisStore:
         held = await self._call(lambda redis: redis.hgetall(self._keys.shard))
         return {name.decode(): value for name, value in held.items()}
 
-    async def load(self, accounts: Sequence[bytes]) -> Loaded:
+    async def load(self, accounts: Packed) -> Loaded:
         """See ``ShardStore``."""
-        buckets, order, asked = asked_for(Packed.of(accounts))
+        buckets, order, asked = asked_for(accounts)
         names = [self._keys.shard, *map(self._keys.accounts, buckets)]
         applied, *found = await self._run(LOAD, names, [self._journal_id, asked])
-        values: list[bytes | None] = [None] * len(accounts)
-        for place, value in zip(order.tolist(), found, strict=True):
-            values[place] = value
-        return Loaded(applied, values)
+        return Loaded(applied, Packed.of(found).at(np.argsort(order)))
 
     async def apply(self, record: JournalRecord, journal_offset: int) -> int:
         """See ``ShardStore``."""
@@ -98,7 +96,7 @@ class RedisStore:
         """See ``ShardStore``. Order is made here: a server compares text by its own locale."""
         names = [self._keys.shard, *(self._keys.accounts((bucket + step) % BUCKETS) for step in range(buckets))]
         applied, *found = await self._run(SLICE, names, [self._journal_id])
-        return cut_slice(applied, [zip(flat[::2], flat[1::2], strict=True) for flat in found], after, most)
+        return cut_slice(applied, [dict(zip(flat[::2], flat[1::2], strict=True)) for flat in found], after, most)
 
     async def problem(self) -> str | None:
         """See ``ShardStore``."""

@@ -191,28 +191,32 @@ def asked_for(accounts: Packed) -> tuple[list[int], Ints, Arguments]:
 
 
 class States(Sequence[tuple[bytes, bytes | None]]):
-    """Accounts in ascending order of id with their encoded states, None of one that is to be removed."""
+    """Accounts with their encoded states: in a record in ascending order of id, and None of one that is to be removed."""
 
     def __init__(self, ids: Packed, values: Packed) -> None:
-        self._ids = ids
-        self._values = values
+        self.ids = ids
+        self.values = values
 
     @classmethod
     def of(cls, pairs: Iterable[tuple[bytes, bytes | None]]) -> Self:
-        """What is given one by one, in ascending order of id."""
+        """What is given one by one."""
         listed = list(pairs)
         return cls(Packed.of(account for account, _ in listed), Packed.of(value for _, value in listed))
 
+    def held(self) -> list[tuple[bytes, bytes]]:
+        """The accounts that have a state, with it."""
+        return [(account, value) for account, value in self if value is not None]
+
     def as_msgpack(self) -> bytes:
         """An array of [id, value]."""
-        ids, values = self._ids, self._values
+        ids, values = self.ids, self.values
         out = np.empty(ids.size() + values.size() + (1 + 2 * MSGPACK_MAX) * len(self) + MSGPACK_MAX + PADDING, np.uint8)
         end = put_pairs(out, words_of(out), ids.words, ids.begins, ids.ends, values.words, values.begins, values.ends)
         return out[:end].tobytes()
 
     def by_bucket(self) -> tuple[list[int], Arguments]:
         """The buckets that are touched, and for each of them what ``apply.lua`` asks for."""
-        ids, values = self._ids, self._values
+        ids, values = self.ids, self.values
         touched, buckets, order = in_buckets(ids)
         strings_max = 2 * (len(self) + len(touched))
         out = np.empty(ids.size() + values.size() + RESP_MAX * strings_max + PADDING, np.uint8)
@@ -221,7 +225,7 @@ class States(Sequence[tuple[bytes, bytes | None]]):
         return touched, Arguments(strings, out[:end].tobytes())
 
     def __len__(self) -> int:
-        return len(self._ids)
+        return len(self.ids)
 
     @overload
     def __getitem__(self, place: int) -> tuple[bytes, bytes | None]: ...
@@ -231,11 +235,11 @@ class States(Sequence[tuple[bytes, bytes | None]]):
 
     def __getitem__(self, place: int | slice) -> tuple[bytes, bytes | None] | States:
         if isinstance(place, slice):
-            return States(self._ids[place], self._values[place])
-        return self._ids[place] or b"", self._values[place]
+            return States(self.ids[place], self.values[place])
+        return self.ids[place] or b"", self.values[place]
 
     def __iter__(self) -> Iterator[tuple[bytes, bytes | None]]:
-        return ((account or b"", value) for account, value in zip(self._ids, self._values, strict=True))
+        return ((account or b"", value) for account, value in zip(self.ids, self.values, strict=True))
 
     def __eq__(self, other: object) -> bool:
         return list(self) == list(other) if isinstance(other, States) else NotImplemented

@@ -7,22 +7,24 @@ field that the first record brings), and to who comes from another one a store a
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Final, Protocol
 
+from engine.core.packed import Packed
 from engine.state import keys
 from engine.state.record import JournalRecord
+from engine.state.states import States
 
 OTHER_JOURNAL: Final = -1
 
 
 @dataclass(frozen=True, slots=True)
 class Loaded:
-    """Encoded states in the order asked for (None: the account is new), and the sequence that the store had applied at that moment."""
+    """Encoded states in the order asked for (absent: the account is new), and the sequence that the store had applied at that moment."""
 
     applied: int
-    values: list[bytes | None]
+    values: Packed
 
 
 @dataclass(frozen=True, slots=True)
@@ -31,7 +33,7 @@ class Slice:
     a part of the next, of which ``after`` is the last id (empty: none)."""
 
     applied: int
-    accounts: list[tuple[bytes, bytes]]
+    accounts: States
     buckets: int
     after: bytes
 
@@ -42,7 +44,7 @@ class ShardStore(Protocol):
     async def shard_fields(self) -> dict[str, bytes]:
         """Every field of the shard hash (see ``keys``); empty for a shard that has never applied anything."""
 
-    async def load(self, accounts: Sequence[bytes]) -> Loaded:
+    async def load(self, accounts: Packed) -> Loaded:
         """The states of ``accounts``, atomically with the applied sequence."""
 
     async def apply(self, record: JournalRecord, journal_offset: int) -> int:
@@ -68,17 +70,21 @@ def applied_of(fields: Mapping[str, bytes]) -> int:
     return int(fields.get(keys.SEQUENCE, b"0"))
 
 
-def cut_slice(applied: int, held: Sequence[Iterable[tuple[bytes, bytes]]], after: bytes, most: int) -> Slice:
-    """The slice of these buckets' (account id, encoded state) pairs."""
-    accounts: list[tuple[bytes, bytes]] = []
-    for finished, bucket in enumerate(held):
-        rest = sorted(item for item in bucket if item[0] > after)
-        room = most - len(accounts)
-        accounts += rest[:room]
-        if len(rest) > room:
-            return Slice(applied, accounts, finished, accounts[-1][0] if room else b"")
+def cut_slice(applied: int, held: Sequence[Mapping[bytes, bytes]], after: bytes, most: int) -> Slice:
+    """The slice of these buckets' encoded states by account id."""
+    ids: list[bytes] = []
+    values: list[bytes] = []
+    finished, last = len(held), b""
+    for place, bucket in enumerate(held):
+        rest = sorted(account for account in bucket if account > after)
+        taken = rest[: most - len(ids)]
+        ids += taken
+        values += map(bucket.__getitem__, taken)
+        if len(rest) > len(taken):
+            finished, last = place, taken[-1] if taken else b""
+            break
         after = b""
-    return Slice(applied, accounts, len(held), b"")
+    return Slice(applied, States(Packed.of(ids), Packed.of(values)), finished, last)
 
 
 def fields_of(record: JournalRecord, journal_offset: int) -> dict[str, bytes]:

@@ -23,6 +23,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.core.layout import MISSING, Topic
+from engine.core.packed import within_distinct
 from engine.core.tables import Ints
 from engine.stream.records import Batch, Chunk, Delivery
 
@@ -257,5 +258,5 @@ def within_accounts(heads: Mapping[Topic, Chunk], ranks: Ints, accounts_max: int
     """How many of the first merged records have at most ``accounts_max`` different keys. ``heads`` are their topics' records."""
     if len(ranks) <= accounts_max:
         return len(ranks)
-    _, first = np.unique(in_order(heads, ranks, lambda head: head.keys.hashes()), return_index=True)
-    return len(ranks) if len(first) <= accounts_max else int(np.sort(first)[accounts_max])
+    hashes = in_order(heads, ranks, lambda head: head.keys.hashes())
+    return within_distinct(hashes, accounts_max, np.zeros(1 << (2 * accounts_max).bit_length(), np.uint64))

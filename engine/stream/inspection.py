@@ -34,14 +34,14 @@ from engine.core.layout import (
     Outcome,
     Top,
 )
-from engine.core.rows import blank_row
+from engine.core.packed import Packed
 from engine.core.standing import finish
 from engine.core.tables import FACTS, Ints, Me, MeasureKind, Ru
-from engine.core.windows import rebuild, tile_of
+from engine.core.windows import tile_of
 from engine.policy.compile import CompiledPolicy
 from engine.policy.expand import expanded_measures
 from engine.policy.fragments import instant
-from engine.state.codec import RowCodec
+from engine.state.account_rows import AccountRows
 from engine.stream.render import Renderer
 
 EPOCH_DAY: Final = datetime(1970, 1, 1, tzinfo=UTC)
@@ -49,10 +49,9 @@ EPOCH_DAY: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def inspect_account(policy: CompiledPolicy, application: str, account: bytes, value: bytes, now_ms: int) -> dict[str, Any]:
     """Everything about an account's encoded state as plain values; ``now_ms`` is the shard's clock. Raises StateFormatError."""
-    rows = blank_row(policy.layout).reshape(1, -1)
-    RowCodec(policy.layout).decode([account], [value], rows, np.zeros(1, np.int64))
-    row = rows[0]
-    rebuild(policy.program, row, row[Col.CLOCK])
+    read = AccountRows(policy, 1)
+    read.read(np.zeros(1, np.int64), Packed.of([account]), Packed.of([value]))
+    row = read.rows[0]
     return {
         "account_id": account.decode(),
         "as_of": instant(int(row[Col.CLOCK])),

@@ -17,10 +17,12 @@ import numpy as np
 
 from engine.core.fingerprint import FingerprintKey
 from engine.core.layout import MISSING, Topic
+from engine.core.packed import Packed
 from engine.policy.document import Policy
 from engine.policy.promote import canonical_bytes, policy_hash, promote
 from engine.state import keys
 from engine.state.record import JournalRecord
+from engine.state.states import States
 from engine.stream.decode.columns import epoch_ms
 from engine.stream.records import Batch, Chunk
 from engine.stream.sweep import Sweep, day_begins, sweep_day
@@ -101,7 +103,7 @@ def decide_as_they_come(
             yield record
         prepared = machine.prepare(batch)
         if prepared.missing:
-            machine.admit([states.get(account) for account in prepared.missing])
+            machine.admit(Packed.of(map(states.get, prepared.missing.present())))
         tick_ms = max(tick_ms, batch.watermark_ms)
         record = machine.execute(prepared, tick_ms)
         states.update(record.accounts)
@@ -128,7 +130,7 @@ def swept(machine: DecisionMachine, states: Mapping[bytes, bytes | None], tick_m
             taken = rest[:SWEPT_RECORDS]
             after = taken[-1][1] if len(rest) > len(taken) else b""
             buckets = taken[-1][0] - sweep.bucket if after else sweep.left
-            yield machine.sweep([(account, held[account]) for _, account in taken], buckets, after, at_ms)
+            yield machine.sweep(States.of((account, held[account]) for _, account in taken), buckets, after, at_ms)
 
 
 def is_ahead(sweep: Sweep, account: bytes) -> bool:

@@ -116,7 +116,7 @@ class Refold(DecisionMachine):
         record = self._record(tick_ms, None)
         return replace(record, fields=tuple(sorted({**dict(record.fields), **fields}.items())))
 
-    def missing(self, accounts: Sequence[bytes]) -> list[bytes]:
+    def missing(self, accounts: Sequence[bytes]) -> Packed:
         """Those of these accounts that must be admitted before ``finish``."""
         assert self._cache is not None
         self._cache.begin()

@@ -12,6 +12,7 @@ from typing import Final
 from engine.core.layout import MISSING, Topic
 from engine.state import keys
 from engine.state.record import JournalRecord
+from engine.state.states import States
 from engine.state.store import ShardStore
 from engine.stream.alignment import Alignment
 from engine.stream.records import TOPICS, Batch, Chunk, Delivery
@@ -62,7 +63,7 @@ class Replay:
             held = [item async for item in self._store.accounts((now.bucket + step) % keys.BUCKETS)]
             accounts += [item for item in held if (step > 0 or item[0] > now.after) and (step < finished or item[0] <= end.after)]
         self._alignment.tick_ms = record.tick_ms
-        return self._machine.sweep(accounts, finished, end.after, record.tick_ms)
+        return self._machine.sweep(States.of(accounts), finished, end.after, record.tick_ms)
 
     async def _decided(self, record: JournalRecord, inputs: Mapping[Topic, Chunk]) -> JournalRecord:
         """The batch that the record cut."""

@@ -194,7 +194,7 @@ async def accounts_of(store: ShardStore, fields: Mapping[str, bytes]) -> AsyncIt
         part = await store.slice(bucket % keys.BUCKETS, after, min(16, left), SLICE_ACCOUNTS)
         if part.applied != applied_of(fields):
             raise EngineError("somebody writes to Redis", where="reshard", cure="stop every worker and follower, then run this again")
-        yield part.accounts
+        yield part.accounts.held()
         bucket, after, left = bucket + part.buckets, part.after, left - part.buckets
 
 

@@ -17,6 +17,8 @@ BUCKETS: Final = 5
 
 def rolls(program: Ints, rows: Ints, slots: Ints, before: Ints) -> Counter[str]:
     """How many of the accounts ``rows[slots]``, which stood in the buckets ``before`` (n,), have rolled how: by ``rolled:SEGMENT:FROM:TO``."""
+    if not len(slots):
+        return Counter()
     told = zip(_segments(program, rows, slots).tolist(), before.tolist(), rows[slots, Col.BUCKET].tolist(), strict=True)
     return Counter(f"{ROLLED}:{Segment(segment).name.lower()}:{old}:{new}" for segment, old, new in told)
 

@@ -21,6 +21,7 @@ from aiokafka.errors import KafkaError, TopicAuthorizationFailedError
 
 from engine.connections import forbidden
 from engine.core.layout import MISSING, Topic
+from engine.core.packed import Packed
 from engine.errors import EngineError
 from engine.policy.errors import PolicyErrors
 from engine.settings import Settings
@@ -427,7 +428,7 @@ class Shard:
                 async with asyncio.timeout(HEARTBEAT_S if due is None else min(due, HEARTBEAT_S)):
                     await self._wake.wait()
             except TimeoutError:
-                await self._load_checked([])
+                await self._load_checked(Packed.empty(0))
             self._wake.clear()
 
     def _still_gone(self, gone: Delivery) -> Exception:
@@ -444,7 +445,7 @@ class Shard:
         except StateFormatError as error:
             raise ShardStoppedError(error.what, where=self._where, cure=error.cure) from error
 
-    async def _load_checked(self, accounts: list[bytes]) -> Loaded:
+    async def _load_checked(self, accounts: Packed) -> Loaded:
         loaded = await self._patiently(lambda: self._store.load(accounts))
         self._check_applied(loaded.applied)
         return loaded

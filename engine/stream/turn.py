@@ -35,6 +35,7 @@ from engine.policy.errors import PolicyErrors
 from engine.policy.promote import canonical_bytes, policy_hash
 from engine.policy.source import from_plain
 from engine.state import keys
+from engine.state.account_rows import AccountRows
 from engine.state.cache import AccountCache
 from engine.state.record import DeadLetterRef, InputCut, JournalRecord, Output
 from engine.state.states import NO_STATES, States
@@ -78,7 +79,7 @@ class Prepared:
     batch: Batch
     decoded: dict[Topic, Decoded]
     slots: Ints
-    missing: list[bytes]
+    missing: Packed
     rejects: dict[Topic, list[Reject]]
     control: InForce | None
 
@@ -105,7 +106,7 @@ class DecisionMachine:
         self._brakes = Brakes({})  # as the last record left them; the program goes ahead of them while the next one is made
         # Sequence, outputs, sweep and brakes before the last record
         self._before: tuple[int, int, Sweep | None, Brakes] = 0, 0, None, self._brakes
-        self._swept: AccountCache | None = None  # rows for a sweep; the accounts of the events keep theirs
+        self._swept: AccountRows | None = None  # for a sweep; the accounts of the events keep theirs
         self.stages = Stages()  # for the profile alone
         self._bytes_per_record = 1_000.0  # what an input record adds to the journal and the outputs: rises at once, falls slowly
 
@@ -162,7 +163,7 @@ class DecisionMachine:
         """Decode a batch; a control record in it is in force from here on."""
         if Topic.CONTROL in batch.chunks:
             control, refused = self._take_control(batch.chunks[Topic.CONTROL])
-            return Prepared(batch, {}, np.zeros(0, np.int64), [], {Topic.CONTROL: refused}, control)
+            return Prepared(batch, {}, np.zeros(0, np.int64), Packed.empty(0), {Topic.CONTROL: refused}, control)
         assert self._decoder is not None, "only control records may come before a policy"
         assert self._cache is not None
         with self.stages(Stage.DECODE):
@@ -174,8 +175,9 @@ class DecisionMachine:
         rejects = {topic: part.rejects for topic, part in decoded.items()}
         return Prepared(batch, decoded, self._cache.taken(), self._cache.missing(), rejects, control=None)
 
-    def admit(self, values: Sequence[bytes | None]) -> None:
-        """Take the loaded states of the missing accounts into the cache; None is an account without history. Raises StateFormatError."""
+    def admit(self, values: Packed) -> None:
+        """Take the loaded states of the missing accounts into the cache; one that is absent is an account without history. Raises
+        StateFormatError."""
         assert self._cache is not None
         with self.stages(Stage.ADMIT):
             self._cache.admit(values)
@@ -199,18 +201,20 @@ class DecisionMachine:
             counts=tuple(sorted(counts.items())),
         )
 
-    def sweep(self, accounts: Sequence[tuple[bytes, bytes]], buckets: int, after: bytes, tick_ms: int) -> JournalRecord:
+    def sweep(self, accounts: States, buckets: int, after: bytes, tick_ms: int) -> JournalRecord:
         """Let time go by up to a tick for the next accounts and states of the sweep (``sweep_at``), which is then ``buckets`` buckets and, of the
         next one, the ids up to ``after`` further. Raises StateFormatError."""
         now = self.sweep_at(tick_ms)
         assert now is not None, "there is nothing to sweep"
+        assert self.policy is not None
+        decisions = np.zeros((DECISIONS_AT_ONCE, self.policy.decision_columns), np.int64)
         record = self._record(tick_ms, None)
         self._sweep = now.moved(buckets, after)
         changed: list[tuple[bytes, bytes | None]] = []
         outputs: list[Output] = []
         counts = Counter({SWEPT: len(accounts)})
         for first in range(0, len(accounts), SWEPT_AT_ONCE):
-            self._let_time_pass(accounts[first : first + SWEPT_AT_ONCE], now, tick_ms, changed, outputs, counts)
+            self._let_time_pass(accounts[first : first + SWEPT_AT_ONCE], now, tick_ms, decisions, changed, outputs, counts)
         fields = {**dict(record.fields), keys.SWEEP: self._sweep.encode()}
         return replace(
             record,
@@ -290,7 +294,7 @@ class DecisionMachine:
         self._set_brakes(brakes)
         self._decoder = Decoder(self.policy.decode, self._key, self.shard, self._partitions)
         self._cache = AccountCache(self.policy, self._cache_accounts)
-        self._swept = AccountCache(self.policy, SWEPT_AT_ONCE)
+        self._swept = AccountRows(self.policy, SWEPT_AT_ONCE)
         self._renderer = Renderer(self.policy, self._application, self.shard)
 
     def _take_control(self, chunk: Chunk) -> tuple[InForce | None, list[Reject]]:
@@ -381,42 +385,41 @@ class DecisionMachine:
 
     def _let_time_pass(
         self,
-        accounts: Sequence[tuple[bytes, bytes]],
+        accounts: States,
         sweep: Sweep,
         tick_ms: int,
+        decisions: Ints,
         changed: list[tuple[bytes, bytes | None]],
         outputs: list[Output],
         counts: Counter[str],
     ) -> None:
         """Judge accounts at a tick; those that something is said about, or that have rolled to another arrears bucket, are added to ``changed``,
-        what is said to ``outputs``, where they stand to ``counts``."""
+        what is said to ``outputs``, where they stand to ``counts``. ``decisions`` is scratch."""
         policy, cache, rows = self.policy, self._cache, self._swept
         assert policy is not None
         assert cache is not None
         assert rows is not None
         assert self._renderer is not None
         cause = tick_cause(sweep, self.shard, tick_ms)
-        ids = [account for account, _ in accounts]
-        rows.forget()
-        rows.begin()
-        slots = rows.take(Packed.of(ids), np.ones(len(ids), np.bool_))
-        rows.admit([value for _, value in accounts])
+        slots = np.arange(len(accounts))
+        rows.read(slots, accounts.ids, accounts.values)
         buckets = rows.rows[slots, Col.BUCKET]
-        decisions = np.zeros((DECISIONS_AT_ONCE, policy.decision_columns), np.int64)
         facts = np.zeros(FACTS, np.int64)
         told: set[int] = set()
         place = 0
-        while place < len(ids):
+        while place < len(slots):
             place, count = sweep_rows(policy.program, rows.rows, slots, place, tick_ms, facts, decisions)
             for decision in decisions[:count].tolist():
+                account, _ = accounts[decision[Out.EVENT]]
                 told.add(decision[Out.EVENT])
-                outputs.append(self._renderer.render(decision, ids[decision[Out.EVENT]], cause, self._outputs + len(outputs) + 1))
+                outputs.append(self._renderer.render(decision, account, cause, self._outputs + len(outputs) + 1))
         rolled = np.flatnonzero(rows.rows[slots, Col.BUCKET] != buckets)
         counts.update(rolls(policy.program, rows.rows, slots[rolled], buckets[rolled]))
         counts.update(swept(policy.program, rows.rows, slots))
-        places = sorted(told.union(rolled.tolist()))
-        changed += zip([ids[i] for i in places], rows.encoded(slots[places]), strict=True)
-        cache.drop([ids[i] for i in places])
+        places = np.array(sorted(told.union(rolled.tolist())), np.int64)
+        ids = accounts.ids.at(places)
+        changed += zip(ids.present(), rows.encoded(slots[places]), strict=True)
+        cache.drop(ids)
 
     @staticmethod
     def _events(prepared: Prepared) -> tuple[Ints, Ints, Origin]:

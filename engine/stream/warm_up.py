@@ -105,7 +105,7 @@ def decide_some() -> None:
     for record in decide(records, KEY, "warm-up", cache_accounts=1, until_ms=day_after):
         record.encode()
         record.accounts.by_bucket()
-        asked_for(Packed.of(account for account, _ in record.accounts))
+        asked_for(record.accounts.ids)
     columns_of(Topic.PURCHASE, [])
 
 
@@ -120,14 +120,14 @@ def compile_kernels(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None
 def compile_rest(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
     """What reads records, and holds, writes and reads accounts; then the decision on the limit, of a line that is not open."""
     cache, accounts = AccountCache(policy, 1), Packed.of([b"a"])
-    values: list[bytes | None] = [None]
+    values = Packed.of([None])
     for _ in range(2):
         cache.begin()
         slots = cache.take(accounts, np.ones(1, np.bool_))
         cache.admit(values)
         cache.rows[slots, Col.CLOCK] = 0
         states = cache.states(slots)
-        values = [value for _, value in states]
+        values = states.values
         cache.forget()
     states.as_msgpack()
     states.by_bucket()

@@ -17,6 +17,7 @@ import numpy as np
 from redis import Redis
 
 from engine.core.fingerprint import FingerprintKey
+from engine.core.packed import Packed
 from engine.core.rows import blank_row
 from engine.local.redis_server import RedisServer
 from engine.policy.compile import compile_policy
@@ -52,7 +53,7 @@ def main() -> None:
     states: dict[bytes, bytes] = {}
     for record in offline.decide([offline.activation(policy), *log], KEY, "limits"):
         states.update((account, value) for account, value in record.accounts if value is not None)
-    accounts, values = list(states), list(states.values())
+    accounts, values = Packed.of(states), Packed.of(states.values())
 
     layout = compile_policy(policy, KEY).layout
     codec, slots = RowCodec(layout), np.arange(len(values))
@@ -62,9 +63,7 @@ def main() -> None:
     decoded = time.perf_counter()
     codec.encode(rows, slots)
     encoded = time.perf_counter()
-    print(
-        f"{len(values)} accounts: a value has {sum(map(len, values)) / len(values):.0f} bytes on average, {max(map(len, values))} at most"
-    )
+    print(f"{len(values)} accounts: a value has {values.size() / len(values):.0f} bytes on average, {values.lengths().max()} at most")
     print(f"read in {1e6 * (decoded - began) / len(values):.1f} µs, written in {1e6 * (encoded - decoded) / len(values):.1f} µs")
     with tempfile.TemporaryDirectory(prefix="limit-engine-memory-") as name:
         print(f"Redis: {redis_bytes(Path(name), states):.0f} bytes of INFO memory an account")

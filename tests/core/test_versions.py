@@ -14,6 +14,7 @@ import numpy as np
 import pytest
 
 from engine.core.layout import DAY_MS, Out
+from engine.core.packed import Packed
 from engine.core.rows import blank_row
 from engine.core.windows import rebuild_rows
 from engine.policy.document import Policy
@@ -91,11 +92,10 @@ def carry_over(kernel: Kernel, to: Kernel) -> None:
     """Write the rows of a kernel and read them into another one of the same log, as the store and its cache do."""
     layout = to.policy.layout
     slots = np.arange(len(kernel.accounts))
-    values = [value or b"" for value in RowCodec(kernel.policy.layout).encode(kernel.rows, slots)]
-    known = [i for i in slots.tolist() if values[i]]
+    values = RowCodec(kernel.policy.layout).encode(kernel.rows, slots).without_empty()
     to.rows[:] = blank_row(layout)
-    RowCodec(layout).decode([kernel.accounts[i].encode() for i in known], [values[i] for i in known], to.rows, slots[known])
-    rebuild_rows(to.policy.program, to.rows, slots[known])
+    RowCodec(layout).decode(Packed.of(account.encode() for account in kernel.accounts), values, to.rows, slots)
+    rebuild_rows(to.policy.program, to.rows, slots[values.is_present()])
 
 
 def assert_goes_on(first: Policy, second: Policy, log: Sequence[Record], middle: int, random: Random) -> dict[str, OracleAccount]:

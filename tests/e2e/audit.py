@@ -18,6 +18,7 @@ import numpy as np
 
 from engine.core.fingerprint import band_code
 from engine.core.layout import MISSING, Topic
+from engine.core.packed import Packed
 from engine.core.rows import blank_row
 from engine.policy.compile import compile_policy
 from engine.policy.document import Policy
@@ -417,7 +418,7 @@ def check_states(folded: Fold, redis: Mapping[bytes, bytes]) -> None:
     codec, blank = RowCodec(compiled.layout), blank_row(compiled.layout)
     for account_id, account in accounts.items():
         rows = blank.reshape(1, -1).copy()
-        codec.decode([account_id.encode()], [redis[account_id.encode()]], rows, np.zeros(1, np.int64))
+        codec.decode(Packed.of([account_id.encode()]), Packed.of([redis[account_id.encode()]]), rows, np.zeros(1, np.int64))
         kernel.accounts, kernel.rows = [account_id], rows
         kernel.pass_time(account.now)
         if account.now is not None:

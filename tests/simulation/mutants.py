@@ -11,6 +11,7 @@ from unittest import mock
 from aiokafka import TopicPartition
 
 from engine.core.layout import Topic
+from engine.core.packed import Packed
 from engine.state.cache import AccountCache
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord, Output
@@ -110,8 +111,8 @@ def failed_sends_ignored(hand_over: Any) -> Any:
 def unobserved_store(load: Any) -> Any:
     """An owner that has nothing to do does not look whether the store still is where it was."""
 
-    async def mutated(self: Shard, accounts: list[bytes]) -> Loaded:
-        loaded: Loaded = await load(self, accounts) if accounts else Loaded(self._machine.sequence, [])
+    async def mutated(self: Shard, accounts: Packed) -> Loaded:
+        loaded: Loaded = await load(self, accounts) if accounts else Loaded(self._machine.sequence, accounts)
         return loaded
 
     return mutated

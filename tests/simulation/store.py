@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine
 from typing import Any, Protocol, TypeVar
 
+from engine.core.packed import Packed
 from engine.state.keys import BUCKETS
 from engine.state.masters import TIMEOUT_S
 from engine.state.memory_store import MemoryStore
@@ -86,7 +87,7 @@ class SimulatedStore:
         """See ``ShardStore``."""
         return await self._call("fields", self._server.store.shard_fields)
 
-    async def load(self, accounts: Sequence[bytes]) -> Loaded:
+    async def load(self, accounts: Packed) -> Loaded:
         """See ``ShardStore``."""
         return await self._call("load", lambda: self._server.store.load(accounts))
 

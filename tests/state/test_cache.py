@@ -34,7 +34,7 @@ def begun(cache: AccountCache, accounts: list[bytes]) -> list[bytes]:
     """Begin a batch of these accounts; those that must be loaded."""
     cache.begin()
     cache.take(Packed.of(accounts), np.ones(len(accounts), np.bool_))
-    return cache.missing()
+    return cache.missing().present()
 
 
 class Shard:
@@ -47,7 +47,7 @@ class Shard:
     def take(self, accounts: list[bytes]) -> list[bytes]:
         """One batch; the accounts that had to be loaded."""
         missing = begun(self.cache, accounts)
-        self.cache.admit([self.stored.get(account) for account in missing])
+        self.cache.admit(Packed.of(map(self.stored.get, missing)))
         slots = self.cache.slots(accounts)
         self.cache.rows[slots, Col.CLOCK] = 0
         self.cache.rows[slots, Col.ACCEPTED] += 1
@@ -106,7 +106,7 @@ def test_a_new_account_is_blank_where_another_was() -> None:
     shard.take([b"a"])
     shard.cache.rows[0] = random_row(POLICY.layout, Random(1))
     assert begun(shard.cache, [b"b"]) == [b"b"]
-    shard.cache.admit([None])
+    shard.cache.admit(Packed.of([None]))
     assert shard.cache.slots([b"b"]).tolist() == [0]
     assert np.array_equal(shard.cache.rows[0], blank_row(POLICY.layout))
 
@@ -123,6 +123,6 @@ def test_a_damaged_state_is_not_held() -> None:
     shard.take(NAMES[:2])
     assert begun(shard.cache, NAMES[1:4]) == NAMES[2:4]
     with pytest.raises(StateFormatError, match=f"in bucket {bucket_of(b'a-3')} "):
-        shard.cache.admit([None, b"\x00\x01"])
+        shard.cache.admit(Packed.of([None, b"\x00\x01"]))
     assert begun(shard.cache, NAMES[1:4]) == NAMES[2:4]
     assert accepted(shard, NAMES[1]) == 1

@@ -24,6 +24,7 @@ from engine.core.layout import (
     MOVEMENTS_AT,
     Col,
 )
+from engine.core.packed import Packed
 from engine.core.rings import index_words
 from engine.core.rows import blank_row
 from engine.core.tables import Ints, Me, MeasureKind, RowLayout
@@ -54,7 +55,7 @@ def test_what_is_written_is_read(seed: int, key: FingerprintKey) -> None:
     slots = np.array([3, 0, 11, 5])
     values = encoded(codec, rows, slots)
     back = np.stack([blank_row(layout)] * 12)
-    codec.decode([b"a"] * 4, values, back, slots)
+    codec.decode(Packed.of([b"a"] * 4), Packed.of(values), back, slots)
     width = stored_width(layout)
     for slot in slots:
         unwritten = [cell for cell in range(width) if rows[slot, cell] == MISSING]
@@ -180,7 +181,7 @@ def test_a_new_version_reads_the_columns_it_knows(key: FingerprintKey) -> None:
         base = int(measure[Me.BASE] + measure[Me.TILES])
     newer = RowLayout((), kept, base)
     back = blank_row(newer).reshape(1, -1)
-    RowCodec(newer).decode([b"a"], [value], back, np.array([0]))
+    RowCodec(newer).decode(Packed.of([b"a"]), Packed.of([value]), back, np.array([0]))
     for old, new in zip(layout.measures[::2], kept, strict=True):
         tiles = int(old[Me.TILES])
         assert (row[old[Me.BASE] : old[Me.BASE] + tiles] == back[0, new[Me.BASE] : new[Me.BASE] + tiles]).all()
@@ -193,10 +194,10 @@ def test_damage_is_named(seed: int, key: FingerprintKey) -> None:
     codec = RowCodec(layout)
     for cut in range(len(value)):
         with pytest.raises(StateFormatError, match=BUCKET_OF_A_17):
-            codec.decode([b"a-17"], [value[:cut]], blank_row(layout).reshape(1, -1), np.array([0]))
+            codec.decode(Packed.of([b"a-17"]), Packed.of([value[:cut]]), blank_row(layout).reshape(1, -1), np.array([0]))
     newer = b"\x02" + value[1:]
     with pytest.raises(StateFormatError, match="run a newer engine"):
-        codec.decode([b"a-17"], [newer], blank_row(layout).reshape(1, -1), np.array([0]))
+        codec.decode(Packed.of([b"a-17"]), Packed.of([newer]), blank_row(layout).reshape(1, -1), np.array([0]))
 
 
 @given(data=st.data())
@@ -215,7 +216,7 @@ def test_damage_never_reaches_memory_that_is_not_its_own(data: st.DataObject, ke
     rows = np.stack([blank_row(layout)] * 3)
     guard = rows[0].copy()
     with contextlib.suppress(StateFormatError):
-        RowCodec(layout).decode([b"a"], [bytes(damaged)], rows, np.array([1]))
+        RowCodec(layout).decode(Packed.of([b"a"]), Packed.of([bytes(damaged)]), rows, np.array([1]))
     assert (rows[[0, 2]] == guard).all()
 
 
@@ -232,7 +233,7 @@ def test_of_a_forgotten_account_the_sequence_is_kept_and_nothing_else(sequence: 
     assert values[2] == b""  # of which nothing is known: it has no value
     assert [forgotten_sequence(value) for value in values] == [None, sequence, None, None]
     back = np.stack([blank_row(layout)] * 4)
-    codec.decode([b"a"] * 3, [values[0], values[1], values[3]], back, np.array([0, 1, 3]))
+    codec.decode(Packed.of([b"a"] * 3), Packed.of([values[0], values[1], values[3]]), back, np.array([0, 1, 3]))
     assert (back[1] == row).all()
     assert encoded(codec, back, np.array([0, 3])) == [values[0], values[3]]
 
@@ -262,7 +263,7 @@ def test_damage_of_what_is_left_of_a_forgotten_account_is_named(key: Fingerprint
     ):
         rows = np.stack([blank_row(layout)] * 3)
         with pytest.raises(StateFormatError, match=BUCKET_OF_A_17):
-            codec.decode([b"a-17"], [value], rows, np.array([1]))
+            codec.decode(Packed.of([b"a-17"]), Packed.of([value]), rows, np.array([1]))
         assert (rows[0] == blank_row(layout)).all()
         assert (rows[2] == blank_row(layout)).all()
     for value in (whole[:2], forgotten(0, 0), forgotten(-5, 4), forgotten(70_000, 3)):

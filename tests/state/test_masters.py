@@ -8,6 +8,7 @@ import uuid
 import pytest
 from redis.crc import key_slot
 
+from engine.core.packed import Packed
 from engine.local.ports import LOOPBACK
 from engine.state.keys import ShardKeys
 from engine.state.masters import Masters
@@ -49,9 +50,9 @@ async def test_a_shard_moves_to_another_master(cluster: Cluster, application: st
     source_id, target_id = source.ask("CLUSTER MYID"), target.ask("CLUSTER MYID")
     target.ask("CLUSTER SETSLOT", slot, "IMPORTING", source_id)
     source.ask("CLUSTER SETSLOT", slot, "MIGRATING", target_id)
-    assert (await store.load([b"a"])).values == [b"1"]
+    assert list((await store.load(Packed.of([b"a"]))).values) == [b"1"]
     with pytest.raises(StoreAway, match="on its way to another master"):  # a bucket that is not there may be there already
-        await store.load([b"a", b"new"])
+        await store.load(Packed.of([b"a", b"new"]))
     names = source.ask("CLUSTER GETKEYSINSLOT", slot, 1_000)
     source.ask("MIGRATE", LOOPBACK, target.port, "", 0, 5_000, "KEYS", *names)
     with pytest.raises(StoreAway, match="on its way to another master"):
@@ -60,8 +61,8 @@ async def test_a_shard_moves_to_another_master(cluster: Cluster, application: st
         server.ask("CLUSTER SETSLOT", slot, "NODE", target_id)
 
     # The old master answers where the shard is now; the new one has never seen the scripts.
-    loaded = await store.load([b"a", b"new"])
-    assert (loaded.applied, loaded.values) == (1, [b"1", None])
+    loaded = await store.load(Packed.of([b"a", b"new"]))
+    assert (loaded.applied, list(loaded.values)) == (1, [b"1", None])
     assert await store.apply(record(2, {b"new": b"2"}), 1) == 2
     assert [item async for item in RedisStore(masters, application, SHARD).accounts(0)] == []
     await masters.aclose()
@@ -76,7 +77,7 @@ async def test_a_server_that_is_lost_is_told_and_another_is_asked(cluster: Clust
     assert await store.apply(record(1, {b"a": b"1"}), 0) == 1
     source.kill()
     with pytest.raises(StoreAway):
-        await store.load([b"a"])
+        await store.load(Packed.of([b"a"]))
     assert dict(await masters.every()).keys() >= {other.address}, "the others were asked"
     source.start()
     async with asyncio.timeout(30):
@@ -87,6 +88,6 @@ async def test_a_server_that_is_lost_is_told_and_another_is_asked(cluster: Clust
 
 async def _applied(store: RedisStore) -> int | None:
     try:
-        return (await store.load([b"a"])).applied
+        return (await store.load(Packed.of([b"a"]))).applied
     except StoreAway:
         return None

@@ -7,6 +7,7 @@ import uuid
 
 import pytest
 
+from engine.core.packed import Packed
 from engine.local.redis_server import RedisServer
 from engine.settings import Redis
 from engine.state import keys
@@ -53,8 +54,8 @@ def store(request: pytest.FixtureRequest) -> ShardStore:
 
 async def test_a_new_shard_is_empty(store: ShardStore) -> None:
     assert await store.shard_fields() == {}
-    loaded = await store.load([b"a", b"b"])
-    assert (loaded.applied, loaded.values) == (0, [None, None])
+    loaded = await store.load(Packed.of([b"a", b"b"]))
+    assert (loaded.applied, list(loaded.values)) == (0, [None, None])
 
 
 async def test_records_apply_in_sequence_and_once(store: ShardStore) -> None:
@@ -63,30 +64,30 @@ async def test_records_apply_in_sequence_and_once(store: ShardStore) -> None:
     assert await store.apply(record(1, {b"a": b"again"}), 0) == 1
     assert await store.apply(record(2, {b"a": b"2", b"b": b"2"}), 1) == 2
     assert await store.apply(record(1, {b"a": b"late"}), 0) == 2
-    loaded = await store.load([b"b", b"c", b"a"])
-    assert (loaded.applied, loaded.values) == (2, [b"2", None, b"2"])
+    loaded = await store.load(Packed.of([b"b", b"c", b"a"]))
+    assert (loaded.applied, list(loaded.values)) == (2, [b"2", None, b"2"])
 
 
 async def test_an_account_without_a_state_is_removed(store: ShardStore) -> None:
     neighbours = [name for name in (b"%d" % n for n in range(2000)) if bucket_of(name) == bucket_of(b"a")]
     await store.apply(record(1, {b"a": b"1", neighbours[0]: b"1", neighbours[1]: b"1", b"z": b"1"}), 0)
     assert await store.apply(record(1, {b"a": None}), 0) == 1  # not the next record: nothing happens
-    assert (await store.load([b"a"])).values == [b"1"]
+    assert list((await store.load(Packed.of([b"a"]))).values) == [b"1"]
     removing = record(2, {b"a": None, neighbours[0]: b"2", neighbours[1]: None, b"never-there": None})
     assert await store.apply(removing, 1) == 2
     assert await store.apply(removing, 1) == 2
-    loaded = await store.load([b"a", neighbours[0], neighbours[1], b"z", b"never-there"])
-    assert (loaded.applied, loaded.values) == (2, [None, b"2", None, b"1", None])
+    loaded = await store.load(Packed.of([b"a", neighbours[0], neighbours[1], b"z", b"never-there"]))
+    assert (loaded.applied, list(loaded.values)) == (2, [None, b"2", None, b"1", None])
     assert [item async for item in store.accounts(bucket_of(b"a"))] == [(neighbours[0], b"2")]
     await store.apply(record(3, {b"a": b"3"}), 2)
-    assert (await store.load([b"a"])).values == [b"3"]
+    assert list((await store.load(Packed.of([b"a"]))).values) == [b"3"]
 
 
 async def test_thousands_of_accounts_are_removed_by_one_record(store: ShardStore) -> None:
     names = [f"account-{n}".encode() for n in range(4000)]
     await store.apply(record(1, dict.fromkeys(names, b"1")), 0)
     await store.apply(record(2, {name: None if n % 3 else b"2" for n, name in enumerate(names)}), 1)
-    assert (await store.load(names)).values == [None if n % 3 else b"2" for n in range(4000)]
+    assert list((await store.load(Packed.of(names))).values) == [None if n % 3 else b"2" for n in range(4000)]
 
 
 async def test_the_shard_hash_says_where_to_continue(store: ShardStore) -> None:
@@ -105,7 +106,7 @@ async def test_thousands_of_accounts_in_one_record(store: ShardStore) -> None:
     accounts: dict[bytes, bytes | None] = {f"account-{n}".encode(): bytes([n % 256]) * (n % 700) for n in range(4000)}
     assert await store.apply(record(1, accounts), 0) == 1
     asked = [*list(accounts)[::-1], b"unknown"]
-    assert (await store.load(asked)).values == [*(accounts[a] for a in asked[:-1]), None]
+    assert list((await store.load(Packed.of(asked))).values) == [*(accounts[a] for a in asked[:-1]), None]
 
 
 async def test_accounts_lie_in_their_buckets_in_order(store: ShardStore) -> None:
@@ -131,7 +132,7 @@ async def test_slices_go_through_all_accounts_in_order(store: ShardStore, most: 
         part = await store.slice(bucket, after, min(50, left), most)
         assert part.applied == 1
         assert len(part.accounts) <= most
-        found += part.accounts
+        found += part.accounts.held()
         bucket, left, after = (bucket + part.buckets) % BUCKETS, left - part.buckets, part.after
     assert found == sorted(accounts.items(), key=lambda item: ((bucket_of(item[0]) - 200) % BUCKETS, item[0]))
 
@@ -139,7 +140,7 @@ async def test_slices_go_through_all_accounts_in_order(store: ShardStore, most: 
 async def test_values_are_bytes(store: ShardStore) -> None:
     value = bytes(range(256))
     await store.apply(record(1, {value[:64]: value}), 0)
-    assert (await store.load([value[:64]])).values == [value]
+    assert list((await store.load(Packed.of([value[:64]]))).values) == [value]
 
 
 async def test_scripts_are_sent_again_to_a_server_that_forgot_them(redis_server: RedisServer) -> None:
@@ -154,7 +155,7 @@ async def test_scripts_are_sent_again_to_a_server_that_forgot_them(redis_server:
 async def test_a_server_that_is_not_there_is_away() -> None:
     redis = connect(Redis(url="redis://127.0.0.1:1/0"))
     with pytest.raises(StoreAway, match="Redis"):
-        await RedisStore(redis, "test", 0).load([b"a"])
+        await RedisStore(redis, "test", 0).load(Packed.of([b"a"]))
     await redis.aclose()
 
 
@@ -163,11 +164,11 @@ async def test_no_cancellation_is_swallowed(redis_server: RedisServer, turns: in
     """Whenever it comes: before, during or together with an answer."""
     redis = connect(redis_server.settings, connections=8)
     store = RedisStore(redis, f"test-{uuid.uuid4().hex}", 0)
-    await store.load([b"a"])
+    await store.load(Packed.of([b"a"]))
 
     async def work() -> None:
         while True:
-            await store.load([b"a"])
+            await store.load(Packed.of([b"a"]))
 
     for _ in range(5):
         task = asyncio.create_task(work())
@@ -207,7 +208,7 @@ async def test_a_beginning_voids_what_was_before(store: ShardStore) -> None:
 
 async def test_a_beginning_is_the_first_record_of_an_empty_store(store: ShardStore) -> None:
     assert await store.apply(record(40, {b"a": b"40"}, beginning=b"a test"), 7) == 40
-    assert (await store.load([b"a"])).values == [b"40"]
+    assert list((await store.load(Packed.of([b"a"]))).values) == [b"40"]
 
 
 async def test_a_digest_is_of_what_is_held_whatever_the_order(store: ShardStore) -> None:
@@ -229,11 +230,11 @@ async def test_what_was_made_from_another_journal_is_left_alone(store: ShardStor
     name = keys.topic_id(JOURNAL.name)
     await store.apply(record(1, {b"a": b"1"}, **{name: b"other"}), 0)
     assert await store.apply(record(2, {b"a": b"2"}), 1) == OTHER_JOURNAL
-    assert (await store.load([b"a"])).applied == OTHER_JOURNAL
+    assert (await store.load(Packed.of([b"a"]))).applied == OTHER_JOURNAL
     assert (await store.slice(0, b"", BUCKETS, 10)).applied == OTHER_JOURNAL
     assert (await store.shard_fields())["sequence"] == b"1"
     # Only a beginning makes it another one's.
     begun = record(1, {b"b": b"1"}, **{name: b"ours", keys.BEGINNING: b"test"})
     assert await store.apply(begun, 0) == 1
-    loaded = await store.load([b"a", b"b"])
-    assert (loaded.applied, loaded.values) == (1, [None, b"1"])
+    loaded = await store.load(Packed.of([b"a", b"b"]))
+    assert (loaded.applied, list(loaded.values)) == (1, [None, b"1"])

@@ -10,6 +10,7 @@ import numpy as np
 
 from engine.core.decide import move_clock
 from engine.core.layout import FIGURES_AT, Col, Fig
+from engine.core.packed import Packed
 from engine.core.rows import blank_row
 from engine.core.tables import FACTS
 from engine.core.windows import rebuild
@@ -35,7 +36,7 @@ def row_at(policy: CompiledPolicy, account: bytes, value: bytes, at_ms: int) -> 
     """Every field of an account that is kept, at a moment; what has ended by then as what is not there."""
     blank = blank_row(policy.layout)
     rows = blank.reshape(1, -1).copy()
-    RowCodec(policy.layout).decode([account], [value], rows, np.zeros(1, np.int64))
+    RowCodec(policy.layout).decode(Packed.of([account]), Packed.of([value]), rows, np.zeros(1, np.int64))
     row = rows[0]
     if row[Col.CLOCK] != blank[Col.CLOCK]:
         rebuild(policy.program, row, row[Col.CLOCK])

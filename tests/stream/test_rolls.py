@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from engine.core.layout import Col, Segment
+from engine.core.packed import Packed
 from engine.core.rows import blank_row
 from engine.policy.compile import compile_policy
 from engine.state import keys
@@ -28,7 +29,7 @@ async def test_every_account_rolled_to_where_it_stands(seed: int) -> None:
     for bucket in range(keys.BUCKETS):
         async for account, value in shard.store.accounts(bucket):
             rows = blank_row(policy.layout).reshape(1, -1).copy()
-            RowCodec(policy.layout).decode([account], [value], rows, np.zeros(1, np.int64))
+            RowCodec(policy.layout).decode(Packed.of([account]), Packed.of([value]), rows, np.zeros(1, np.int64))
             stands[int(rows[0, Col.BUCKET])] += 1
     counted: Counter[str] = Counter()
     for record in journal:

@@ -292,7 +292,7 @@ async def test_an_account_of_which_nothing_was_announced_leaves_nothing() -> Non
         shard = Shard.of({**inputs, Topic.PURCHASE: before}, 10, SHARD, PARTITIONS)
         journal = await shard.journal(records_max)
         assert [(a, v) for record in journal for a, v in record.accounts][-1] == (ID.encode(), None)
-        assert (await shard.store.load([ID.encode()])).values == [None]
+        assert list((await shard.store.load(Packed.of([ID.encode()]))).values) == [None]
         assert [record for record in journal if record.dead_letters] == []
 
 

@@ -7,6 +7,7 @@ import json
 import numpy as np
 
 from engine.core.layout import MISSING, STANDING_COLUMNS, Col, Topic
+from engine.core.packed import Packed
 from engine.core.rows import blank_row
 from engine.policy.compile import compile_policy
 from engine.state.codec import RowCodec
@@ -36,7 +37,7 @@ async def test_a_standing_read_back_is_the_one_that_was_held() -> None:
     for account, changes in said.changes.items():
         assert [change.sequence for change in changes] == list(range(1, len(changes) + 1))
         rows = blank_row(compiled.layout).reshape(1, -1).copy()
-        codec.decode([account], [states[account]], rows, np.zeros(1, np.int64))
+        codec.decode(Packed.of([account]), Packed.of([states[account]]), rows, np.zeros(1, np.int64))
         held = rows[0, Col.STANDING : Col.STANDING + STANDING_COLUMNS].tolist()
         told = list(changes[-1].row[3:])
         kept = [k for k in range(STANDING_COLUMNS) if k + Col.STANDING not in until]
