@@ -4,9 +4,9 @@ Theory of operation. Records are missed if and only if the next one that can be 
 between two records lie markers, and whatever was aborted. A beginning (``JournalRecord.is_beginning``) voids what was before it, so behind one
 nothing is missed; who lacks records reads on until one comes.
 
-Where retention has deleted everything up to the journal's end, no sequence is left to tell. Then what was announced does: an output that the
-store does not count yet was decided in a record that it has not applied. If there is none, nothing was said since that could be contradicted,
-and the inputs themselves say whether they reach back to where the store is.
+Where retention has deleted everything up to the journal's end, or the journal was lost together with the store, no sequence is left to tell. Then
+what was announced does: an output that the store does not count yet was decided in a record that it has not applied. If there is none, nothing
+was said since that could be contradicted, and the inputs themselves say whether they reach back to where the store is.
 """
 
 from __future__ import annotations
@@ -56,8 +56,8 @@ class JournalMismatchError(Exception):
 
 
 class JournalEndsError(JournalMismatchError):
-    """The journal ends before what the store has applied. For a moment that is also so where another owner has committed and applied, and the
-    end of its transaction is still to be written to the journal."""
+    """The journal ends before what the store has applied, or what was announced. For a moment that is also so where another owner has committed,
+    and the end of its transaction is still to be written to the journal."""
 
 
 class Chain:
@@ -116,16 +116,20 @@ async def read_journal(
             if chain.leads(record, message.offset):
                 yield JournalEntry(message.offset, record, end)
         chain.end()
-        if is_silent and begins > first + 1:  # one offset may be the last commit's marker
+        if is_silent and (begins > first + 1 or sequence == 1):  # one offset may be the last commit's marker
             await check_announced(consumer, shard, sequence, outputs, begins, deadline_s)
 
 
 async def check_announced(consumer: AIOKafkaConsumer, shard: int, sequence: int, outputs: int, begins: int, deadline_s: float) -> None:
-    """Look, where the journal has nothing from offset ``begins`` on, whether more was announced than a store counts. Raises JournalMismatchError,
+    """Look, where the journal has nothing from offset ``begins`` on, whether more was announced than a store counts. Raises JournalEndsError,
     KafkaError, TimeoutError. What the consumer was assigned it is not any more."""
     announced = await newest_output(consumer, shard, deadline_s)
     if announced > outputs:
-        raise gap(sequence, f"at offset {begins}, without a record; and {announced} outputs were announced, of which it counts {outputs}")
+        raise JournalEndsError(
+            f"Redis needs the journal from sequence {sequence} on, which has no record from offset {begins} on; and {announced} outputs were "
+            f"announced, of which Redis counts {outputs}",
+            REBUILD,
+        )
 
 
 async def newest_output(consumer: AIOKafkaConsumer, shard: int, deadline_s: float) -> int:

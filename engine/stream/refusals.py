@@ -17,8 +17,8 @@ from engine.stream.topics import Identity
 from schemas.topics import INPUTS, JOURNAL
 
 BELONG_TOGETHER: Final = (
-    "restore topics and a Redis that belong together, or make the state anew (`limit-engine rebuild`), or begin anew, with new "
-    "topics and an empty Redis"
+    "restore topics and a Redis that belong together, or make the state anew (`limit-engine rebuild`), or begin anew, with a new "
+    "journal, new outputs' topics and an empty Redis"
 )
 FINISH: Final = "stop the workers, run that again (it goes on where it was), then start them"
 NEWER_ENGINE: Final = "run a newer engine"

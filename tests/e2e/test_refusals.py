@@ -20,7 +20,7 @@ from engine.policy.source import load_policy
 from engine.state import keys
 from engine.stream import topics
 from engine.stream.decode.misrouting import partition_of
-from schemas.topics import DEAD_LETTERS, JOURNAL
+from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS, JOURNAL
 from tests.e2e.conftest import deployed
 from tests.e2e.deployment import ROOT, Deployment
 from tests.e2e.publisher import Publisher
@@ -55,6 +55,13 @@ def publish(d: Deployment, count: int, account: str = "account-1") -> None:
     publisher.flush()
 
 
+def lose(d: Deployment, admin: KafkaAdminClient, *names: str) -> None:
+    """Delete topics and make them anew."""
+    admin.delete_topics(names)
+    d.wait(lambda: not {*names} & {*admin.list_topics()}, f"gone: {names}", 30)
+    d.create_topics()
+
+
 def stop_of_new_worker(d: Deployment) -> dict[str, str]:
     """What the shard of one more worker says when it stops."""
     number = len(d.workers)
@@ -65,9 +72,7 @@ def stop_of_new_worker(d: Deployment) -> dict[str, str]:
 
 
 def test_a_topic_that_was_made_anew(worked: Deployment, admin: KafkaAdminClient) -> None:
-    admin.delete_topics(["purchases"])
-    worked.wait(lambda: "purchases" not in admin.list_topics(), "the topic is gone", 30)
-    worked.create_topics()
+    lose(worked, admin, "purchases")
     publish(worked, 5)
     told = stop_of_new_worker(worked)
     assert "purchases is another topic" in told["reason"]
@@ -82,15 +87,18 @@ def test_records_that_were_deleted_before_they_were_read(worked: Deployment, adm
     told = stop_of_new_worker(worked)
     assert "purchases does not have offset 3" in told["reason"]
     assert "begin anew" in told["cure"]
-    # The cure works: a new journal and an empty Redis begin where the inputs do.
+    # The cure works: with a new journal, an empty Redis and nothing announced it begins where the inputs do.
     worked.stop()
-    admin.delete_topics([JOURNAL.name])
-    worked.wait(lambda: JOURNAL.name not in admin.list_topics(), "the journal is gone", 30)
-    worked.create_topics()
+    lose(worked, admin, JOURNAL.name)
     with redis.Redis.from_url(worked.redis.url) as client:
         client.flushall()
+    told = stop_of_new_worker(worked)
+    assert "1 outputs were announced, of which Redis counts 0" in told["reason"]
+    assert "`limit-engine rebuild`" in told["cure"]
+    worked.stop()
+    lose(worked, admin, CHANGES.name, ADVISORIES.name)
     worked.start_worker()
-    worked.wait(lambda: len(worked.changes()[0]) == 2, "it decides again", 60)
+    worked.wait(lambda: len(worked.changes()[0]) == 1, "it decides again", 60)
     assert worked.inspected("account-2")["events_accepted"] == 4
     assert worked.inspected("account-1")["events_accepted"] == 1
 

@@ -41,6 +41,7 @@ class Network:
         self.counts: Counter[str] = Counter()
         self.strike: Callable[[Process], object] = lambda _: None
         self._away_until: dict[str, float] = {}
+        self._waylaid: list[Callable[[], Any]] = []  # what arrives right behind one of the next calls: in the middle of what comes after it
         self._loop = loop
         self._chance = chance
         self.context = contextvars.copy_context()  # of nobody's process: what is under way arrives whoever is frozen
@@ -89,7 +90,10 @@ class Network:
         elif dice < faults.lost + faults.late:
             self._note("late", what)
             self._give_up(reply, there)
-            self.later(chance.choice((0.02, 0.2, 1.0, 5.0, 20.0)) * chance.uniform(0.5, 1.5), self._serve, serve, None, 0.0)
+            if what in DECISIVE and chance.random() < 0.5:
+                self._waylaid.append(serve)
+            else:
+                self.later(chance.choice((0.02, 0.2, 1.0, 5.0, 20.0)) * chance.uniform(0.5, 1.5), self._serve, serve, None, 0.0)
         elif dice < faults.lost + faults.late + faults.unanswered:
             self._note("unanswered", what)
             self.later(there, self._serve, serve, None, 0.0)
@@ -134,6 +138,8 @@ class Network:
             answer, error = None, refusal
         if reply is not None:
             self.later(back, self._answer, reply, answer, error)
+            if self._waylaid and self._chance.random() < 0.2:
+                self.later(0.0, self._serve, self._waylaid.pop(0), None, 0.0)
 
     @staticmethod
     def _answer(reply: asyncio.Future[Any], answer: Any, error: Exception | None) -> None:
