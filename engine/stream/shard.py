@@ -41,7 +41,7 @@ from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
 from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, damaged, may_evict, position_gone, refuse, refuse_to_apply
 from engine.stream.stages import Stage
-from engine.stream.sweep import SLICE_ACCOUNTS_MAX, Pace, Rest
+from engine.stream.sweep import Pace, Portion, Rest
 from engine.stream.topics_watch import Topics
 from engine.stream.turn import DecisionMachine, Prepared
 from schemas.topics import INPUTS
@@ -56,7 +56,6 @@ BATCHES_APART_S: Final = 0.05  # begin at least, where not even half of a larges
 BACKOFF_S: Final = (0.2, 0.5, 1.0, 2.0, 5.0)
 STORE_BACKOFF_S: Final = (0.1, 0.2, 0.5)  # to ask a store is cheap, and one that is back is waited for no longer than that
 FLOW_AGAIN_SHARE: Final = 0.5
-SLICE_BUCKETS_MAX: Final = 64
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024  # of input; all of it may become dead letters
 
 
@@ -110,7 +109,7 @@ class Shard:
         self._producer: ShardProducer | None = None
         self._held: set[Topic] = set()
         self._wake = asyncio.Event()
-        self._slice_buckets, self._slice_accounts = 1, SLICE_ACCOUNTS_MAX  # of a sweep; the former as many as hold some accounts
+        self._portion = Portion()
         self._pace = Pace(settings.shard.sweep_per_second)
         self._rest = Rest()
         self._began_at = -BATCHES_APART_S  # when the last batch was begun
@@ -319,23 +318,24 @@ class Shard:
     async def _turn(self) -> None:
         """The next batch, if there is one, and the next slice of a sweep, if there is one: they take turns."""
         batch = await self._next_batch()
+        began = time.monotonic()
         if batch is not None:
             await self._decide(batch)
-        tick_ms = self._idle_tick()
-        if self._sweeps_in(tick_ms) == 0 and (batch is None or self._rest.is_over(time.monotonic()) or self._machine.follows_control):
-            await self._sweep(tick_ms)
+        tick_ms, now = self._idle_tick(), time.monotonic()
+        if self._sweeps_in(tick_ms) == 0 and (batch is None or self._rest.is_over(now) or self._machine.follows_control):
+            await self._sweep(tick_ms, now - began)
 
     def _sweeps_in(self, tick_ms: int) -> float | None:
         """In how many seconds the next slice of a sweep is due, None if there is nothing to sweep."""
         return None if self._machine.sweep_at(tick_ms) is None else self._pace.due_in(time.monotonic())
 
-    async def _sweep(self, tick_ms: int) -> None:
-        """One slice of the sweep."""
+    async def _sweep(self, tick_ms: int, batch_s: float) -> None:
+        """One slice of the sweep, behind a batch that took so long."""
         now, due_at = self._machine.sweep_at(tick_ms), time.monotonic()
         assert now is not None
         if now.left == keys.BUCKETS and not now.after:
             self._pace.begin(due_at)
-        buckets, most = min(self._slice_buckets, now.left), min(self._slice_accounts, self._pace.accounts(due_at))
+        buckets, most = min(self._portion.buckets, now.left), min(self._portion.accounts, self._pace.accounts(due_at))
         part = await self._patiently(lambda: self._store.slice(now.bucket, now.after, buckets, most))
         self._check_applied(part.applied)
         try:
@@ -346,14 +346,13 @@ class Shard:
         journal = self._encoded(record)
         if not self._machine.fits(record, len(journal)):
             self._machine.take_back()
-            self._slice_accounts = max(1, len(part.accounts) // 4)
+            self._portion.refuse(len(part.accounts))
             return
         self._pace.take(len(part.accounts), due_at)
-        is_full = part.after or len(part.accounts) >= most
-        self._slice_buckets = max(1, buckets // 2) if is_full else min(SLICE_BUCKETS_MAX, 2 * self._slice_buckets)
-        self._slice_accounts = min(SLICE_ACCOUNTS_MAX, 2 * self._slice_accounts)
         await self._commit(record, journal, [])
-        self._rest.take(part.buckets, due_at, time.monotonic())
+        ended, is_full = time.monotonic(), bool(part.after) or len(part.accounts) >= most
+        self._portion.learn(len(part.accounts), ended - due_at, batch_s, is_full=is_full)
+        self._rest.take(part.buckets, due_at, ended)
         self._alignment.tick_ms = tick_ms
 
     def _idle_tick(self) -> int:

@@ -11,6 +11,9 @@ written: its next record moves the clock just as well.
 While an outage is caught up with, days pass in seconds, and each begins a sweep. What all these would find the newest one finds, too; so behind a
 round of all buckets records that wait have their turn for a while (``Rest``).
 
+Slices and batches take turns. A slice has as many accounts as take about as long as the batch before it (``Portion``), so records keep half of a
+shard's time however many wait, and a sweep has the other half.
+
 A sweep may have a pace. Then accounts fall due one after the other as time goes by, and a slice takes those that are due: one that comes late,
 because events had their turn, has more of them, so the pace is kept whatever the slices are like.
 """
@@ -28,7 +31,10 @@ from engine.policy.document import Policy
 from engine.state.keys import BUCKETS
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
-SLICE_ACCOUNTS_MAX: Final = 8_000  # each slice is a commit, which costs as much as looking at some thousand accounts
+SLICE_ACCOUNTS_MAX: Final = 24_000
+SLICE_ACCOUNTS_LEAST: Final = 1_000  # each slice is a commit, which costs as much as looking at some thousand accounts
+SLICE_BUCKETS_MAX: Final = 64
+PORTION_S: Final = 0.05  # that a slice may take where no record waits
 SLICE_S: Final = 0.25  # between the slices of a sweep that has a pace
 REST_TIMES: Final = 9
 LATE_S: Final = 5.0  # by which a slice may be late and make up for it: so no minute has a tenth more than the pace
@@ -105,6 +111,25 @@ class Pace:
     def _since(self, now: float) -> float:
         """From when on accounts that fell due are due still."""
         return max(self._taken, now - self._slice_s - LATE_S)
+
+
+class Portion:
+    """How large the next slice is: at most so many ``accounts``, of so many ``buckets``."""
+
+    def __init__(self) -> None:
+        self.buckets = 1  # as many as hold some accounts
+        self.accounts = SLICE_ACCOUNTS_LEAST
+
+    def learn(self, accounts: int, took_s: float, batch_s: float, *, is_full: bool) -> None:
+        """A slice of so many accounts, which were all that it might have or else all that its buckets held, took as long, the batch before it
+        ``batch_s``."""
+        self.buckets = max(1, self.buckets // 2) if is_full else min(SLICE_BUCKETS_MAX, 2 * self.buckets)
+        in_time = int(accounts * max(batch_s, PORTION_S) / max(took_s, 0.001))
+        self.accounts = min(SLICE_ACCOUNTS_MAX, 2 * self.accounts, max(SLICE_ACCOUNTS_LEAST, in_time))
+
+    def refuse(self, accounts: int) -> None:
+        """What was to be said of so many was too much for a commit."""
+        self.accounts = max(1, accounts // 4)
 
 
 class Rest:

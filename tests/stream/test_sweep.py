@@ -11,7 +11,19 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.state.keys import BUCKETS
-from engine.stream.sweep import LATE_S, REST_TIMES, SLICE_ACCOUNTS_MAX, SLICE_S, Pace, Rest, Sweep
+from engine.stream.sweep import (
+    LATE_S,
+    PORTION_S,
+    REST_TIMES,
+    SLICE_ACCOUNTS_LEAST,
+    SLICE_ACCOUNTS_MAX,
+    SLICE_BUCKETS_MAX,
+    SLICE_S,
+    Pace,
+    Portion,
+    Rest,
+    Sweep,
+)
 
 START_S = 1_000.0
 
@@ -122,6 +134,28 @@ def test_records_have_their_turn_behind_a_round_for_nine_times_as_long() -> None
         now += 0.01  # a batch
     assert swept_s > 0.01 * 10 * BUCKETS
     assert swept_s / (now - START_S) == pytest.approx(1 / (2 + REST_TIMES), rel=0.05)
+
+
+@given(st.floats(1e-6, 1e-4), st.floats(0.001, 0.03), st.floats(0.0, 0.3), st.integers(1, 2_000))
+def test_a_slice_takes_about_as_long_as_a_batch(account_s: float, commit_s: float, batch_s: float, in_a_bucket: int) -> None:
+    """Whatever an account and a commit take: as long as a batch, or as a slice may where none waits, within the bounds and what buckets hold."""
+    portion = Portion()
+    for _ in range(40):
+        there = portion.buckets * in_a_bucket
+        accounts, is_full = min(there, portion.accounts), there >= portion.accounts
+        took_s, buckets = commit_s + accounts * account_s, portion.buckets
+        portion.learn(accounts, took_s, batch_s, is_full=is_full)
+    most_s = max(batch_s, PORTION_S)
+    assert took_s < 1.1 * most_s or accounts <= SLICE_ACCOUNTS_LEAST
+    assert took_s > 0.4 * most_s or accounts >= SLICE_ACCOUNTS_MAX / 2 or buckets >= SLICE_BUCKETS_MAX / 2
+
+
+def test_a_slice_that_says_too_much_is_cut() -> None:
+    portion = Portion()
+    portion.refuse(800)
+    assert portion.accounts == 200
+    portion.learn(200, 0.01, 0.0, is_full=True)
+    assert portion.accounts == 400
 
 
 def test_a_round_that_is_not_done_has_no_rest() -> None:
