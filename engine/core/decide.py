@@ -59,6 +59,7 @@ from engine.core.standing import (
     drop_offer,
     end_offer,
     end_what_has_ended,
+    finish,
     in_force,
     make_offer,
     may_offer,
@@ -546,3 +547,20 @@ def run(
         stamp(d, n, end, i, events[Ev.SLOT, i], row[Col.CLOCK])
         n = end
     return order.shape[0], n
+
+
+@compiled
+def look(t: Ints, row: Ints, clock: int, facts: Ints, d: Ints, told: Ints) -> bool:
+    """What stands at a moment and how the account would be judged, in row 0 of ``told`` (1, decision_columns), which is zeros; ``row`` and ``d``
+    are used up. Returns False if it is not judged, for want of a profile."""
+    move_clock(t, row, row[Col.CLOCK], clock, facts)
+    told[0, Out.CLOCK] = row[Col.CLOCK]
+    finish(told, 0, row)
+    if row[FIGURES_AT + Fig.AS_OF] == MISSING and t[Ru.NEEDS_PROFILE]:
+        told[0, Out.EXPOSURE] = told[0, Out.EXPOSURE_AS_OF] = MISSING
+        return False
+    bucket = observe_arrears(t, row, row[Col.CLOCK])
+    evaluate(t, row, d, 0, 0, bucket, Command.NONE, MISSING, False, row[Col.CLOCK], False)
+    for column in range(Out.EXPOSURE, d.shape[1]):
+        told[0, column] = d[0, column]
+    return True

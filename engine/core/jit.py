@@ -1,8 +1,13 @@
 """The compiler of the hot path: numba, with a cache on disk that knows what it was compiled from.
 
-numba's own cache looks only at the file of the function it compiles, not at the files of the functions and constants that one uses; after a
-change there it would run old machine code. So the cache directory is named by a digest of every module of the packages that hold compiled code.
-And numba takes a file that lies elsewhere, or has another time, for another one.
+Theory of operation. numba's own cache looks only at the file of the function it compiles, not at the files of the functions and constants that
+one uses; after a change there it would run old machine code. So the cache directory is named by a digest of every module of the packages that
+hold compiled code. And numba takes a file that lies elsewhere, or has another time, for another one.
+
+numba optimises each function, makes machine code of it, and does both again within each of its callers, and of their callers. Here a function
+has two forms. As compiled code calls it (``Callee``) it is only lowered to LLVM's language. As Python calls it (``Kernel``) it is linked with
+all that it calls, at any depth, and only then optimised and made machine code, which is kept on disk. Measured: of some 200 functions Python
+calls 20, and compiling takes half of the CPU time.
 """
 
 from __future__ import annotations
@@ -15,6 +20,8 @@ from typing import Any, Final, ParamSpec, TypeVar
 
 import numba
 from numba import config, types
+from numba.core.codegen import JITCodeLibrary
+from numba.core.compiler import Compiler
 from numba.core.registry import CPUDispatcher
 
 P = ParamSpec("P")
@@ -55,13 +62,78 @@ def general(kind: Any) -> Any:
     return types.int64 if isinstance(kind, types.IntEnumMember) else types.unliteral(kind)  # type: ignore[no-untyped-call]
 
 
-class Kernel(CPUDispatcher):
-    """A compiled function that is compiled once for the types that it is called with by other compiled ones: numba would do so once more for each
+class LoweredLibrary(JITCodeLibrary):
+    """The code of a function that compiled code calls, as its callers take it in."""
+
+    def finalize(self) -> None:
+        """Leave it as it is."""
+        self._finalized = True
+
+
+class WholeLibrary(JITCodeLibrary):
+    """The code of a function that Python calls, and of all that it calls."""
+
+    def finalize(self) -> None:
+        """Link, optimise, and make machine code."""
+        found: dict[Any, None] = {}
+        to_link = list(self._linking_libraries)
+        while to_link:
+            library = to_link.pop()
+            if library not in found:
+                found[library] = None
+                to_link += library._linking_libraries
+        self._linking_libraries = list(found)
+        super().finalize()  # type: ignore[no-untyped-call]
+
+
+class LoweringCompiler(Compiler):
+    """Goes as far as ``LoweredLibrary``."""
+
+    def __init__(self, typing_context: Any, target_context: Any, _: Any, args: Any, return_type: Any, flags: Any, local_types: Any) -> None:
+        flags.no_compile = flags.no_cpython_wrapper = flags.no_cfunc_wrapper = True
+        library = LoweredLibrary(target_context.codegen(), "callee")  # type: ignore[no-untyped-call]
+        super().__init__(typing_context, target_context, library, args, return_type, flags, local_types)  # type: ignore[no-untyped-call]
+
+
+class WholeCompiler(Compiler):
+    """Goes all the way, with a ``WholeLibrary``."""
+
+    def __init__(self, typing_context: Any, target_context: Any, _: Any, *others: Any) -> None:
+        library = WholeLibrary(target_context.codegen(), "kernel")  # type: ignore[no-untyped-call]
+        library.enable_object_caching()  # type: ignore[no-untyped-call]
+        super().__init__(typing_context, target_context, library, *others)  # type: ignore[no-untyped-call]
+
+
+class Callee(CPUDispatcher):
+    """A function as other compiled ones call it, lowered once for the types that they call it with: numba would do so once more for each
     constant and each enumeration. Measured: 48 functions of 220, and a third of the time."""
 
     def get_call_template(self, args: Any, kws: Any) -> Any:
         """See numba's ``Dispatcher``."""
         return super().get_call_template(tuple(map(general, args)), {name: general(kind) for name, kind in dict(kws).items()})
+
+    def add_overload(self, cres: Any) -> None:
+        """Tell numba of a form that has no machine code, and so no address that it would be known by."""
+        args = tuple(cres.signature.args)
+        known_by = self, args
+        self.targetctx.insert_user_function(known_by, cres.fndesc, [cres.library])  # type: ignore[no-untyped-call]
+        self.overloads[args] = cres._replace(entry_point=known_by)
+
+
+class Kernel(CPUDispatcher):
+    """A function as Python calls it, and for compiled code its ``Callee``."""
+
+    def __init__(self, function: Callable[..., Any], targetoptions: dict[str, Any]) -> None:
+        super().__init__(function, targetoptions=targetoptions, pipeline_class=WholeCompiler)
+        self._callee = Callee(function, targetoptions=targetoptions, pipeline_class=LoweringCompiler)
+
+    def get_call_template(self, args: Any, kws: Any) -> Any:
+        """See numba's ``Dispatcher``: what compiled code is to call."""
+        return self._callee.get_call_template(args, kws)
+
+    def get_overload(self, sig: Any) -> Any:
+        """See numba's ``Dispatcher``: what compiled code calls."""
+        return self._callee.get_overload(sig)
 
 
 def compiled(function: Callable[P, R]) -> Callable[P, R]:

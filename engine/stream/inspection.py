@@ -11,9 +11,7 @@ from typing import Any, Final
 import numpy as np
 from pydantic_core import from_json
 
-from engine.core.bit_counts import bits_set
-from engine.core.decide import EMISSIONS_MAX, evaluate, move_clock
-from engine.core.instalments import observe_arrears
+from engine.core.decide import EMISSIONS_MAX, look
 from engine.core.layout import (
     ATTRIBUTES_AT,
     FIGURES_AT,
@@ -25,7 +23,6 @@ from engine.core.layout import (
     SETTLED_BIT,
     TOPS_MAX,
     Col,
-    Command,
     Direction,
     Fig,
     Inst,
@@ -35,8 +32,7 @@ from engine.core.layout import (
     Top,
 )
 from engine.core.packed import Packed
-from engine.core.standing import finish
-from engine.core.tables import FACTS, Ints, Me, MeasureKind, Ru
+from engine.core.tables import FACTS, Ints, Me, MeasureKind
 from engine.core.windows import tile_of
 from engine.policy.compile import CompiledPolicy
 from engine.policy.expand import expanded_measures
@@ -44,6 +40,7 @@ from engine.policy.fragments import instant
 from engine.state.account_rows import AccountRows
 from engine.stream.render import Renderer
 
+CELL: Final = (1 << 64) - 1
 EPOCH_DAY: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 
@@ -69,26 +66,14 @@ def inspect_account(policy: CompiledPolicy, application: str, account: bytes, va
 def _judged(policy: CompiledPolicy, application: str, row: Ints, now_ms: int) -> dict[str, Any]:
     """The standing and the trace at the shard's clock. ``row`` is used up."""
     t, decisions = policy.program, np.zeros((EMISSIONS_MAX, policy.decision_columns), np.int64)
-    move_clock(t, row, row[Col.CLOCK], now_ms, np.zeros(FACTS, np.int64))
-    held = np.zeros_like(decisions)
-    held[0, Out.CLOCK] = row[Col.CLOCK]
-    finish(held, 0, row)
-    has_profile = row[FIGURES_AT + Fig.AS_OF] != MISSING
-    if not has_profile and t[Ru.NEEDS_PROFILE]:
-        held[0, [Out.EXPOSURE, Out.EXPOSURE_AS_OF]] = MISSING
-        assessment = None
-    else:
-        bucket = observe_arrears(t, row, row[Col.CLOCK])
-        evaluate(t, row, decisions, 0, 0, bucket, Command.NONE, MISSING, False, row[Col.CLOCK], False)
-        held[0, Out.EXPOSURE :] = decisions[0, Out.EXPOSURE :]
-    renderer, judged = Renderer(policy, application, 0), held[0].tolist()
-    if has_profile or not t[Ru.NEEDS_PROFILE]:
-        assessment = from_json(renderer.trace(judged))
+    told = np.zeros((1, policy.decision_columns), np.int64)
+    is_judged = look(t, row, now_ms, np.zeros(FACTS, np.int64), decisions, told)
+    renderer, judged = Renderer(policy, application, 0), told[0].tolist()
     cost = renderer.cost(judged)
     return {
         "judged_at": instant(int(row[Col.CLOCK])),
         "standing": from_json(renderer.standing(judged, Out.NEW)),
-        "assessment": assessment,
+        "assessment": from_json(renderer.trace(judged)) if is_judged else None,
         "cost": None if cost is None else from_json(cost),
     }
 
@@ -168,7 +153,7 @@ def _tiles(entry: Ints, row: Ints, kind: MeasureKind) -> list[dict[str, Any]]:
     for tile in range(head, head - count, -1):
         cell = int(row[base + tile % count])
         if cell:
-            value = int(bits_set(cell)) if kind is MeasureKind.DISTINCT else cell
+            value = (cell & CELL).bit_count() if kind is MeasureKind.DISTINCT else cell
             tiles.append({"from": instant(tile * width - offset), "value": value})
     return tiles
 

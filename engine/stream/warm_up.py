@@ -1,8 +1,8 @@
 """Everything compiled is compiled (or read from its cache on disk) before it is needed: a first batch must not wait for it.
 
-Theory of operation. Each function's machine code is kept on disk as soon as it is made, and looked for there before it is made. So the first time
-two processes share the work: one makes the kernels for events and for sweeps, the other what reads and writes, and then what those kernels come
-to last, the decision on the limit; they find it made. They are processes of their own also because the compiler keeps some 250 MB.
+Theory of operation. Machine code is kept on disk as soon as it is made, and looked for there before it is made. So the first time two processes
+share the work: one makes the kernels for events and for sweeps, the other what reads and writes. They are processes of their own also because
+the compiler keeps some 250 MB.
 """
 
 from __future__ import annotations
@@ -16,11 +16,12 @@ from typing import Any, Final
 
 import numpy as np
 
-from engine.core.decide import decide_limit, run, segment_of, sweep
+from engine.core.decide import EMISSIONS_MAX, look, run, sweep
 from engine.core.fingerprint import FingerprintKey
 from engine.core.jit import cache_mark
-from engine.core.layout import DAY_MS, EVENT_COLUMNS, FIGURES, Col, Command, Topic
-from engine.core.packed import Packed
+from engine.core.layout import DAY_MS, EVENT_COLUMNS, FIGURES, Col, Topic
+from engine.core.packed import Packed, padded, within_distinct
+from engine.core.record_batch import varint
 from engine.core.rows import blank_row
 from engine.core.tables import FACTS, Ints
 from engine.errors import EngineError
@@ -31,6 +32,7 @@ from engine.state.cache import AccountCache
 from engine.state.states import asked_for
 from engine.stream.decode.columns import epoch_ms
 from engine.stream.decode.decoder import Decoder
+from engine.stream.decode.misrouting import partition_of
 from engine.stream.offline import EPOCH, activation, decide, log_record
 from engine.stream.record_batches import columns_of
 from engine.stream.records import Chunk
@@ -110,15 +112,16 @@ def decide_some() -> None:
 
 
 def compile_kernels(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
-    """The kernels for events and for sweeps, by taking no event and sweeping nobody."""
+    """The kernels for events, for sweeps, and for looking at an account: by taking no event, sweeping nobody, and an account without history."""
     none, facts = np.zeros(0, np.int64), np.zeros(FACTS, np.int64)
     events, profiles = np.zeros((EVENT_COLUMNS, 0), np.int64), np.zeros((0, FIGURES), np.int64)
     run(policy.program, rows, events, none, profiles, 0, decisions, none, facts)
     sweep(policy.program, rows, none, 0, 0, facts, decisions)
+    look(policy.program, rows[0], 0, facts, np.zeros((EMISSIONS_MAX, policy.decision_columns), np.int64), decisions)
 
 
 def compile_rest(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
-    """What reads records, and holds, writes and reads accounts; then the decision on the limit, of a line that is not open."""
+    """What reads records, and holds, writes and reads accounts."""
     cache, accounts = AccountCache(policy, 1), Packed.of([b"a"])
     values = Packed.of([None])
     for _ in range(2):
@@ -128,15 +131,15 @@ def compile_rest(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
         cache.rows[slots, Col.CLOCK] = 0
         states = cache.states(slots)
         values = states.values
-        cache.forget()
+        cache.drop(accounts)
     states.as_msgpack()
     states.by_bucket()
     asked_for(accounts)
     Decoder(policy.decode, KEY, 0, 1).decode(Chunk.of(Topic.PURCHASE, [0], [0], accounts, [PURCHASES[0]]))
     columns_of(Topic.PURCHASE, [])
-    segment, no = segment_of(policy.program, rows[0]), False
-    features = np.zeros(FACTS, np.int64)
-    decide_limit(policy.program, segment, rows[0], 0, 0, -1, 0, features, no, no, no, no, Command.NONE, no, decisions, 0)
+    varint(padded(), 0, 1)
+    partition_of(b"a", 1)
+    within_distinct(accounts.hashes(), 1, np.zeros(2, np.uint64))
 
 
 PARTS: Final[dict[str, Callable[[CompiledPolicy, Ints, Ints], None]]] = {"kernels": compile_kernels, "rest": compile_rest}
