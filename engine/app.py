@@ -23,7 +23,7 @@ from engine import __version__, logs
 from engine.connections import redis_refusal
 from engine.core.packed import Packed
 from engine.errors import EngineError
-from engine.memory import give_memory_back
+from engine.memory import give_memory_back, trim_heaps
 from engine.metrics import serve_metrics
 from engine.settings import Settings
 from engine.state.masters import Masters
@@ -135,6 +135,7 @@ def create_app(settings: Settings, at_start: Identity) -> faust.App:
         while not app.should_stop:
             await app.sleep(COLLECT_EVERY_S)
             gc.collect()  # of what is not frozen: some milliseconds
+            trim_heaps()
 
     serve_metrics(settings.metrics_port, worker)
     return app

@@ -14,7 +14,7 @@ BATCHES = """
 import sys
 import numpy as np
 import psutil
-from engine.memory import give_memory_back
+from engine.memory import give_memory_back, trim_heaps
 
 if sys.argv[1] == "settings":
     assert give_memory_back()
@@ -25,6 +25,8 @@ for _ in range(2):
         large.append(np.ones(50_000))
         kept.append(bytearray(3_000))
     del large
+if sys.argv[1] == "trimmed":
+    trim_heaps()
 print((resident().rss - before) // 1_000_000)
 """
 
@@ -39,3 +41,4 @@ def kept_mb(settings: str) -> int:
 def test_large_arrays_are_given_back() -> None:
     assert kept_mb("settings") < 10
     assert kept_mb("none") > 40
+    assert kept_mb("trimmed") < 10
