@@ -29,6 +29,7 @@ from engine.policy.compile import CompiledPolicy, compile_policy
 from engine.policy.document import Policy
 from engine.policy.promote import promote
 from engine.state.cache import AccountCache
+from engine.state.index import remove
 from engine.state.states import asked_for
 from engine.stream.decode.columns import epoch_ms
 from engine.stream.decode.decoder import Decoder
@@ -109,6 +110,15 @@ def decide_some() -> None:
         record.accounts.by_bucket()
         asked_for(record.accounts.ids)
     columns_of(Topic.PURCHASE, [])
+    use_seldom_used()
+
+
+def use_seldom_used() -> None:
+    """What not every batch needs."""
+    varint(padded(), 0, 1)
+    partition_of(b"a", 1)
+    within_distinct(Packed.of([b"a"]).hashes(), 1, np.zeros(2, np.uint64))
+    remove(np.zeros(2, np.int64), np.zeros(1, np.uint64), 0)
 
 
 def compile_kernels(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
@@ -131,15 +141,13 @@ def compile_rest(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
         cache.rows[slots, Col.CLOCK] = 0
         states = cache.states(slots)
         values = states.values
-        cache.drop(accounts)
+        cache.forget()
     states.as_msgpack()
     states.by_bucket()
     asked_for(accounts)
     Decoder(policy.decode, KEY, 0, 1).decode(Chunk.of(Topic.PURCHASE, [0], [0], accounts, [PURCHASES[0]]))
     columns_of(Topic.PURCHASE, [])
-    varint(padded(), 0, 1)
-    partition_of(b"a", 1)
-    within_distinct(accounts.hashes(), 1, np.zeros(2, np.uint64))
+    use_seldom_used()
 
 
 PARTS: Final[dict[str, Callable[[CompiledPolicy, Ints, Ints], None]]] = {"kernels": compile_kernels, "rest": compile_rest}
