@@ -37,7 +37,8 @@ def _sources() -> list[Path]:
     return [module for module in modules if module.parent in packages]
 
 
-def _own_directory() -> Path:
+def own_directory() -> Path:
+    """Where the machine code of the modules lies as they are now."""
     digest = hashlib.sha256(numba.__version__.encode())
     for source in _sources():
         digest.update(source.read_bytes())
@@ -46,7 +47,7 @@ def _own_directory() -> Path:
 
 
 # Measured: the kernel's loops wrap around rings, so vectorising them costs a fifth of its speed and half of its time to compile.
-for _name, _value in (("NUMBA_OPT", "1"), ("NUMBA_LOOP_VECTORIZE", "0"), ("NUMBA_CACHE_DIR", str(_own_directory()))):
+for _name, _value in (("NUMBA_OPT", "1"), ("NUMBA_LOOP_VECTORIZE", "0"), ("NUMBA_CACHE_DIR", str(own_directory()))):
     os.environ.setdefault(_name, _value)
 config.reload_config()  # type: ignore[no-untyped-call]
 

@@ -3,19 +3,15 @@
 from __future__ import annotations
 
 import ast
+import os
 import shutil
-import subprocess
-import sys
 from pathlib import Path
 
+import pytest
+
+from engine.core import jit
+
 ROOT = Path(__file__).parents[2]
-
-
-def cache_directory(root: Path) -> str:
-    """The cache directory of an engine that lies somewhere."""
-    code = "import os, engine.core.jit; print(os.environ['NUMBA_CACHE_DIR'])"
-    done = subprocess.run([sys.executable, "-c", code], cwd=root, env={"HOME": "/nowhere"}, capture_output=True, text=True, check=True)
-    return done.stdout
 
 
 def compiled_and_used(engine: Path) -> set[Path]:
@@ -32,14 +28,19 @@ def compiled_and_used(engine: Path) -> set[Path]:
     return found
 
 
-def test_a_change_in_what_compiled_code_uses_names_another_cache(tmp_path: Path) -> None:
+def test_a_change_in_what_compiled_code_uses_names_another_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     shutil.copytree(ROOT / "engine", tmp_path / "engine", ignore=shutil.ignore_patterns("__pycache__"))
-    before = cache_directory(tmp_path)
-    assert cache_directory(tmp_path) == before
+    monkeypatch.setattr(jit, "_ENGINE", tmp_path / "engine")
+    before = jit.own_directory()
+    assert jit.own_directory() == before
     used = compiled_and_used(tmp_path / "engine")
     assert {"layout.py", "tables.py", "fields.py", "decide.py"} <= {source.name for source in used}
     for source in used:
         text = source.read_text()
         source.write_text(text + "\n# changed\n")
-        assert cache_directory(tmp_path) != before, source
+        assert jit.own_directory() != before, source
         source.write_text(text)
+
+
+def test_the_cache_lies_there() -> None:
+    assert Path(os.environ["NUMBA_CACHE_DIR"]) == jit.own_directory()
