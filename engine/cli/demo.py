@@ -49,7 +49,7 @@ STYLES: Final = {
 
 @speaks
 def demo(
-    seconds: Annotated[float, typer.Option(min=0, help="End by itself after so long; 0: at Ctrl-C.")] = 0,
+    seconds: Annotated[float, typer.Option(min=0, help="End by itself after so long from the first customer on; 0: at Ctrl-C.")] = 0,
     rate: Annotated[float, typer.Option(min=1, help="Records a second.")] = 2_000,
     accounts: Annotated[int, typer.Option(min=1, help="Synthetic customers.")] = 200,
     days: Annotated[int, typer.Option(min=30, max=3_000, help="Days that they live.")] = 360,
@@ -301,22 +301,28 @@ def _cells(change: dict[str, Any]) -> tuple[Text | str, ...]:
 
 
 def _follow(parts: _Parts, view: _View, console: Console, seconds: float, *, is_plain: bool) -> None:
-    """Show until the time is over."""
-    until = time.monotonic() + seconds if seconds else float("inf")
+    """Show until the time is over, which begins with the first customer."""
     if console.is_terminal and not is_plain:
         with Live(console=console, refresh_per_second=5, transient=True) as live:
-            while time.monotonic() < until:
-                _refresh(parts, view)
+            for _ in _refreshed(parts, view, seconds):
                 live.update(view.rendered())
         return
     next_status = 0.0
-    while time.monotonic() < until:
-        changes = _refresh(parts, view)
+    for changes in _refreshed(parts, view, seconds):
         for change in changes[:LINES_A_SECOND]:
             console.print("  ".join(str(cell) for cell in _cells(change)), markup=False, highlight=False, soft_wrap=True)
         if time.monotonic() >= next_status:
             console.print(view.status(), markup=False, highlight=False, soft_wrap=True)
             next_status = time.monotonic() + 5
+
+
+def _refreshed(parts: _Parts, view: _View, seconds: float) -> Iterator[list[dict[str, Any]]]:
+    """The changes, each time there may be some, for so long from the first customer's record on; 0: for ever."""
+    has_begun, until = False, time.monotonic() + START_WITHIN_S
+    while not seconds or time.monotonic() < until:
+        yield _refresh(parts, view)
+        if not has_begun and view.events > parts.partitions:  # each shard has taken the policy
+            has_begun, until = True, time.monotonic() + seconds
 
 
 def _refresh(parts: _Parts, view: _View) -> list[dict[str, Any]]:
