@@ -11,8 +11,8 @@ written: its next record moves the clock just as well.
 While an outage is caught up with, days pass in seconds, and each begins a sweep. What all these would find the newest one finds, too; so behind a
 round of all buckets records that wait have their turn for a while (``Rest``).
 
-Slices and batches take turns. A slice has as many accounts as take about as long as the batch before it (``Portion``), so records keep half of a
-shard's time however many wait, and a sweep has the other half.
+Slices and batches take turns. A slice has as many accounts as take about as long as the batch before it, within bounds (``Portion``): where many
+records wait, these keep half of a shard's time, and a sweep has the other half.
 
 A sweep may have a pace. Then accounts fall due one after the other as time goes by, and a slice takes those that are due: one that comes late,
 because events had their turn, has more of them, so the pace is kept whatever the slices are like.
@@ -32,7 +32,7 @@ from engine.state.keys import BUCKETS
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SLICE_ACCOUNTS_MAX: Final = 24_000
-SLICE_ACCOUNTS_LEAST: Final = 1_000  # each slice is a commit, which costs as much as looking at some thousand accounts
+SLICE_ACCOUNTS_LEAST: Final = 8_000  # each slice is a commit, which costs as much as looking at some thousand accounts
 SLICE_BUCKETS_MAX: Final = 64
 PORTION_S: Final = 0.05  # that a slice may take where no record waits
 SLICE_S: Final = 0.25  # between the slices of a sweep that has a pace
