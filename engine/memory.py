@@ -4,7 +4,7 @@ glibc maps a large block by itself only until one of that size was freed; from t
 each thread may get one. A batch is some large arrays for a moment, between small objects that stay: so the heaps fill with holes that fit
 nothing. But a block that is mapped by itself is cleared page by page each time: with a threshold of 256 KB that was an eighth of a worker's time.
 
-What is left grows with the largest batch so far: measured beside other work, 10 MB in 40 minutes. So now and then the pages of what is free
+What is left grows with the largest batch so far: measured beside other work, 9 MB in 40 minutes. So now and then the pages of what is free
 inside the heaps are given back as well.
 """
 

@@ -6,8 +6,8 @@ hold compiled code. And numba takes a file that lies elsewhere, or has another t
 
 numba optimises each function, makes machine code of it, and does both again within each of its callers, and of their callers. Here a function
 has two forms. As compiled code calls it (``Callee``) it is only lowered to LLVM's language. As Python calls it (``Kernel``) it is linked with
-all that it calls, at any depth, and only then optimised and made machine code, which is kept on disk. Measured: of some 200 functions Python
-calls 20, and compiling takes half of the CPU time.
+all that it calls, at any depth, and only then optimised and made machine code, which is kept on disk. Measured: of 250 functions a worker
+calls 24 from Python, and compiling takes 35 CPU-seconds instead of 55 and 58.
 """
 
 from __future__ import annotations

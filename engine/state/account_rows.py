@@ -29,3 +29,11 @@ class AccountRows:
     def encoded(self, slots: Ints) -> Packed:
         """The encoded states of ``rows[slots]``; absent where one was forgotten and leaves nothing."""
         return self._codec.encode(self.rows, slots).without_empty()
+
+
+def row_of(policy: CompiledPolicy, account: bytes, value: bytes) -> Ints:
+    """(width,) one account's row. Raises StateFormatError."""
+    one = AccountRows(policy, 1)
+    one.read(np.zeros(1, np.int64), Packed.of([account]), Packed.of([value]))
+    row: Ints = one.rows[0]
+    return row

@@ -31,13 +31,12 @@ from engine.core.layout import (
     Outcome,
     Top,
 )
-from engine.core.packed import Packed
 from engine.core.tables import FACTS, Ints, Me, MeasureKind
 from engine.core.windows import tile_of
 from engine.policy.compile import CompiledPolicy
 from engine.policy.expand import expanded_measures
 from engine.policy.fragments import instant
-from engine.state.account_rows import AccountRows
+from engine.state.account_rows import row_of
 from engine.stream.render import Renderer
 
 CELL: Final = (1 << 64) - 1
@@ -46,9 +45,7 @@ EPOCH_DAY: Final = datetime(1970, 1, 1, tzinfo=UTC)
 
 def inspect_account(policy: CompiledPolicy, application: str, account: bytes, value: bytes, now_ms: int) -> dict[str, Any]:
     """Everything about an account's encoded state as plain values; ``now_ms`` is the shard's clock. Raises StateFormatError."""
-    read = AccountRows(policy, 1)
-    read.read(np.zeros(1, np.int64), Packed.of([account]), Packed.of([value]))
-    row = read.rows[0]
+    row = row_of(policy, account, value)
     return {
         "account_id": account.decode(),
         "as_of": instant(int(row[Col.CLOCK])),

@@ -24,6 +24,7 @@ from engine.stream import control
 from engine.stream.alignment import Alignment
 from engine.stream.records import TOPICS, Chunk, Delivery
 from engine.stream.stages import Stage, Stages
+from engine.stream.sweep import SLICE_ACCOUNTS_LEAST
 from engine.stream.turn import DecisionMachine
 from engine.stream.warm_up import warm_up
 from scripts.benchmark.load import Load, events, profiles
@@ -35,7 +36,6 @@ from scripts.spoil import Arrival, encode
 DAYS: Final = 90
 BATCH_BYTES: Final = 16_000_000
 SLICE_BUCKETS: Final = 16
-SLICE_ACCOUNTS: Final = 8_000
 ENTERED: Final = 100_000
 KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
 
@@ -110,7 +110,7 @@ class Machine:
     async def _sweep(self, tick_ms: int) -> None:
         """The whole sweep of the day, if it has begun."""
         while (sweep := self.machine.sweep_at(tick_ms)) is not None:
-            part = await self._store.slice(sweep.bucket, sweep.after, min(SLICE_BUCKETS, sweep.left), SLICE_ACCOUNTS)
+            part = await self._store.slice(sweep.bucket, sweep.after, min(SLICE_BUCKETS, sweep.left), SLICE_ACCOUNTS_LEAST)
             with self.machine.stages(Stage.SWEEP):
                 record = self.machine.sweep(part.accounts, part.buckets, part.after, tick_ms)
             assert await self._commit(record), "a slice fits"

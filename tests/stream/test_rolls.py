@@ -9,11 +9,10 @@ import numpy as np
 import pytest
 
 from engine.core.layout import Col, Segment
-from engine.core.packed import Packed
 from engine.core.rows import blank_row
 from engine.policy.compile import compile_policy
 from engine.state import keys
-from engine.state.codec import RowCodec
+from engine.state.account_rows import row_of
 from engine.stream.rolls import rolls, swept
 from tests.stream.runs import KEY, Shard, lives, promoted
 
@@ -28,9 +27,7 @@ async def test_every_account_rolled_to_where_it_stands(seed: int) -> None:
     stands: Counter[int] = Counter()
     for bucket in range(keys.BUCKETS):
         async for account, value in shard.store.accounts(bucket):
-            rows = blank_row(policy.layout).reshape(1, -1).copy()
-            RowCodec(policy.layout).decode(Packed.of([account]), Packed.of([value]), rows, np.zeros(1, np.int64))
-            stands[int(rows[0, Col.BUCKET])] += 1
+            stands[int(row_of(policy, account, value)[Col.BUCKET])] += 1
     counted: Counter[str] = Counter()
     for record in journal:
         counted.update(dict(record.counts))

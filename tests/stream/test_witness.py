@@ -4,13 +4,9 @@ from __future__ import annotations
 
 import json
 
-import numpy as np
-
 from engine.core.layout import MISSING, STANDING_COLUMNS, Col, Topic
-from engine.core.packed import Packed
-from engine.core.rows import blank_row
 from engine.policy.compile import compile_policy
-from engine.state.codec import RowCodec
+from engine.state.account_rows import row_of
 from engine.stream.witness import Witness, columns_of, milliseconds
 from schemas.topics import CHANGES
 from tests.stream.runs import KEY, START_MS, Shard, lives, promoted
@@ -33,12 +29,10 @@ async def test_a_standing_read_back_is_the_one_that_was_held() -> None:
                 said.note_advisory(json.loads(output.value))
     assert len(said.changes) > 30
     compiled = compile_policy(policy, KEY)
-    codec, until = RowCodec(compiled.layout), (Col.HOLD_UNTIL, Col.OVERRIDE_LIMIT, Col.OVERRIDE_UNTIL)
+    until = (Col.HOLD_UNTIL, Col.OVERRIDE_LIMIT, Col.OVERRIDE_UNTIL)
     for account, changes in said.changes.items():
         assert [change.sequence for change in changes] == list(range(1, len(changes) + 1))
-        rows = blank_row(compiled.layout).reshape(1, -1).copy()
-        codec.decode(Packed.of([account]), Packed.of([states[account]]), rows, np.zeros(1, np.int64))
-        held = rows[0, Col.STANDING : Col.STANDING + STANDING_COLUMNS].tolist()
+        held = row_of(compiled, account, states[account])[Col.STANDING : Col.STANDING + STANDING_COLUMNS].tolist()
         told = list(changes[-1].row[3:])
         kept = [k for k in range(STANDING_COLUMNS) if k + Col.STANDING not in until]
         assert [held[k] for k in kept] == [told[k] for k in kept], account
