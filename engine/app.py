@@ -101,8 +101,9 @@ def create_app(settings: Settings, at_start: Identity) -> faust.App:
     async def feed(stream: Any) -> None:
         """Hands every delivery to its shard; never waits for more than the shard's buffer."""
         async for event in stream.events():
-            await worker.deliver(event.message.partition, event.message.delivery)
-            app.consumer.taken()
+            for tp, delivery in event.message.deliveries:
+                await worker.deliver(tp.partition, delivery)
+                app.consumer.taken()
 
     @app.on_partitions_assigned.connect  # type: ignore[untyped-decorator]
     async def on_assigned(sender: Any, assigned: Any, **_: Any) -> None:

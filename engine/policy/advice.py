@@ -14,14 +14,14 @@ would still hold it are named behind.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import lru_cache
+from operator import itemgetter
 from typing import Final, NamedTuple
 
 from engine.core.layout import DAY_MS, VALUES_AT, Kind, Out
 from engine.policy import document as doc
 from engine.policy.compile import CompiledPolicy
-from engine.policy.explain import columns
 from engine.policy.fragments import NULL, REMEMBERED, encoded, moment, quoted
 from engine.policy.outlook import HOLD_TEXTS, Hold, holds_after
 from engine.policy.units import PLACEHOLDERS, date_of, spoken, unit_of
@@ -78,6 +78,13 @@ class Outlook:
         entered = [None if band.lower is None else band.lower + band.up_margin for band in segment.bands]
         higher = [[at for at in entered[place + 1 :] if at is not None] for place in range(len(entered))]
         self.next_band_at = [min(scores) if scores else None for scores in higher]
+
+
+def columns(places: Sequence[int]) -> Callable[[Sequence[int]], tuple[int, ...]]:
+    """What takes these columns of a decision's row."""
+    if len(places) > 1:
+        return itemgetter(*places)
+    return lambda decision: tuple(decision[place] for place in places)
 
 
 def options_of(characteristic: doc.Characteristic, place: int, direction: str) -> tuple[Option, ...]:

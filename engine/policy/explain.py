@@ -2,21 +2,26 @@
 
 Everything here is read off the decision's row (``layout.Out``): the features' values, the bins they fell into, the caps, the guard. Nothing
 is computed anew, so an explanation cannot differ from the decision. Points lost by a feature are its best bin minus its bin; points won are
-what it added to the score. What is told is the JSON of ``schemas.changes``, made of fragments (``engine.policy.fragments``).
+what it added to the score. What is told is the JSON of ``schemas.changes``: the trace as a form to be filled in (``engine.policy.forms``), the
+reasons as fragments (``engine.policy.fragments``).
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from operator import getitem, itemgetter
+from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
+import numpy as np
+
 from engine.core.fingerprint import band_code
-from engine.core.layout import CAPS_AT, VALUES_AT, Announced, Block, Bound, Col, Guard, Kind, Out, Refused, before
+from engine.core.layout import CAPS, CAPS_AT, VALUES_AT, Announced, Block, Bound, Col, Guard, Kind, Out, Refused, before
 from engine.core.limits import NO_CAP
+from engine.core.reasons import rank
+from engine.core.tables import Ints
 from engine.policy import document as doc
 from engine.policy.compile import CompiledPolicy, requirements_in_order, warnings_in_order
-from engine.policy.fragments import BOOLEANS, NULL, encoded, moment, quoted
+from engine.policy.forms import Form, array, below, digits, has, moment, one_of, record, text, those_that_hold, truth, when
+from engine.policy.fragments import NULL, encoded, quoted
 
 REASONS_MAX = 4
 ENDINGS: Final = ("missing", "low", "good")  # of the code of a feature's reason: what is not known, adverse, favourable
@@ -78,7 +83,7 @@ OF_THEIR_KIND = frozenset(
 
 # Whose reasons are those of the target: the rule that bound it, and the score.
 BY_TARGET: Final = frozenset(map(int, (Kind.GRANT, Kind.INCREASE, Kind.DECREASE, Kind.OFFER, Kind.OFFER_ACCEPTED, Kind.ANNOUNCE)))
-ADVERSE: Final = frozenset(map(int, (Kind.DECREASE, Kind.ANNOUNCE)))
+FAVOURABLE: Final = tuple(map(int, (Kind.GRANT, Kind.INCREASE, Kind.OFFER, Kind.OFFER_ACCEPTED)))  # what is lost speaks for any other
 
 
 def reason(code: str, text: Mapping[Any, str], feature: str | None = None, about: str | None = None) -> bytes:
@@ -88,50 +93,28 @@ def reason(code: str, text: Mapping[Any, str], feature: str | None = None, about
 
 RULE_REASONS: Final = {code: reason(code, text) for code, text in RULE_TEXTS.items()}
 _BOUNDS: Final = [quoted(bound.name.lower()) for bound in Bound]
-_CAP_KEYS: Final = [f"{bound}:" for bound in _BOUNDS]
+_CAPS: Final = [(below(CAPS_AT + cap, NO_CAP), text(f"{_BOUNDS[cap]}:") + digits(CAPS_AT + cap)) for cap in range(CAPS)]
 _BOUND_REASONS: Final = [RULE_REASONS.get(bound.name.lower()) for bound in Bound]  # the band by itself is none
 _GUARDS: Final = [NULL if guard is Guard.NONE else quoted(guard.name.lower()) for guard in Guard]
 
 # Plain numbers, which are quicker to come by than an enumeration's members
 _KIND, _CAUSE, _SEGMENT, _BOUND_BY = int(Out.KIND), int(Out.CAUSE), int(Out.SEGMENT), int(Out.BOUND_BY)
-_TRACE_END, _BAND_CAP, _HELD = int(Out.GUARD_UNTIL) + 1, int(CAPS_AT + Bound.BAND), int(before(Col.LIMIT))
-
-
-def columns(places: Sequence[int]) -> Callable[[Sequence[int]], tuple[int, ...]]:
-    """What takes these columns of a decision's row."""
-    if len(places) > 1:
-        return itemgetter(*places)
-    return lambda decision: tuple(decision[place] for place in places)
+_BAND_CAP, _HELD = int(CAPS_AT + Bound.BAND), int(before(Col.LIMIT))
 
 
 class Scorecard:
     """A segment's scorecard, laid out for reading decisions off it by the bins that its features fell into (below 0: the value is missing).
-
-    A bin gives a row of the trace its ending, from behind the feature's value to where the next one's stands. As a reason it has a rank: the
-    higher comes first, and below the number of rows it has neither won nor lost points.
-    """
+    ``trace`` is the form of its rows as they were, in its order."""
 
     def __init__(self, segment: doc.Segment, policy: CompiledPolicy) -> None:
         rows, numbers = segment.scorecard, policy.feature_numbers
         features = [policy.features_by_name[row.feature] for row in rows]
         bins_at = VALUES_AT + len(policy.document.features)
         self.size = len(rows)
+        self._rows = rows
         self._bins = slice(bins_at, bins_at + self.size)
-        self._values = columns([VALUES_AT + numbers[feature.name] for feature in features])
         self._by_rank = sorted(range(self.size), key=lambda row: features[row].name, reverse=True)
-        beginnings = [f'{{"feature":{quoted(feature.name)},"value":' for feature in features]
-        self._beginning = "".join(beginnings[:1])
-        self._endings, self._lost, self._won = [], [], []
-        for place, row in enumerate(rows):
-            best, rank = max(b.points for b in row.bins), self._by_rank.index(place)
-            next_one = "".join(f",{beginning}" for beginning in beginnings[place + 1 : place + 2])
-            bounds = [NULL if b.at_least is None else str(b.at_least) for b in row.bins]
-            # By bin, the last one for missing
-            points = [*(b.points for b in row.bins), row.missing]
-            heads = [*(f',"bin_at_least":{bound},' for bound in bounds), 'null,"bin_at_least":null,']
-            self._endings.append([f'{head}"points":{p}}}{next_one}' for head, p in zip(heads, points, strict=True)])
-            self._lost.append([(max(best, p) - p) * self.size + rank for p in points])
-            self._won.append([p * self.size + rank for p in points])
+        self.trace = array([row_told(row, VALUES_AT + numbers[row.feature], bins_at + place) for place, row in enumerate(rows)])
         told = [feature_reasons(feature) for feature in features]
         self._not_known, self._adverse, self._favourable = ([by_ending[ending] for by_ending in told] for ending in ENDINGS)
 
@@ -139,19 +122,29 @@ class Scorecard:
         """Of how many features the value was missing."""
         return decision[self._bins].count(-1)
 
-    def trace(self, decision: Sequence[int]) -> str:
-        """The rows as they were, in the scorecard's order."""
-        rows = zip(self._values(decision), self._endings, decision[self._bins], strict=True)
-        return self._beginning + "".join([f"{value}{endings[place]}" if place >= 0 else endings[place] for value, endings, place in rows])
+    def ranks(self, bins: int) -> Ints:
+        """(2, size, bins + 1) the rank of each bin of a characteristic where points are won, and where they are lost, the last one for missing:
+        the higher comes first, and below ``size`` it has neither won nor lost any."""
+        found = np.zeros((2, self.size, bins + 1), np.int64)
+        for place, row in enumerate(self._rows):
+            points = np.array([b.points for b in row.bins])
+            for won, chosen in ((points, slice(len(points))), (row.missing, bins)):
+                found[:, place, chosen] = won, np.maximum(points.max(), won) - won
+        return found * self.size + np.argsort(self._by_rank)[:, None]
 
     def reasons(self, decision: Sequence[int], room: int, *, adverse: bool) -> list[bytes]:
-        """Features by points lost (adverse) or won, most first, by name where equal; none that lost or won nothing."""
-        ranks, told = (self._lost, self._adverse) if adverse else (self._won, self._favourable)
-        bins, size, by_rank = decision[self._bins], self.size, self._by_rank
-        weighed = [rank for rank in map(getitem, ranks, bins) if rank >= size]
-        weighed.sort(reverse=True)
-        rows = [by_rank[rank % size] for rank in weighed[:room]]
+        """Features by points lost (adverse) or won, most first, by name where equal: those of the ranks behind the decision."""
+        told, bins = self._adverse if adverse else self._favourable, decision[self._bins]
+        rows = [self._by_rank[rank % self.size] for rank in decision[-REASONS_MAX:][:room] if rank]
         return [told[row] if bins[row] >= 0 else self._not_known[row] for row in rows]
+
+
+def row_told(row: doc.Characteristic, value_at: int, bin_at: int) -> Form:
+    """A row of the trace: a feature's value, the lower bound of the bin that it fell into, and the points."""
+    bounds = [NULL if b.at_least is None else str(b.at_least) for b in row.bins]
+    by_bin = [f',"bin_at_least":{bound},"points":{b.points}}}' for bound, b in zip(bounds, row.bins, strict=True)]
+    missing = text(f'null,"bin_at_least":null,"points":{row.missing}}}')
+    return text(f'{{"feature":{quoted(row.feature)},"value":') + when(below(bin_at, 0), missing, digits(value_at) + one_of(bin_at, by_bin))
 
 
 class Explained(NamedTuple):
@@ -167,19 +160,39 @@ class Explained(NamedTuple):
 
 
 class Clientele:
-    """What explains the decisions of a segment: its names, scorecard and tests."""
+    """What explains the decisions of a segment: its scorecard and tests. ``trace`` is the form of an evaluated decision in names: score and its
+    parts, target band and limit, what bound it, the guard that withheld."""
 
     def __init__(self, segment: doc.Segment, policy: CompiledPolicy) -> None:
         self.name = segment.name
         self.scorecard = Scorecard(segment, policy)
-        self.heading = f'{{"segment":{quoted(segment.name)},"base_points":{segment.base_points},"features":['
-        self.bands = [quoted(band.name) for band in segment.bands]
         self.tests = [Explained.of(test) for test in (*requirements_in_order(segment), *warnings_in_order(segment))]
         self.warnings = {band_code(w.code): Explained.of(w) for w in segment.protection.over_borrowing}
         takeover = segment.protection.takeover
         signals = enumerate(takeover.signals) if takeover is not None else ()
         in_order = sorted(signals, key=lambda item: (-item[1].points, item[1].code))  # most points first, by code where equal
         self._signals = [(1 << place, Explained.of(signal)) for place, signal in in_order]
+        # Where the profile's status closes the account no cap is asked: what stands in those columns belongs to another decision.
+        self.trace = record(
+            {
+                "segment": text(quoted(segment.name)),
+                "base_points": text(str(segment.base_points)),
+                "features": self.scorecard.trace,
+                "score": digits(Out.SCORE),
+                "target_band": one_of(Out.TARGET_BAND, (quoted(band.name) for band in segment.bands)),
+                "target_limit_minor": digits(Out.TARGET_LIMIT),
+                "caps": those_that_hold("{}", _CAPS),
+                "bound_by": one_of(Out.BOUND_BY, _BOUNDS),
+                "guard": one_of(Out.GUARD, _GUARDS),
+                "guard_until": moment(Out.GUARD_UNTIL),
+                "requirement": when(below(Out.REQUIREMENT, 0), text(NULL), one_of(Out.REQUIREMENT, (test.code for test in self.tests))),
+                "signals": those_that_hold("[]", ((has(Out.SIGNALS, bit), text(signal.code)) for bit, signal in self._signals)),
+                "days_past_due": digits(Out.DAYS_PAST_DUE),
+                "bucket": digits(Out.BUCKET),
+                "warming_up": truth(Out.WARMING_UP),
+                "forced": truth(Out.FORCED),
+            }
+        )
 
     def signals(self, decision: Sequence[int]) -> list[Explained]:
         """The takeover signals that held, in order."""
@@ -188,10 +201,15 @@ class Clientele:
 
 
 class Explainer:
-    """Explains the decisions made under one policy. A decision is its row, (decision_columns,) as Python integers."""
+    """Explains the decisions made under one policy. A decision is its row, as Python integers."""
 
     def __init__(self, policy: CompiledPolicy) -> None:
         self._clienteles = [None if segment is None else Clientele(segment, policy) for segment in policy.segments]
+        scorecards = [clientele.scorecard for clientele in self._clienteles if clientele is not None]
+        bins = max(len(row.bins) for segment in policy.document.segments for row in segment.scorecard)
+        self._ranks = np.concatenate([scorecard.ranks(bins) for scorecard in scorecards], axis=1)
+        self._firsts = np.cumsum([0, *(0 if clientele is None else clientele.scorecard.size for clientele in self._clienteles)])
+        self._bins_at = VALUES_AT + len(policy.document.features)
 
     def clientele(self, decision: Sequence[int]) -> Clientele:
         """The one that a decision was made in."""
@@ -199,28 +217,24 @@ class Explainer:
         assert clientele is not None, "a decision was made in a segment that its policy does not define"
         return clientele
 
-    def trace(self, decision: Sequence[int]) -> str:
-        """An evaluated decision in names: score and its parts, target band and limit, what bound it, the guard that withheld."""
-        own = self.clientele(decision)
-        (_, score, band, target, bound, bucket, past_due, is_warming_up, is_forced, guard, requirement, signals, guard_until) = decision[
-            _SEGMENT:_TRACE_END
-        ]
-        # Where the profile's status closes the account no cap is asked: what stands in those columns belongs to another decision.
-        caps = ",".join([f"{key}{cap}" for key, cap in zip(_CAP_KEYS, decision[CAPS_AT:VALUES_AT], strict=False) if cap < NO_CAP])
-        held = ",".join([signal.code for signal in own.signals(decision)]) if signals else ""
-        return (
-            f'{own.heading}{own.scorecard.trace(decision)}],"score":{score},"target_band":{own.bands[band]},"target_limit_minor":{target},'
-            f'"caps":{{{caps}}},"bound_by":{_BOUNDS[bound]},"guard":{_GUARDS[guard]},"guard_until":{moment(guard_until)},'
-            f'"requirement":{NULL if requirement < 0 else own.tests[requirement].code},"signals":[{held}],'
-            f'"days_past_due":{past_due},"bucket":{bucket},"warming_up":{BOOLEANS[is_warming_up != 0]},"forced":{BOOLEANS[is_forced != 0]}}}'
-        )
+    @property
+    def traces(self) -> list[Form]:
+        """The form of a decision's trace, by segment."""
+        return [() if clientele is None else clientele.trace for clientele in self._clienteles]
+
+    def ranked(self, decisions: Ints) -> Ints:
+        """Decisions, (n, decision_columns), with the ranks of the features that may be their reasons behind: ``REASONS_MAX`` of each, 0 for
+        none."""
+        ranks = np.zeros((len(decisions), REASONS_MAX), np.int64)
+        rank(self._ranks, self._firsts, decisions, self._bins_at, ~np.isin(decisions[:, _KIND], FAVOURABLE), ranks)
+        return np.concatenate([decisions, ranks], axis=1)
 
     def reasons(self, decision: Sequence[int]) -> list[bytes]:
-        """At most ``REASONS_MAX`` reasons, the rule that bound the outcome first; score reasons only where the score alone, by its band's
-        limit, would have moved the limit the same way."""
+        """At most ``REASONS_MAX`` reasons of a ``ranked`` decision, the rule that bound the outcome first; score reasons only where the score
+        alone, by its band's limit, would have moved the limit the same way."""
         kind, cause = decision[_KIND], decision[_CAUSE]
         if kind in BY_TARGET and (kind != Kind.ANNOUNCE or cause != Announced.RATE):
-            adverse, by_score, held = kind in ADVERSE, decision[_BAND_CAP], decision[_HELD]
+            adverse, by_score, held = kind not in FAVOURABLE, decision[_BAND_CAP], decision[_HELD]
             return self._of_target(decision, by_score=by_score < held if adverse else by_score > held, adverse=adverse)
         if kind in OF_THEIR_KIND or kind == Kind.ANNOUNCE:
             return [RULE_REASONS["rate_change" if kind == Kind.ANNOUNCE else Kind(kind).name.lower()]]

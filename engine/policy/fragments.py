@@ -1,13 +1,13 @@
-"""Values as JSON in prepared parts: what depends on a policy alone is encoded once, and a decision's value is joined from such parts.
+"""What is told, as JSON in prepared parts: what depends on a policy alone is encoded once.
 
 Theory of operation. Of the bytes of an output nearly all are known when the policy is: keys, names, texts, bounds of bins. Each of them is a
-*fragment*, a part of JSON as it will stand in the value. Between them go the numbers of the decision, whose decimal digits are their JSON. A
-value made so has the very bytes that ``to_json`` gives for the whole of it as plain data: no spaces, keys in the order of the contract, text
-in UTF-8. Text that comes from outside goes through ``encoded`` each time.
+*fragment*, a part of JSON as it will stand in the value. Between them go the decision's numbers: in a form (``engine.policy.forms``), or where
+what is told is chosen by Python. A value made so has the very bytes that ``to_json`` gives for the whole of it as plain data: no spaces, keys in
+the order of the contract, text in UTF-8. Text that comes from outside goes through ``encoded`` each time.
 
-Fragments of numbers, names and codes are ``str`` (a policy's names are ASCII), those with texts for customers are ``bytes``: so nothing that
-is long is encoded again. What is remembered between decisions (``REMEMBERED`` of a kind at most) is what is computed from them alone, so a
-value does not depend on what was rendered before it.
+Fragments of names and codes are ``str`` (a policy's names are ASCII), those with texts for customers are ``bytes``: so nothing that is long is
+encoded again. What is remembered between decisions (``REMEMBERED`` of a kind at most) is what is computed from them alone, so a value does not
+depend on what was rendered before it.
 """
 
 from __future__ import annotations
@@ -23,9 +23,6 @@ from engine.policy.units import date_of
 REMEMBERED: Final = 4_096
 NULL: Final = "null"
 BOOLEANS: Final = ("false", "true")
-_MINUTES: Final = tuple(f"T{minute // 60:02}:{minute % 60:02}:" for minute in range(1440))
-_SECONDS: Final = tuple(f"{second:02}." for second in range(60))
-_MILLISECONDS: Final = tuple(f"{ms:03}Z" for ms in range(1000))
 
 
 def encoded(plain: Any) -> bytes:
@@ -38,11 +35,6 @@ def quoted(text: str | None) -> str:
     return to_json(text).decode()
 
 
-def number(value: int) -> str:
-    """The JSON of a number, null for MISSING."""
-    return NULL if value == MISSING else str(value)
-
-
 @lru_cache(REMEMBERED)
 def _date(day: int) -> str:
     return date_of(day)
@@ -51,8 +43,7 @@ def _date(day: int) -> str:
 def instant(at_ms: int) -> str:
     """RFC 3339 in UTC with milliseconds."""
     day, ms = divmod(at_ms, DAY_MS)
-    second, ms = divmod(ms, 1000)
-    return f"{_date(day)}{_MINUTES[second // 60]}{_SECONDS[second % 60]}{_MILLISECONDS[ms]}"
+    return f"{_date(day)}T{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1_000 % 60:02}.{ms % 1_000:03}Z"
 
 
 def moment(at_ms: int) -> str:

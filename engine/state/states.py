@@ -12,6 +12,7 @@ from typing import Final, Self, overload
 
 import numpy as np
 
+from engine.core.forms import digits_in, put_digits
 from engine.core.jit import compiled
 from engine.core.packed import PADDING, Bytes, Packed, Words, copy, words_of
 from engine.core.tables import Ints
@@ -89,12 +90,7 @@ def put_pairs(
 @compiled
 def put_number(out: Bytes, at: int, number: int) -> int:
     """Write a number in decimal digits, and the end of the line."""
-    scale = 1
-    while number // scale >= 10:
-        scale *= 10
-    while scale > 0:
-        out[at] = 0x30 + number // scale % 10
-        at, scale = at + 1, scale // 10
+    at = put_digits(out, at, number)
     out[at], out[at + 1] = 0x0D, 0x0A
     return at + 2
 
@@ -111,11 +107,8 @@ def put_bulk(out: Bytes, out_words: Words, at: int, words: Words, begin: int, en
 @compiled
 def put_count(out: Bytes, at: int, count: int) -> int:
     """Write a number as RESP string."""
-    digits, rest = 1, count // 10
-    while rest > 0:
-        digits, rest = digits + 1, rest // 10
     out[at] = 0x24
-    return put_number(out, put_number(out, at + 1, digits), count)
+    return put_number(out, put_number(out, at + 1, digits_in(np.uint64(count))), count)
 
 
 @compiled

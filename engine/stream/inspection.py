@@ -27,7 +27,6 @@ from engine.core.layout import (
     Fig,
     Inst,
     Leg,
-    Out,
     Outcome,
     Top,
 )
@@ -65,11 +64,11 @@ def _judged(policy: CompiledPolicy, application: str, row: Ints, now_ms: int) ->
     t, decisions = policy.program, np.zeros((EMISSIONS_MAX, policy.decision_columns), np.int64)
     told = np.zeros((1, policy.decision_columns), np.int64)
     is_judged = look(t, row, now_ms, np.zeros(FACTS, np.int64), decisions, told)
-    renderer, judged = Renderer(policy, application, 0), told[0].tolist()
-    cost = renderer.cost(judged)
+    renderer, judged = Renderer(policy, application, 0), told[0]
+    cost = renderer.cost(judged.tolist())
     return {
         "judged_at": instant(int(row[Col.CLOCK])),
-        "standing": from_json(renderer.standing(judged, Out.NEW)),
+        "standing": from_json(renderer.standing(judged)),
         "assessment": from_json(renderer.trace(judged)) if is_judged else None,
         "cost": None if cost is None else from_json(cost),
     }

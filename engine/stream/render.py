@@ -1,30 +1,33 @@
 """From a decision of the kernel to the record that announces it: a limit change, or the answer to a command.
 
 Everything in a value comes from the decision's row, its cause and the policy, so a replay renders the same bytes. The moment of sending is not
-known here; the producer adds it as ``ce_time``. Values are JSON as ``schemas.changes`` and ``schemas.advisories`` have it, written out key by key
-around fragments that are made once (``engine.policy.fragments``).
+known here; the producer adds it as ``ce_time``. Values are JSON as ``schemas.changes`` and ``schemas.advisories`` have it. What a change tells up
+to its reasons, which is most of it, is a form that compiled code fills in for all decisions at once (``engine.policy.forms``); the rest is
+written out key by key around fragments that are made once (``engine.policy.fragments``).
 """
 
 from __future__ import annotations
 
 import hashlib
 import uuid
-from collections.abc import Sequence
-from dataclasses import dataclass
-from typing import Final
+from collections.abc import Iterable, Iterator, Sequence
+from typing import Final, NamedTuple
+
+import numpy as np
 
 from engine.core.fingerprint import band_code
-from engine.core.layout import MISSING, STANDING_COLUMNS, Block, Col, Guard, Kind, Out, Refused, Segment, Standing, after, before
-from engine.core.tables import Se
+from engine.core.layout import MISSING, Col, Guard, Kind, Out, Refused, Segment, after, before
+from engine.core.tables import Ints, Se
 from engine.policy.advice import Adviser
 from engine.policy.compile import CompiledPolicy
 from engine.policy.cost import example_cost
 from engine.policy.explain import Explainer
-from engine.policy.fragments import BOOLEANS, NULL, encoded, instant, moment, number, quoted
+from engine.policy.forms import UNKNOWN, Form, Forms, digits, one_of, record
+from engine.policy.fragments import encoded, instant, moment, quoted
+from engine.policy.standing import standing_form
 from engine.policy.units import date_of
 from engine.state.record import Output
 from engine.stream.brakes import place_of
-from engine.stream.decode.columns import offer_id
 from engine.stream.sweep import Sweep
 from engine.stream.tally import NO_BAND, ChangeFacts, Facts, Told, WithheldFacts
 from schemas import cloudevents as ce
@@ -36,20 +39,16 @@ ANSWERS: Final = frozenset({Kind.COMMAND_ACCEPTED, Kind.COMMAND_REFUSED})
 SHARD_HEADER: Final = "shard"
 OUTPUT_SEQUENCE_HEADER: Final = "output_sequence"
 
-_STATES: Final = [quoted(state.name.lower()) for state in Standing]
 _GUARDS: Final = [guard.name.lower() for guard in Guard]
 _KINDS: Final = ["command_result" if kind in ANSWERS else kind.name.lower() for kind in Kind]
-_BLOCKS: Final = [encoded([block.name.lower() for block in Block if bits >> block & 1]).decode() for bits in range(1 << len(Block))]
 _VARIANTS: Final = {f"{digit:x}": f"{digit & 3 | 8:x}" for digit in range(16)}
-_FIRST_ADVISORY, _OPEN, _CLOSED = int(Kind.OVER_BORROWING), int(Standing.OPEN), int(Guard.CLOSED)
-_KIND, _SEQUENCE, _CLOCK, _SEGMENT = int(Out.KIND), int(Out.SEQUENCE), int(Out.CLOCK), int(Out.SEGMENT)
-_PREVIOUS, _NEW, _EXPOSURE, _EXPOSURE_AS_OF = int(Out.PREVIOUS), int(Out.NEW), int(Out.EXPOSURE), int(Out.EXPOSURE_AS_OF)
+_FIRST_ADVISORY, _CLOSED = int(Kind.OVER_BORROWING), int(Guard.CLOSED)
+_KIND, _SEQUENCE, _CLOCK, _SEGMENT, _CAUSE = int(Out.KIND), int(Out.SEQUENCE), int(Out.CLOCK), int(Out.SEGMENT), int(Out.CAUSE)
 _SCORE, _GUARD, _BUCKET, _TIER = int(Out.SCORE), int(Out.GUARD), int(Out.BUCKET), after(Col.RATE_TIER)
 _BAND_BEFORE, _BAND_AFTER = before(Col.BAND), after(Col.BAND)
 
 
-@dataclass(frozen=True, slots=True)
-class Cause:
+class Cause(NamedTuple):
     """What was decided on: a record, or that time went by (no topic, ``at_ms``)."""
 
     kind: str
@@ -75,28 +74,7 @@ def uuid5(name: bytes) -> str:
 
 def unknown(code: int) -> str:
     """The name of a band or tier that the policy does not know: it is told by its code."""
-    return f"unknown-{code:x}"
-
-
-def limit_in_force(limit: int, temporary: int, until: int, clock: int) -> int:
-    """The limit in force at a moment: the temporary one while there is one."""
-    return temporary if until > clock else limit
-
-
-def limit_with(name: str, limit: int, at_ms: int) -> str:
-    """A limit with an instant of this name."""
-    return f'{{"limit_minor":{number(limit)},"{name}":"{instant(at_ms)}"}}'
-
-
-def exposure_of(decision: Sequence[int]) -> str:
-    """What is owed here and elsewhere at a decision, and when that was known."""
-    return f'"exposure_minor":{number(decision[_EXPOSURE])},"exposure_as_of":{moment(decision[_EXPOSURE_AS_OF])}'
-
-
-def offer_of(number_of: int, limit: int, until_ms: int) -> str:
-    """A limit that the customer may accept."""
-    what = "" if until_ms == MISSING else f',"limit_minor":{number(limit)},"expires_at":"{instant(until_ms)}"'
-    return f'{{"offer_id":"{offer_id(number_of)}"{what}}}'
+    return f"{UNKNOWN}{code:x}"
 
 
 def refusal_name(refused: int) -> str | None:
@@ -122,7 +100,7 @@ def tick_cause(sweep: Sweep, shard: int, tick_ms: int) -> Cause:
 
 
 class Renderer:
-    """Renders the decisions of one shard under one policy."""
+    """Renders the decisions of one shard under one policy. Decisions are rows, (n, decision_columns)."""
 
     def __init__(self, policy: CompiledPolicy, application: str, shard: int) -> None:
         self._policy = policy
@@ -137,19 +115,51 @@ class Renderer:
         families = [f"{ce.TYPE_PREFIX}.{'limit-change' if kind < Kind.OVER_BORROWING else 'advisory'}" for kind in Kind]
         types = [f"{family}.{kind}.v1".encode() for family, kind in zip(families, _KINDS, strict=True)]
         self._headers = [(*same_headers, (ce.TYPE, own)) for own in types]  # by kind
-        document = policy.document
+        document, traces = policy.document, self._explainer.traces
         self._reference = encoded({"name": document.policy, "version": document.version, "hash": policy.hash})
-        self._currency = quoted(document.currency)
-        self._bands = {MISSING: NULL} | {code: quoted(name) for code, name in policy.bands_by_code.items()}
-        self._tiers = {MISSING: NULL} | {code: quoted(name) for code, name in policy.tiers_by_code.items()}
         self._labels = {MISSING: NO_BAND} | policy.bands_by_code
         self._costs = costs_of(policy)
+        previous, standing = (standing_form(policy, at) for at in (Out.PREVIOUS, Out.NEW))
+        # By segment what a change tells up to its reasons, then each segment's trace, the standing, and nothing
+        self._forms = Forms([*(change_form(previous, standing, trace) for trace in traces), *traces, standing, ()])
+        self._trace_at, self._standing_at, self._nothing_at = len(traces), 2 * len(traces), 2 * len(traces) + 1
 
-    def render(self, decision: Sequence[int], account: bytes, cause: Cause, output_sequence: int) -> Output:
-        """One decision as the record that announces it; ``output_sequence`` counts the shard's outputs."""
+    def render(self, decisions: Ints, about: Iterable[tuple[bytes, Cause]], output_sequence: int) -> Iterator[Output]:
+        """Decisions as the records that announce them, each about an account and of a cause. The first is the shard's output of this number."""
+        filled, ranked = self._forms.fill(decisions, self._forms_of(decisions)), self._explainer.ranked(decisions)
+        for decision, told, (account, cause) in zip(ranked.tolist(), filled, about, strict=True):
+            assert told is not None
+            yield self._output(decision, told, account, cause, output_sequence)
+            output_sequence += 1
+
+    def standing(self, decision: Ints) -> bytes:
+        """The standing after one decision."""
+        return self._filled(decision, self._standing_at)
+
+    def trace(self, decision: Ints) -> bytes:
+        """The arithmetic of one evaluated decision, by name."""
+        return self._filled(decision, self._trace_at + int(decision[_SEGMENT]))
+
+    def cost(self, decision: Sequence[int]) -> bytes | None:
+        """What the segment's example draw costs at the tier after a decision; None without a tier."""
+        return self._costs.get((decision[_SEGMENT], decision[_TIER]))
+
+    def _filled(self, decision: Ints, form: int) -> bytes:
+        [told] = self._forms.fill(decision[None], np.array([form])).present()
+        return told
+
+    def _forms_of(self, decisions: Ints) -> Ints:
+        """Which form each decision takes: of a change what it tells up to its reasons, of an answer to a request that was judged the trace."""
+        kinds, segments = decisions[:, _KIND], decisions[:, _SEGMENT]
+        is_judged = (kinds == Kind.COMMAND_REFUSED) & (decisions[:, _CAUSE] >= Refused.OFFER_STALE)
+        forms = np.where(is_judged, self._trace_at + segments, self._nothing_at)
+        return np.where(kinds < _FIRST_ADVISORY, segments, forms)
+
+    def _output(self, decision: Sequence[int], told: bytes, account: bytes, cause: Cause, output_sequence: int) -> Output:
+        """One decision as the record that announces it; ``told`` is what its form says."""
         kind = decision[_KIND]
         is_change = kind < _FIRST_ADVISORY
-        body = self._change(decision) if is_change else self._advisory(decision, Kind(kind), cause)
+        body = self._change(decision, told) if is_change else self._advisory(decision, told, Kind(kind), cause)
         event_id = uuid5(b"%b:%b" % (account, identity(decision, kind, cause).encode())).encode()
         value = b'{"event_id":"%b","account_id":%b,"occurred_at":"%b",%b,"cause":%b,"policy":%b}' % (
             event_id,
@@ -186,15 +196,15 @@ class Renderer:
             missing,
         )
 
-    def _advisory(self, decision: Sequence[int], kind: Kind, cause: Cause) -> bytes:
+    def _advisory(self, decision: Sequence[int], trace: bytes, kind: Kind, cause: Cause) -> bytes:
         """What an advisory of a kind tells."""
         told = f'"kind":"{_KINDS[kind]}"'
         match kind:
             case Kind.COMMAND_ACCEPTED | Kind.COMMAND_REFUSED:
-                return self._command_result(decision, kind, cause)
+                return self._command_result(decision, trace, kind, cause)
             case Kind.STANDING_MISMATCH:
                 held, temporary, until = (decision[after(column)] for column in (Col.LIMIT, Col.TEMPORARY_LIMIT, Col.TEMPORARY_UNTIL))
-                limit = limit_in_force(held, temporary, until, decision[_CLOCK])
+                limit = temporary if until > decision[_CLOCK] else held
                 told += (
                     f',"sequence":{decision[Out.SEQUENCE]},"limit_minor":{limit}'
                     f',"applied_sequence":{decision[Out.APPLIED_SEQUENCE]},"applied_limit_minor":{decision[Out.APPLIED_LIMIT]}'
@@ -218,7 +228,7 @@ class Renderer:
         share = int(self._policy.program[place_of(self._policy.program, segment) + Se.BUDGET])
         return f'{told},"share_minor":{share},"raised_minor":{decision[Out.BRAKE_RAISED]}'
 
-    def _command_result(self, decision: Sequence[int], kind: Kind, cause: Cause) -> bytes:
+    def _command_result(self, decision: Sequence[int], trace: bytes, kind: Kind, cause: Cause) -> bytes:
         """Whether a command was done, why not, and of a request for more what stands against it."""
         refused = decision[Out.CAUSE]
         result = "accepted" if kind is Kind.COMMAND_ACCEPTED else "refused"
@@ -230,60 +240,31 @@ class Renderer:
             answer,
             b",".join(self._explainer.reasons(decision)),
             b",".join(self._adviser.to_do(decision)),
-            self.trace(decision),
+            trace,
         )
 
-    def _change(self, decision: Sequence[int]) -> bytes:
+    def _change(self, decision: Sequence[int], told: bytes) -> bytes:
         """What a change of the standing tells."""
-        kind, exposure = decision[_KIND], exposure_of(decision)
-        previous, standing = self._standing(decision, _PREVIOUS, exposure), self._standing(decision, _NEW, exposure)
-        told = (
-            f'"sequence":{decision[_SEQUENCE]},"kind":"{_KINDS[kind]}","previous":{previous},"standing":{standing},'
-            f'"score":{decision[_SCORE]},"trace":{self._explainer.trace(decision)},"reasons":['
-        )
-        cost = self.cost(decision) if kind in PRICED else None
-        return b'%b%b],"advice":[%b]%b' % (
-            told.encode(),
+        cost = self.cost(decision) if decision[_KIND] in PRICED else None
+        return b'%b,"reasons":[%b],"advice":[%b]%b' % (
+            told,
             b",".join(self._explainer.reasons(decision)),
             b",".join(self._adviser.advise(decision)),
             b"" if cost is None else b',"cost":%b' % cost,
         )
 
-    def cost(self, decision: Sequence[int]) -> bytes | None:
-        """What the segment's example draw costs at the tier after a decision; None without a tier."""
-        return self._costs.get((decision[_SEGMENT], decision[_TIER]))
 
-    def standing(self, decision: Sequence[int], at: Out) -> bytes:
-        """The standing before (``Out.PREVIOUS``) or after (``Out.NEW``) a decision."""
-        return self._standing(decision, at, exposure_of(decision)).encode()
-
-    def trace(self, decision: Sequence[int]) -> bytes:
-        """The arithmetic of an evaluated decision, by name."""
-        return self._explainer.trace(decision).encode()
-
-    def _standing(self, decision: Sequence[int], at: int, exposure: str) -> str:
-        """What stands, in the columns of a decision from ``at`` on; the exposure is that of the moment, before and after."""
-        state, limit, band, blocks, ceiling, *others, tier, pending_tier, pending_tier_at = decision[at : at + STANDING_COLUMNS]
-        temporary, temporary_until, offer, offer_limit, offer_until, pending, pending_at, hold_until, override, override_until = others
-        clock = decision[_CLOCK]
-        in_force = limit_in_force(limit, temporary, temporary_until, clock)
-        band_name = self._bands.get(band) or quoted(unknown(band))
-        tier_name = self._tiers.get(tier) or quoted(unknown(tier))
-        short = NULL if temporary_until == MISSING else limit_with("until", temporary, temporary_until)
-        offered = NULL if offer == MISSING else offer_of(offer, offer_limit, offer_until)
-        announced = NULL if pending_at == MISSING else limit_with("effective_at", pending, pending_at)
-        rate = NULL
-        if pending_tier != MISSING:
-            name = self._tiers.get(pending_tier) or quoted(unknown(pending_tier))
-            rate = f'{{"rate_tier":{name},"effective_at":{moment(pending_tier_at)}}}'
-        hold = moment(hold_until) if hold_until > clock else NULL
-        by_hand = limit_with("until", override, override_until) if override_until > clock else NULL
-        return (
-            f'{{"state":{_STATES[state]},"limit_minor":{number(limit)},"limit_in_force_minor":{in_force},"currency":{self._currency},'
-            f'"band":{band_name},"rate_tier":{tier_name},"drawing_allowed":{BOOLEANS[state == _OPEN and blocks == 0]},'
-            f'"blocks":{_BLOCKS[blocks]},"ceiling_minor":{number(ceiling)},"temporary":{short},"offer":{offered},"pending":{announced},'
-            f'"pending_rate":{rate},"hold_until":{hold},"override":{by_hand},{exposure}}}'
-        )
+def change_form(previous: Form, standing: Form, trace: Form) -> Form:
+    """The members of a change up to its reasons."""
+    members = {
+        "sequence": digits(_SEQUENCE),
+        "kind": one_of(_KIND, map(quoted, _KINDS)),
+        "previous": previous,
+        "standing": standing,
+        "score": digits(_SCORE),
+        "trace": trace,
+    }
+    return record(members)[1:-1]  # without its braces
 
 
 def costs_of(policy: CompiledPolicy) -> dict[tuple[int, int], bytes]:

@@ -1,9 +1,11 @@
 """Faust's Kafka transport, by the batch: the only module that touches the internals of Faust and aiokafka's consumer.
 
-Theory of operation. Faust hands over one message per record; here its consumer hands over one message per part of a fetched partition, which
-carries a ``Delivery``: the records as columns, the positions before and behind them, and the last stable offset. What is overridden, and why:
+Theory of operation. Faust hands over one message per record; here its consumer hands over one message per fetch, or where a fetch brought much
+one per part of it, which carries a ``Delivery`` of each partition: the records as columns, the positions before and behind them, and the last
+stable offset. What is overridden, and why:
 
-- ``Consumer.getmany``: one message per part. A message's value is empty; the delivery rides on the message.
+- ``Consumer.getmany``: one message per part of a fetch. A message's value is empty; the deliveries ride on it, and it passes for one of the
+  first of their partitions. Faust drops a message of a partition that a rebalance has taken; behind one every shard is sought anew.
 - ``Consumer._read_offset``: Faust drops what lies below an offset that it has seen, also after a seek; the shards judge positions, so it is
   emptied for each message.
 - ``Consumer.perform_seek`` (Faust asks it after every rebalance, and whenever it had stopped the flow): the positions come from the shards, never
@@ -26,6 +28,7 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import AsyncIterator, Iterable, Iterator, Mapping, Sequence
+from itertools import zip_longest
 from typing import Any, Final, Protocol
 
 import aiokafka
@@ -72,7 +75,7 @@ class Feed(Protocol):
 class DeliveryMessage(ConsumerMessage):  # type: ignore[misc]
     """A message without a value of its own."""
 
-    delivery: Delivery
+    deliveries: Sequence[tuple[TP, Delivery]]
 
 
 class BatchConsumerThread(driver.AIOKafkaConsumerThread):  # type: ignore[misc]
@@ -264,7 +267,7 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         return BatchConsumerThread(self, loop=self.loop, beacon=self.beacon)
 
     async def getmany(self, timeout: float) -> AsyncIterator[tuple[TP, ConsumerMessage]]:
-        """One message per partition that has something to tell, or per part of it."""
+        """One message with what all partitions have to tell, or several with a part of each."""
         await self._room()
         try:
             deliveries, _ = await self._wait_next_records(timeout)
@@ -277,13 +280,15 @@ class BatchConsumer(driver.Consumer):  # type: ignore[misc]
         if not self.flow_active:
             await self.perform_seek()
             return
-        for tp, delivery in ((tp, delivery) for tp, own in deliveries.items() for delivery in own):
+        for parts in zip_longest(*([(tp, delivery) for delivery in own] for tp, own in deliveries.items())):
+            together = [part for part in parts if part is not None]
+            tp, delivery = together[0]
             message = DeliveryMessage(
                 tp.topic, tp.partition, delivery.first, 0.0, 0, [], None, None, None, 0, 0, tp,
                 generation_id=self.app.consumer_generation_id,
             )  # fmt: skip
-            message.delivery = delivery
-            self._under_way += 1
+            message.deliveries = together
+            self._under_way += len(together)
             self._read_offset[tp] = None  # Faust would drop what is below an offset that it has seen; the shard judges positions
             yield tp, message
 

@@ -357,6 +357,7 @@ class DecisionMachine:
         policy, cache = self.policy, self._cache
         assert policy is not None
         assert cache is not None
+        assert self._renderer is not None
         slots = prepared.slots
         buckets = cache.rows[slots, Col.BUCKET]
         events, order, origin = self._events(prepared)
@@ -370,10 +371,8 @@ class DecisionMachine:
             with self.stages(Stage.DECIDE):
                 place, count = run(policy.program, cache.rows, events, order, profiles, place, decisions, verdicts, facts)
             with self.stages(Stage.RENDER):
-                for decision in decisions[:count].tolist():
-                    topic, index = origin(decision[Out.EVENT])
-                    occurred_at = int(events[Ev.OCCURRED_AT, decision[Out.EVENT]])
-                    outputs.append(self._render(prepared.batch.chunks[topic], index, occurred_at, decision, len(outputs)))
+                told_of = (self._told_of(prepared.batch.chunks, events, at, *origin(at)) for at in decisions[:count, Out.EVENT].tolist())
+                outputs += self._renderer.render(decisions[:count], told_of, self._outputs + len(outputs) + 1)
         changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
         with self.stages(Stage.ENCODE):
             accounts = cache.states(np.unique(events[Ev.SLOT, changed]))
@@ -409,10 +408,10 @@ class DecisionMachine:
         place = 0
         while place < len(slots):
             place, count = sweep_rows(policy.program, rows.rows, slots, place, tick_ms, facts, decisions)
-            for decision in decisions[:count].tolist():
-                account, _ = accounts[decision[Out.EVENT]]
-                told.add(decision[Out.EVENT])
-                outputs.append(self._renderer.render(decision, account, cause, self._outputs + len(outputs) + 1))
+            of = decisions[:count, Out.EVENT]
+            told.update(of.tolist())
+            causes = ((account or b"", cause) for account in accounts.ids.at(of))
+            outputs += self._renderer.render(decisions[:count], causes, self._outputs + len(outputs) + 1)
         rolled = np.flatnonzero(rows.rows[slots, Col.BUCKET] != buckets)
         counts.update(rolls(policy.program, rows.rows, slots[rolled], buckets[rolled]))
         counts.update(swept(policy.program, rows.rows, slots))
@@ -443,23 +442,22 @@ class DecisionMachine:
 
         return events, places[accepted[places]], origin
 
-    def _render(self, chunk: Chunk, index: int, occurred_at_ms: int, decision: Sequence[int], before: int) -> Output:
-        """The output for a decision on a record of ``chunk``; ``before`` outputs of this batch stand before it."""
+    def _told_of(self, chunks: Mapping[Topic, Chunk], events: Ints, place: int, topic: Topic, index: int) -> tuple[bytes, Cause]:
+        """The account and the cause of what is said of an event."""
+        chunk = chunks[topic]
         account, value = chunk.keys[index], chunk.values[index]
-        assert self._renderer is not None
         assert account is not None
         assert value is not None
         plain = from_json(value)
         plain = plain["data"] if "specversion" in plain else plain
-        cause = Cause(
-            kind=CAUSE_KINDS.get(chunk.topic, "event"),
-            topic=INPUTS[chunk.topic].name,
+        return account, Cause(
+            kind=CAUSE_KINDS.get(topic, "event"),
+            topic=INPUTS[topic].name,
             partition=self.shard,
             offset=int(chunk.offsets[index]),
-            id=plain["command_id"] if chunk.topic is Topic.COMMAND else plain["event_id"],
-            occurred_at_ms=occurred_at_ms,
+            id=plain["command_id"] if topic is Topic.COMMAND else plain["event_id"],
+            occurred_at_ms=int(events[Ev.OCCURRED_AT, place]),
         )
-        return self._renderer.render(decision, account, cause, self._outputs + before + 1)
 
 
 def dead_letter_refs(prepared: Prepared, open_lines: Sequence[int] = ()) -> tuple[DeadLetterRef, ...]:

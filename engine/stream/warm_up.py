@@ -27,6 +27,8 @@ from engine.core.tables import FACTS, Ints
 from engine.errors import EngineError
 from engine.policy.compile import CompiledPolicy, compile_policy
 from engine.policy.document import Policy
+from engine.policy.explain import Explainer
+from engine.policy.forms import Forms
 from engine.policy.promote import promote
 from engine.state.cache import AccountCache
 from engine.state.index import remove
@@ -145,6 +147,8 @@ def compile_rest(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
     states.as_msgpack()
     states.by_bucket()
     asked_for(accounts)
+    Explainer(policy).ranked(decisions)
+    Forms([()]).fill(decisions, np.zeros(1, np.int64))
     Decoder(policy.decode, KEY, 0, 1).decode(Chunk.of(Topic.PURCHASE, [0], [0], accounts, [PURCHASES[0]]))
     columns_of(Topic.PURCHASE, [])
     use_seldom_used()

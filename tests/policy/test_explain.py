@@ -13,8 +13,11 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from engine.core.layout import Block, Bound, Guard, Kind, Out
+from engine.core.tables import Ints
+from engine.policy.compile import CompiledPolicy
 from engine.policy.document import About, Bin, Characteristic, Policy, Segment
 from engine.policy.explain import NOT_KNOWN, OF_THEIR_KIND, RULE_TEXTS, Explainer
+from engine.policy.forms import Forms
 from schemas.changes import FeatureTrace, Reason
 from schemas.changes import Trace as Explanation
 from tests.core.bridge import Kernel
@@ -107,19 +110,28 @@ def told(case: Case) -> list[Told]:
     """Every change that the kernel makes of a log."""
     policy, log = spoken(case[0]), case[1]
     kernel = Kernel(policy, log)
-    explainer = Explainer(kernel.policy)
+    reader = Reader(kernel.policy)
     found = []
     for decision in kernel.take(0, len(log), room=1024):
         if decision[Out.KIND] not in ANSWERS:
             trace = kernel.trace(decision)
             segment = next(s for s in policy.segments if s.name == trace.segment)
-            found.append(Told(policy, segment, kernel.emission(decision), trace, *explained(explainer, decision.tolist())))
+            found.append(Told(policy, segment, kernel.emission(decision), trace, *reader.read(decision)))
     return found
 
 
-def explained(explainer: Explainer, row: Sequence[int]) -> tuple[Explanation, list[Reason]]:
-    """What is told of a decision, as a consumer reads it."""
-    return Explanation.model_validate_json(explainer.trace(row)), [Reason.model_validate_json(reason) for reason in explainer.reasons(row)]
+class Reader:
+    """Reads what is told of a policy's decisions, as a consumer does."""
+
+    def __init__(self, policy: CompiledPolicy) -> None:
+        self.explainer = Explainer(policy)
+        self.traces = Forms(self.explainer.traces)
+
+    def read(self, decision: Ints) -> tuple[Explanation, list[Reason]]:
+        trace = self.traces.fill(decision[None], decision[[Out.SEGMENT]])[0]
+        assert trace is not None
+        reasons = self.explainer.reasons(*self.explainer.ranked(decision[None]).tolist())
+        return Explanation.model_validate_json(trace), [Reason.model_validate_json(reason) for reason in reasons]
 
 
 @pytest.fixture(scope="module")
@@ -294,10 +306,10 @@ def test_texts_decide_nothing(seed: int) -> None:
     log = seeded_log(policy, seed, 40)
     mute, words = Kernel(policy, log), Kernel(spoken(policy), log)
     pairs = zip(mute.take(0, len(log), room=1024), words.take(0, len(log), room=1024), strict=True)
-    explainers = Explainer(mute.policy), Explainer(words.policy)
+    readers = Reader(mute.policy), Reader(words.policy)
     for decisions in pairs:
         if decisions[0][Out.KIND] not in ANSWERS:
-            (trace, without), (same_trace, with_texts) = (explained(e, d.tolist()) for e, d in zip(explainers, decisions, strict=True))
+            (trace, without), (same_trace, with_texts) = (reader.read(d) for reader, d in zip(readers, decisions, strict=True))
             assert all(reason.text == {} for reason in without if reason.feature is not None)
             assert without == [r.model_copy(update={"text": {}, "about": None}) if r.feature is not None else r for r in with_texts]
             assert trace == same_trace

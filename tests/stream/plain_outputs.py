@@ -44,7 +44,6 @@ from engine.policy.outlook import HOLD_TEXTS, Hold
 from engine.policy.units import PLACEHOLDERS, Unit, date_of, spoken, unit_of
 from engine.state.record import Output
 from engine.stream.brakes import place_of
-from engine.stream.decode.columns import offer_id
 from engine.stream.render import IDS, OUTPUT_SEQUENCE_HEADER, PRICED, SHARD_HEADER, Cause, refusal_name
 from engine.stream.tally import NO_BAND, ChangeFacts, Facts, Told, WithheldFacts
 from schemas import cloudevents as ce
@@ -575,7 +574,7 @@ class PlainRenderer:
             "temporary": until(Col.TEMPORARY_LIMIT, Col.TEMPORARY_UNTIL, "until"),
             "offer": None
             if offer is None
-            else {"offer_id": offer_id(offer), **(until(Col.OFFER_LIMIT, Col.OFFER_UNTIL, "expires_at") or {})},
+            else {"offer_id": f"offer-{offer}", **(until(Col.OFFER_LIMIT, Col.OFFER_UNTIL, "expires_at") or {})},
             "pending": until(Col.PENDING_LIMIT, Col.PENDING_AT, "effective_at"),
             "pending_rate": None
             if pending_rate is None

@@ -1,14 +1,17 @@
-"""Values joined of fragments have the bytes that encoding them whole gives, whatever is decided, under whatever policy, in whatever order."""
+"""Values made of forms and fragments have the bytes that encoding them whole gives, whatever is decided, under whatever policy, in whatever
+order."""
 
 from __future__ import annotations
 
 import uuid
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from datetime import UTC, datetime, timedelta
+from itertools import repeat
 from random import Random
 from typing import Any, ClassVar, Final
 
+import numpy as np
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
@@ -17,8 +20,8 @@ from pydantic import TypeAdapter
 
 from engine.core.layout import CAPS_AT, MISSING, Block, Col, Guard, Kind, Out, Standing, after, before
 from engine.core.tables import Ints
+from engine.policy.advice import columns
 from engine.policy.document import Policy
-from engine.policy.explain import columns
 from engine.policy.fragments import instant, moment
 from engine.state.record import Output
 from engine.stream import turn
@@ -95,8 +98,15 @@ class Compared(Renderer):
         super().__init__(policy, application, shard)
         self.plain = PlainRenderer(policy, application, shard)
 
-    def render(self, decision: Sequence[int], account: bytes, cause: Cause, output_sequence: int) -> Output:
-        made = super().render(decision, account, cause, output_sequence)
+    def render(self, decisions: Ints, about: Iterable[tuple[bytes, Cause]], output_sequence: int) -> Iterator[Output]:
+        listed = list(about)
+        made = super().render(decisions, listed, output_sequence)
+        for number, (output, decision, of) in enumerate(zip(made, decisions.tolist(), listed, strict=True), output_sequence):
+            self.compare(output, decision, *of, number)
+            yield output
+
+    def compare(self, made: Output, decision: Sequence[int], account: bytes, cause: Cause, output_sequence: int) -> None:
+        """Hold one output against the plain one."""
         expected = self.plain.render(decision, account, cause, output_sequence)
         assert isinstance(made, Told)
         assert isinstance(expected, Told)
@@ -107,7 +117,13 @@ class Compared(Renderer):
         else:
             ADVISORY.validate_json(made.value)
         self.seen[Kind(decision[Out.KIND]).name] += 1
-        return made
+
+
+def rendered(renderer: Renderer, decisions: Sequence[Ints], account: str = "a", cause: Cause = CAUSE) -> list[Output]:
+    """Outputs for decisions on one account."""
+    if not len(decisions):
+        return []
+    return list(renderer.render(np.array(decisions), repeat((account.encode(), cause), len(decisions)), 1))
 
 
 @pytest.fixture
@@ -124,8 +140,7 @@ def test_small_cases(case: tuple[Policy, list[Record]], data: st.DataObject) -> 
     kernel = Kernel(policy, log)
     renderer = Compared(kernel.policy, "limits", 2)
     account, cause = data.draw(TEXT), data.draw(CAUSES)
-    for number, decision in enumerate(kernel.take(0, len(log), room=1024)):
-        renderer.render(decision.tolist(), account.encode(), cause, number)
+    rendered(renderer, kernel.take(0, len(log), room=1024), account, cause)
 
 
 def test_large_seeded_cases(seen: Counter[str]) -> None:
@@ -138,7 +153,7 @@ def test_large_seeded_cases(seen: Counter[str]) -> None:
         renderer, place = Compared(kernel.policy, "limits", 0), 0
         for happening in happenings:
             for decision in do(kernel, happening, place):
-                renderer.render(decision.tolist(), kernel.accounts[decision[Out.SLOT]].encode(), CAUSE, place)
+                rendered(renderer, [decision], kernel.accounts[decision[Out.SLOT]])
             place += not isinstance(happening, Sweep | Switch | Release)
     assert {kind.name for kind in Kind} - seen.keys() == set()
 
@@ -148,8 +163,7 @@ class ToldLife(Life):
 
     def agree(self, step: Step, decisions: Sequence[Ints]) -> list[Emission]:
         renderer = Compared(self.kernel.policy, "limits", 0)
-        for decision in decisions:
-            renderer.render(decision.tolist(), b"a", CAUSE, self.clock)
+        rendered(renderer, decisions)
         return super().agree(step, decisions)
 
 
@@ -173,8 +187,7 @@ def test_columns_of_a_row_that_no_generated_life_has(seen: Counter[str]) -> None
     log = seeded_log(policy, 3, RECORDS)
     kernel = Kernel(policy, log)
     renderer, random = Compared(kernel.policy, "limits", 0), Random(3)
-    decisions = [decision.tolist() for decision in kernel.take(0, len(log), room=1024)]
-    decisions = [decision for decision in decisions if decision[Out.KIND] < Kind.OVER_BORROWING]
+    decisions = [decision for decision in kernel.take(0, len(log), room=1024) if decision[Out.KIND] < Kind.OVER_BORROWING]
     with_ends = (
         ((Col.TEMPORARY_LIMIT,), Col.TEMPORARY_UNTIL),
         ((Col.OFFER, Col.OFFER_LIMIT), Col.OFFER_UNTIL),
@@ -184,7 +197,7 @@ def test_columns_of_a_row_that_no_generated_life_has(seen: Counter[str]) -> None
         ((), Col.HOLD_UNTIL),
     )
     for _ in range(1_000):
-        row = list(random.choice(decisions))
+        row = random.choice(decisions).copy()
         clock = row[Out.CLOCK]
         for place in (before, after):
             for parts, end in with_ends:
@@ -200,19 +213,20 @@ def test_columns_of_a_row_that_no_generated_life_has(seen: Counter[str]) -> None
         row[Out.GUARD_UNTIL] = random.choice([MISSING, clock])
         row[CAPS_AT + random.randrange(1, 8)] = random.choice([0, 2**62, row[CAPS_AT]])
         made = Renderer(kernel.policy, "limits", 0) if random.random() < 0.01 else renderer
-        assert made.render(row, 'é"'.encode(), CAUSE, 1) == renderer.render(row, 'é"'.encode(), CAUSE, 1)
+        assert rendered(made, [row], 'é"') == rendered(renderer, [row], 'é"')
 
 
 def test_what_was_rendered_before_changes_nothing() -> None:
     policy = promoted("default")
     log = seeded_log(policy, 1, 400)
     kernel = Kernel(policy, log)
-    rows = [decision.tolist() for decision in kernel.take(0, len(log), room=1024)]
+    rows = list(kernel.take(0, len(log), room=1024))
     assert len(rows) > 50
     forward, backward = Renderer(kernel.policy, "limits", 0), Renderer(kernel.policy, "limits", 0)
-    first = [forward.render(row, b"a", CAUSE, 1) for row in rows]
-    assert [backward.render(row, b"a", CAUSE, 1) for row in rows[::-1]][::-1] == first
-    assert [forward.render(row, b"a", CAUSE, 1) for row in rows] == first
+    first = [rendered(forward, [row]) for row in rows]
+    assert [rendered(backward, [row]) for row in rows[::-1]][::-1] == first
+    assert [rendered(forward, [row]) for row in rows] == first
+    assert [output.value for output in rendered(forward, rows)] == [output.value for [output] in first]
 
 
 @given(st.integers(-62_135_596_800_000, 253_402_300_799_999))

@@ -26,6 +26,7 @@ from engine.core.layout import (
     Status,
 )
 from engine.core.tables import DecodeRules, Ints
+from engine.policy.standing import OFFER
 from engine.stream.decode.fields import AMOUNTS, ENUMS, TIMES, WORDS
 from schemas.commands import (
     AcceptOffer,
@@ -44,7 +45,7 @@ from schemas.profiles import Profile, RelatedParty
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 MILLISECOND: Final = timedelta(milliseconds=1)
-OFFER_ID: Final = re.compile(r"offer-([1-9]\d{0,17})", re.ASCII)
+OFFER_ID: Final = re.compile(rf"{OFFER}([1-9]\d{{0,17}})", re.ASCII)
 
 
 def epoch_ms(moment: datetime) -> int:
@@ -107,13 +108,8 @@ def fill_command(column: Ints, command: Any) -> None:
             column[Ev.COMMAND_OF] = offer_number(command.offer_id)
 
 
-def offer_id(number: int) -> str:
-    """The id of the offer that the change of this sequence number made."""
-    return f"offer-{number}"
-
-
 def offer_number(name: str) -> int:
-    """Inverse of ``offer_id``; MISSING for text that names no offer."""
+    """The sequence number of the change that made an offer; MISSING for text that names no offer."""
     match = OFFER_ID.fullmatch(name)
     return int(match[1]) if match else MISSING
 
