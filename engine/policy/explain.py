@@ -83,7 +83,7 @@ OF_THEIR_KIND = frozenset(
 
 # Whose reasons are those of the target: the rule that bound it, and the score.
 BY_TARGET: Final = frozenset(map(int, (Kind.GRANT, Kind.INCREASE, Kind.DECREASE, Kind.OFFER, Kind.OFFER_ACCEPTED, Kind.ANNOUNCE)))
-FAVOURABLE: Final = tuple(map(int, (Kind.GRANT, Kind.INCREASE, Kind.OFFER, Kind.OFFER_ACCEPTED)))  # what is lost speaks for any other
+IS_FAVOURABLE: Final = np.isin(np.arange(len(Kind)), (Kind.GRANT, Kind.INCREASE, Kind.OFFER, Kind.OFFER_ACCEPTED))  # by kind
 
 
 def reason(code: str, text: Mapping[Any, str], feature: str | None = None, about: str | None = None) -> bytes:
@@ -226,7 +226,7 @@ class Explainer:
         """Decisions, (n, decision_columns), with the ranks of the features that may be their reasons behind: ``REASONS_MAX`` of each, 0 for
         none."""
         ranks = np.zeros((len(decisions), REASONS_MAX), np.int64)
-        rank(self._ranks, self._firsts, decisions, self._bins_at, ~np.isin(decisions[:, _KIND], FAVOURABLE), ranks)
+        rank(self._ranks, self._firsts, decisions, self._bins_at, ~IS_FAVOURABLE[decisions[:, _KIND]], ranks)
         return np.concatenate([decisions, ranks], axis=1)
 
     def reasons(self, decision: Sequence[int]) -> list[bytes]:
@@ -234,7 +234,7 @@ class Explainer:
         alone, by its band's limit, would have moved the limit the same way."""
         kind, cause = decision[_KIND], decision[_CAUSE]
         if kind in BY_TARGET and (kind != Kind.ANNOUNCE or cause != Announced.RATE):
-            adverse, by_score, held = kind not in FAVOURABLE, decision[_BAND_CAP], decision[_HELD]
+            adverse, by_score, held = not IS_FAVOURABLE[kind], decision[_BAND_CAP], decision[_HELD]
             return self._of_target(decision, by_score=by_score < held if adverse else by_score > held, adverse=adverse)
         if kind in OF_THEIR_KIND or kind == Kind.ANNOUNCE:
             return [RULE_REASONS["rate_change" if kind == Kind.ANNOUNCE else Kind(kind).name.lower()]]

@@ -17,12 +17,13 @@ from typing import Any, Final
 
 from pydantic_core import to_json
 
-from engine.core.layout import DAY_MS, MISSING
+from engine.core.layout import MISSING
 from engine.policy.units import date_of
 
 REMEMBERED: Final = 4_096
 NULL: Final = "null"
 BOOLEANS: Final = ("false", "true")
+MINUTES: Final = 24 * 60
 
 
 def encoded(plain: Any) -> bytes:
@@ -36,14 +37,15 @@ def quoted(text: str | None) -> str:
 
 
 @lru_cache(REMEMBERED)
-def _date(day: int) -> str:
-    return date_of(day)
+def _minute(minute: int) -> str:
+    day, of_day = divmod(minute, MINUTES)
+    return f"{date_of(day)}T{of_day // 60:02}:{of_day % 60:02}"
 
 
 def instant(at_ms: int) -> str:
     """RFC 3339 in UTC with milliseconds."""
-    day, ms = divmod(at_ms, DAY_MS)
-    return f"{_date(day)}T{ms // 3_600_000:02}:{ms // 60_000 % 60:02}:{ms // 1_000 % 60:02}.{ms % 1_000:03}Z"
+    minute, ms = divmod(at_ms, 60_000)
+    return f"{_minute(minute)}:{ms // 1_000:02}.{ms % 1_000:03}Z"
 
 
 def moment(at_ms: int) -> str:

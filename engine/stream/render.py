@@ -126,6 +126,8 @@ class Renderer:
 
     def render(self, decisions: Ints, about: Iterable[tuple[bytes, Cause]], output_sequence: int) -> Iterator[Output]:
         """Decisions as the records that announce them, each about an account and of a cause. The first is the shard's output of this number."""
+        if not len(decisions):
+            return
         filled, ranked = self._forms.fill(decisions, self._forms_of(decisions)), self._explainer.ranked(decisions)
         for decision, told, (account, cause) in zip(ranked.tolist(), filled, about, strict=True):
             assert told is not None

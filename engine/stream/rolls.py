@@ -33,7 +33,6 @@ def swept(program: Ints, rows: Ints, slots: Ints) -> Counter[str]:
 def _segments(program: Ints, rows: Ints, slots: Ints) -> Ints:
     """The number of the segment that each account is judged by, (n,)."""
     numbers: Ints = rows[slots, FIGURES_AT + Fig.SEGMENT]
-    is_defined = np.array([program[program[Ru.SEGMENTS] + number * SEGMENT + Se.DEFINED] == 1 for number in Segment])
-    is_known = (numbers != MISSING) & is_defined[np.where(numbers == MISSING, 0, numbers)]
-    numbers[~is_known] = program[Ru.DEFAULT_SEGMENT]
-    return numbers
+    is_missing = numbers == MISSING
+    is_defined = program[program[Ru.SEGMENTS] + SEGMENT * np.where(is_missing, 0, numbers) + Se.DEFINED] == 1
+    return np.where(is_missing | ~is_defined, program[Ru.DEFAULT_SEGMENT], numbers)
