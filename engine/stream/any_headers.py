@@ -16,6 +16,7 @@ from aiokafka.record.default_records import _DefaultRecordBatchPy
 from aiokafka.record.memory_records import MemoryRecords
 
 SIZE: Final = struct.Struct(">qi")  # base offset, bytes behind it
+MAGIC_AT: Final = 16  # the format's number, in all formats
 MAGIC: Final = 2
 
 
@@ -31,11 +32,11 @@ class _AnyNames(bytearray):
 
 
 class _Batch:
-    """One of aiokafka's batches, and the bytes that it lies in (``raw``)."""
+    """One of aiokafka's batches, and the bytes that it lies in."""
 
     def __init__(self, batch: Any, raw: memoryview) -> None:
         self._batch = batch
-        self.raw = raw
+        self._raw = raw
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._batch, name)
@@ -47,7 +48,7 @@ class _Batch:
                 told = record.offset
                 yield record
         except (CorruptRecordException, UnicodeDecodeError):
-            again = _DefaultRecordBatchPy(self.raw)
+            again = _DefaultRecordBatchPy(self._raw)
             again._maybe_uncompress()
             again._buffer = _AnyNames(again._buffer)
             for record in again:
@@ -73,8 +74,11 @@ class AnyHeaders:
 
     def next_batch(self) -> Any:
         """The next batch."""
+        batch, raw = self.next_as_it_is()
+        return batch if raw[MAGIC_AT] < MAGIC or batch.is_control_batch else _Batch(batch, raw)
+
+    def next_as_it_is(self) -> tuple[Any, memoryview]:
+        """The next batch as aiokafka has it, and the bytes that it lies in."""
         begins = self._at
         self._at = begins + SIZE.size + SIZE.unpack_from(self._raw, begins)[1]
-        batch = self._records.next_batch()
-        is_plain = getattr(batch, "magic", MAGIC) < MAGIC or batch.is_control_batch
-        return batch if is_plain else _Batch(batch, self._raw[begins : self._at])
+        return self._records.next_batch(), self._raw[begins : self._at]

@@ -22,7 +22,7 @@ from engine.core.layout import MISSING, Topic
 from engine.core.packed import Bytes, Packed, padded
 from engine.core.record_batch import Part, split_records, varint
 from engine.core.tables import Ints
-from engine.stream.any_headers import MAGIC
+from engine.stream.any_headers import MAGIC, MAGIC_AT
 from engine.stream.fetched import NoRecordsError, WholeRecords
 from engine.stream.records import TOPICS, Chunk, Headers, chunk_of
 
@@ -126,17 +126,17 @@ def unpacked(own: PartitionColumns) -> Iterator[Chunk]:
     bodies: list[Body] = []
     position, size = first, 0
     while records.has_next():
-        batch = records.next_batch()
+        batch, raw = records.next_as_it_is()
         if own._check_crcs and not batch.validate_crc():
             yield from unpacked_until(own, topic, bodies, first, position)
             raise CorruptRecordException("the checksum is wrong")
         position, is_aborted = batch.next_offset, own._is_aborted(batch)
         if batch.is_control_batch or is_aborted:
             continue
-        if batch.magic < MAGIC:
+        if raw[MAGIC_AT] < MAGIC:
             yield chunk_of(topic, [record for record in batch if record.offset >= first])
         else:
-            bodies.append(body_of(batch.raw))
+            bodies.append(body_of(raw))
             size += len(bodies[-1].raw)
         if size >= PART_BYTES:
             yield from unpacked_until(own, topic, bodies, first, position)

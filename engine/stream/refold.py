@@ -52,8 +52,8 @@ class Refold(DecisionMachine):
         spans, accepted = np.zeros((len(Span), events.shape[1]), np.int64), np.zeros(events.shape[1], np.int64)
         passed = dict(self.taken)
         places: dict[bytes, int] = {}
-        for place in order.tolist():
-            topic, index = origin(place)
+        for place, (number, index) in zip(order.tolist(), origin(order), strict=True):
+            topic = Topic(number)
             chunk = prepared.batch.chunks[topic]
             account, offset = chunk.keys[index], int(chunk.offsets[index])
             assert account is not None
@@ -75,7 +75,7 @@ class Refold(DecisionMachine):
         verdicts = np.full(events.shape[1], -1, np.int64)
         facts = np.zeros(FACTS, np.int64)
         refold(policy.program, cache.rows, events, order, profiles, matrix_of(said), spans, accepted, self._horizon_ms, verdicts, facts)
-        open_lines = [origin(place)[1] for place in np.flatnonzero(verdicts == Verdict.LINE_OPEN).tolist()]
+        open_lines = [index for _, index in origin(np.flatnonzero(verdicts == Verdict.LINE_OPEN))]
         changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
         changed |= (spans[Span.BEFORE_COUNT] > 0) | (spans[Span.AFTER_COUNT] > 0)
         return cache.states(np.unique(events[Ev.SLOT, changed])), (), Counter({REFOLDED: len(order)}), open_lines

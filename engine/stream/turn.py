@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -56,7 +56,7 @@ WRITTEN_BYTES_TARGET: Final = 6_000_000
 RECORD_BYTES_MAX: Final = JOURNAL_BYTES_MAX - 4_096
 ACCOUNTS_MAX: Final = 6_000
 SWEPT_AT_ONCE: Final = 256
-Origin = Callable[[int], tuple[Topic, int]]
+Origin = Callable[[Ints], Iterator[tuple[int, int]]]
 LINE_OPEN: Final = "the account's line is open: close it first (by a profile of status closed or the command close), then wish again"
 CAUSE_KINDS: Final = {Topic.PROFILE: "profile", Topic.COMMAND: "command"}
 
@@ -371,12 +371,13 @@ class DecisionMachine:
             with self.stages(Stage.DECIDE):
                 place, count = run(policy.program, cache.rows, events, order, profiles, place, decisions, verdicts, facts)
             with self.stages(Stage.RENDER):
-                told_of = (self._told_of(prepared.batch.chunks, events, at, *origin(at)) for at in decisions[:count, Out.EVENT].tolist())
-                outputs += self._renderer.render(decisions[:count], told_of, self._outputs + len(outputs) + 1)
+                places = decisions[:count, Out.EVENT]
+                about = self._about(prepared.batch.chunks, origin(places), events[Ev.OCCURRED_AT, places].tolist())
+                outputs += self._renderer.render(decisions[:count], about, self._outputs + len(outputs) + 1)
         changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
         with self.stages(Stage.ENCODE):
             accounts = cache.states(np.unique(events[Ev.SLOT, changed]))
-        open_lines = [origin(place)[1] for place in np.flatnonzero(verdicts == Verdict.LINE_OPEN).tolist()]
+        open_lines = [index for _, index in origin(np.flatnonzero(verdicts == Verdict.LINE_OPEN))]
         counts = Counter({verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict})
         rolled = np.flatnonzero(cache.rows[slots, Col.BUCKET] != buckets)
         counts.update(rolls(policy.program, cache.rows, slots[rolled], buckets[rolled]))
@@ -422,8 +423,8 @@ class DecisionMachine:
 
     @staticmethod
     def _events(prepared: Prepared) -> tuple[Ints, Ints, Origin]:
-        """The batch's events (EVENT_COLUMNS, n) topic by topic, the accepted ones' places in merged order, and a function that gives the
-        topic and the index in its chunk of a place."""
+        """The batch's events (EVENT_COLUMNS, n) topic by topic, the accepted ones' places in merged order, and a function that gives the topics
+        of places, and the index of each in its chunk."""
         batch = prepared.batch
         base = np.zeros(len(Topic), np.int64)
         parts, n = [np.zeros((EVENT_COLUMNS, 0), np.int64)], 0
@@ -436,28 +437,27 @@ class DecisionMachine:
         places = base[batch.order_topic] + batch.order_index
         events[Ev.CLOCK, places] = batch.clock_ms
 
-        def origin(place: int) -> tuple[Topic, int]:
-            topic = Topic(events[Ev.TOPIC, place])
-            return topic, place - int(base[topic])
+        def origin(places: Ints) -> Iterator[tuple[int, int]]:
+            topics = events[Ev.TOPIC, places]
+            return zip(topics.tolist(), (places - base[topics]).tolist(), strict=True)
 
         return events, places[accepted[places]], origin
 
-    def _told_of(self, chunks: Mapping[Topic, Chunk], events: Ints, place: int, topic: Topic, index: int) -> tuple[bytes, Cause]:
-        """The account and the cause of what is said of an event."""
-        chunk = chunks[topic]
-        account, value = chunk.keys[index], chunk.values[index]
-        assert account is not None
-        assert value is not None
-        plain = from_json(value)
-        plain = plain["data"] if "specversion" in plain else plain
-        return account, Cause(
-            kind=CAUSE_KINDS.get(topic, "event"),
-            topic=INPUTS[topic].name,
-            partition=self.shard,
-            offset=int(chunk.offsets[index]),
-            id=plain["command_id"] if topic is Topic.COMMAND else plain["event_id"],
-            occurred_at_ms=int(events[Ev.OCCURRED_AT, place]),
-        )
+    def _about(
+        self, chunks: Mapping[Topic, Chunk], origins: Iterator[tuple[int, int]], occurred_at: Sequence[int]
+    ) -> Iterator[tuple[bytes, Cause]]:
+        """The accounts and the causes of what is said of events."""
+        for (number, index), at_ms in zip(origins, occurred_at, strict=True):
+            topic = Topic(number)
+            chunk = chunks[topic]
+            account, value = chunk.keys[index], chunk.values[index]
+            assert account is not None
+            assert value is not None
+            plain = from_json(value)
+            plain = plain["data"] if "specversion" in plain else plain
+            event_id = plain["command_id"] if topic is Topic.COMMAND else plain["event_id"]
+            kind = CAUSE_KINDS.get(topic, "event")
+            yield account, Cause(kind, INPUTS[topic].name, self.shard, int(chunk.offsets[index]), event_id, at_ms)
 
 
 def dead_letter_refs(prepared: Prepared, open_lines: Sequence[int] = ()) -> tuple[DeadLetterRef, ...]:

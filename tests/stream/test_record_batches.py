@@ -13,6 +13,7 @@ import pytest
 from aiokafka import TopicPartition
 from aiokafka.consumer.fetcher import READ_COMMITTED, PartitionRecords
 from aiokafka.record.default_records import DefaultRecordBatchBuilder
+from aiokafka.record.legacy_records import LegacyRecordBatchBuilder
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -43,6 +44,16 @@ def batch(codec: int, records: Sequence[tuple[Any, Any, Any, int]], producer: in
 def at(offset: int, raw: bytearray) -> bytes:
     """The batch where a log has it: neither its offset nor its leader's epoch is in its checksum."""
     return struct.pack(">q", offset) + bytes(raw[8:])
+
+
+def test_the_format_before_batches_is_read_too() -> None:
+    builder = LegacyRecordBatchBuilder(1, 0, 1 << 20)
+    for offset in range(3):
+        builder.append(offset, 1_000 + offset, b"key", b"value %d" % offset)
+    chunk, position = read(bytes(builder.build()), [], 1)
+    told = list(zip(chunk.offsets.tolist(), chunk.times_ms.tolist(), chunk.keys, chunk.values, strict=True))
+    assert told == [(1, 1_001, b"key", b"value 1"), (2, 1_002, b"key", b"value 2")]
+    assert position == 3
 
 
 def read(raw: bytes, aborted: list[tuple[int, int]], first: int) -> tuple[Chunk, int]:
