@@ -15,7 +15,7 @@ would still hold it are named behind.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from functools import lru_cache
+from functools import cache, lru_cache
 from operator import itemgetter
 from typing import Final, NamedTuple
 
@@ -150,6 +150,7 @@ class Adviser:
         self._policy = policy
         self._outlooks = [None if segment is None else Outlook(segment, list(self._levers_of(segment))) for segment in policy.segments]
         self._changes = lru_cache(REMEMBERED)(self._find_changes)
+        self._to_do = cache(self._tell_option)  # as many as there are; the sets found share them
         self._hold = lru_cache(REMEMBERED)(self._tell_hold)
 
     def _levers_of(self, segment: doc.Segment) -> Iterator[Lever]:
@@ -193,7 +194,7 @@ class Adviser:
         picks = smallest_set([options for _, options in levers], need)
         return sorted(self._to_do(levers[pick.place][0], pick.option) for pick in picks)
 
-    def _to_do(self, lever: Lever, option: Option) -> ToDo:
+    def _tell_option(self, lever: Lever, option: Option) -> ToDo:
         feature, direction, currency = lever.feature, lever.advice.direction, self._policy.document.currency
         unit = unit_of(feature, self._policy.document)
         bound = option.value_needed if direction == "raise" else option.value_needed + 1
