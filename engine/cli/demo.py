@@ -7,6 +7,7 @@ is read where an operator and a consumer would read it: from limit-changes, limi
 from __future__ import annotations
 
 import json
+import math
 import sys
 import tempfile
 import time
@@ -102,8 +103,7 @@ class _Parts:
         from prometheus_client.parser import text_string_to_metric_families
 
         if not self.worker.is_running():
-            tail = "\n    ".join((self.directory / "worker.log").read_text().splitlines()[-12:])
-            raise EngineError(f"the worker has ended; the end of its log:\n    {tail}", where="demo")
+            raise self.failed("the worker has ended", "worker.log")
         try:
             with urllib.request.urlopen(self.metrics_url, timeout=5) as answer:  # noqa: S310 - our own worker's address
                 text = answer.read().decode()
@@ -114,6 +114,11 @@ class _Parts:
             for sample in family.samples:
                 totals[sample.name] += sample.value  # type: ignore[assignment]
         return dict(totals)
+
+    def failed(self, what: str, log: str) -> EngineError:
+        """What went wrong, with the end of the log of who knows more."""
+        tail = "\n    ".join((self.directory / log).read_text().splitlines()[-12:])
+        return EngineError(f"{what}; the end of {log}:\n    {tail}", where="demo")
 
     @contextmanager
     def traffic(self, accounts: int, days: int, rate: float, seed: int) -> Iterator[None]:
@@ -317,12 +322,15 @@ def _follow(parts: _Parts, view: _View, console: Console, seconds: float, *, is_
 
 
 def _refreshed(parts: _Parts, view: _View, seconds: float) -> Iterator[list[dict[str, Any]]]:
-    """The changes, each time there may be some, for so long from the first customer's record on; 0: for ever."""
+    """The changes, each time there may be some, for so long from the first customer's record on; 0: for ever. Raises EngineError when none
+    comes."""
     has_begun, until = False, time.monotonic() + START_WITHIN_S
-    while not seconds or time.monotonic() < until:
+    while time.monotonic() < until:
         yield _refresh(parts, view)
         if not has_begun and view.events > parts.partitions:  # each shard has taken the policy
-            has_begun, until = True, time.monotonic() + seconds
+            has_begun, until = True, time.monotonic() + (seconds or math.inf)
+    if not has_begun:
+        raise parts.failed(f"no customer has begun after {START_WITHIN_S:.0f} s", "traffic.log")
 
 
 def _refresh(parts: _Parts, view: _View) -> list[dict[str, Any]]:
