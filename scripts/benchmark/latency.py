@@ -1,8 +1,8 @@
-"""How long a change takes: ``python -m scripts.benchmark.latency``, from when an event was handed to Kafka's client to when the change that it
-caused can be read with ``isolation.level=read_committed``.
+"""How long a change takes: ``python -m scripts.benchmark.latency``, from when Kafka had an event to when the change that it caused can be read
+with ``isolation.level=read_committed``; and from when the event was handed to Kafka's client, which waits some milliseconds for others.
 
-Publisher, broker, worker, Redis and reader share the machine. An event's id is the moment at which it was published, and a change names the id of
-its cause, so nothing has to be looked up.
+Publisher, broker, worker, Redis and reader share the machine. The broker notes when it appends a record (``LogAppendTime``, here alone), and a
+change names the place of its cause; an event's id is the moment at which it was handed over.
 """
 
 from __future__ import annotations
@@ -11,15 +11,19 @@ import argparse
 import json
 import threading
 import time
+from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
 from random import Random
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
-from confluent_kafka import Consumer
+from confluent_kafka import Consumer, TopicPartition
+from kafka.admin import ConfigResource, ConfigResourceType
 
-from schemas.topics import CHANGES
+from engine.settings import Kafka
+from engine.stream import topics
+from schemas.topics import CHANGES, PURCHASES, REPAYMENTS, TRANSFERS
 from scripts.benchmark.contest import scene
 from scripts.benchmark.load import Load, account_name, event
 from scripts.benchmark.plan import ENGINE
@@ -29,14 +33,26 @@ from scripts.traffic import Publisher
 
 WARM_UP_S: Final = 5.0
 STEP_S: Final = 0.01
+READ_WITHIN_S: Final = 60.0
+EVENTS: Final = (PURCHASES.name, TRANSFERS.name, REPAYMENTS.name)
+
+Place = tuple[str, int, int]
+
+
+class Read(NamedTuple):
+    """A change that was read: where its cause lies, when that was handed to the client, and when the change came; in seconds."""
+
+    cause: Place
+    published_at: float
+    read_at: float
 
 
 class Reader(threading.Thread):
-    """Notes for each change how long it took, in seconds, until it is told to stop."""
+    """Notes the changes that come until it is told to stop."""
 
     def __init__(self, bootstrap: str) -> None:
         super().__init__(daemon=True)
-        self.found: list[tuple[float, float]] = []  # when the cause was published, and how long it took
+        self.found: list[Read] = []
         self.is_done = threading.Event()
         self._consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "latency", "isolation.level": "read_committed"})
         self._consumer.subscribe([CHANGES.name])
@@ -47,9 +63,46 @@ class Reader(threading.Thread):
             message = self._consumer.poll(0.1)
             if message is not None and not message.error():
                 read_at = time.time()
-                published_at = float(json.loads(message.value() or b"")["cause"]["id"].partition("-")[0])
-                self.found.append((published_at, read_at - published_at))
+                cause = json.loads(message.value() or b"")["cause"]
+                self.found.append(
+                    Read((cause["topic"], cause["partition"], cause["offset"]), float(cause["id"].partition("-")[0]), read_at)
+                )
         self._consumer.close()
+
+
+def note_appending(kafka: Kafka) -> None:
+    """Let the broker's time of appending be that of the events' records."""
+    admin = topics.connect(kafka)
+    setting = {"message.timestamp.type": "LogAppendTime"}
+    admin.alter_configs([ConfigResource(ConfigResourceType.TOPIC, topic, configs=setting) for topic in EVENTS])
+    admin.close()
+
+
+def appended_at(bootstrap: str, partitions: int) -> dict[Place, float]:
+    """When each event was appended, in seconds. Raises TimeoutError."""
+    consumer = Consumer({"bootstrap.servers": bootstrap, "group.id": "latency-causes", "enable.partition.eof": False})
+    places = [TopicPartition(topic, partition, 0) for topic in EVENTS for partition in range(partitions)]
+    left = sum(consumer.get_watermark_offsets(place, READ_WITHIN_S)[1] for place in places)
+    consumer.assign(places)
+    found: dict[Place, float] = {}
+    deadline = time.monotonic() + READ_WITHIN_S
+    while len(found) < left:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"{left - len(found):,} events of {left:,} could not be read")
+        for message in consumer.consume(10_000, 1.0):
+            topic, partition, offset = message.topic(), message.partition(), message.offset()
+            assert topic is not None
+            assert partition is not None
+            assert offset is not None
+            found[topic, partition, offset] = message.timestamp()[1] / 1000
+    consumer.close()
+    return found
+
+
+def quantiles(took: Sequence[float]) -> dict[str, float]:
+    """In milliseconds."""
+    p50, p99, longest = (round(1000 * float(found), 1) for found in (*np.percentile(took, [50, 99]), max(took)))
+    return {"p50_ms": p50, "p99_ms": p99, "max_ms": longest}
 
 
 def publish(publisher: Publisher, rate: float, seconds: float, accounts: int) -> None:
@@ -81,6 +134,7 @@ def main() -> None:
         while running.look(LOOK_EVERY_S).records < asked.partitions:  # the activation, on each shard
             if time.monotonic() > deadline:
                 raise SystemExit(f"the engine has not begun; {running.last_words()}")
+        note_appending(there.kafka.settings)
         reader = Reader(there.kafka.address)
         reader.start()
         messages.print(f"publishing {asked.rate:,.0f} events a second for {asked.seconds + WARM_UP_S:g} s ...")
@@ -89,14 +143,21 @@ def main() -> None:
         running.look(1.0)
         reader.is_done.set()
         reader.join()
-    took = np.array([seconds for published_at, seconds in reader.found if published_at >= began + WARM_UP_S])
-    if not len(took):
+        appended = appended_at(there.kafka.address, asked.partitions)
+    counted = [change for change in reader.found if change.published_at >= began + WARM_UP_S]
+    if not counted:
         raise SystemExit("no change was announced: ask for more events")
-    p50, p99, longest = (round(1000 * float(found), 1) for found in (*np.percentile(took, [50, 99]), took.max()))
+    told = {
+        "rate": asked.rate,
+        "changes": len(counted),
+        "from_kafka": quantiles([change.read_at - appended[change.cause] for change in counted]),
+        "from_the_client": quantiles([change.read_at - change.published_at for change in counted]),
+    }
     if asked.json:
-        print(json.dumps({"rate": asked.rate, "changes": len(took), "p50_ms": p50, "p99_ms": p99, "max_ms": longest}))
+        print(json.dumps(told))
     else:
-        print(f"{len(took):,} changes at {asked.rate:,.0f} events/s: p50 {p50} ms, p99 {p99} ms, longest {longest} ms")
+        for name, value in told.items():
+            print(f"{name}: {value}")
 
 
 if __name__ == "__main__":
