@@ -11,8 +11,9 @@ written: its next record moves the clock just as well.
 While an outage is caught up with, days pass in seconds, and each begins a sweep. What all these would find the newest one finds, too; so behind a
 round of all buckets records that wait have their turn for a while (``Rest``).
 
-Slices and batches take turns. A slice has as many accounts as take about as long as the batch before it, within bounds (``Portion``): where many
-records wait, these keep half of a shard's time, and a sweep has the other half.
+Slices and batches take turns. A slice has as many accounts as take about twice as long as the batch before it, within bounds (``Portion``).
+Measured with 1,000,000 accounts: where many records wait, these keep two thirds of their rate and more, since one shard's wait for its
+store is another's time.
 
 A sweep may have a pace. Then accounts fall due one after the other as time goes by, and a slice takes those that are due: one that comes late,
 because events had their turn, has more of them, so the pace is kept whatever the slices are like.
@@ -34,7 +35,8 @@ EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
 SLICE_ACCOUNTS_MAX: Final = 24_000
 SLICE_ACCOUNTS_LEAST: Final = 8_000  # each slice is a commit, which costs as much as looking at some thousand accounts
 SLICE_BUCKETS_MAX: Final = 64
-PORTION_S: Final = 0.05  # that a slice may take where no record waits
+PORTION_S: Final = 0.1  # that a slice may take where no record waits
+BATCH_TIMES: Final = 2  # as long as the batch before it, where records wait
 SLICE_S: Final = 0.25  # between the slices of a sweep that has a pace
 REST_TIMES: Final = 9
 LATE_S: Final = 5.0  # by which a slice may be late and make up for it: so no minute has a tenth more than the pace
@@ -124,7 +126,7 @@ class Portion:
         """A slice of so many accounts, which were all that it might have or else all that its buckets held, took as long, the batch before it
         ``batch_s``."""
         self.buckets = max(1, self.buckets // 2) if is_full else min(SLICE_BUCKETS_MAX, 2 * self.buckets)
-        in_time = int(accounts * max(batch_s, PORTION_S) / max(took_s, 0.001))
+        in_time = int(accounts * max(BATCH_TIMES * batch_s, PORTION_S) / max(took_s, 0.001))
         self.accounts = min(SLICE_ACCOUNTS_MAX, 2 * self.accounts, max(SLICE_ACCOUNTS_LEAST, in_time))
 
     def refuse(self, accounts: int) -> None:
