@@ -155,11 +155,10 @@ class Adviser:
 
     def _levers_of(self, segment: doc.Segment) -> Iterator[Lever]:
         """The characteristics that a customer can move, in order of their names."""
-        bins_at = VALUES_AT + len(self._policy.document.features)
         for place, characteristic in sorted(enumerate(segment.scorecard), key=lambda item: item[1].feature):
             feature = self._policy.features_by_name[characteristic.feature]
             if feature.advice is not None:
-                yield Lever(feature, characteristic, bins_at + place)
+                yield Lever(feature, characteristic, self._policy.bins_at + place)
 
     def advise(self, decision: Sequence[int]) -> list[bytes]:
         """What to do after a change of the limit, most points first, and then what would still hold the limit; empty where nothing is advised."""

@@ -189,9 +189,14 @@ class CompiledPolicy:
         return {feature.name: feature for feature in self.document.features}
 
     @property
+    def bins_at(self) -> int:
+        """Where the bins stand in a decision's row, behind the values of the features."""
+        return VALUES_AT + len(self.document.features)
+
+    @property
     def decision_columns(self) -> int:
         """Length of a decision's row (``layout.Out`` and what stands behind)."""
-        return VALUES_AT + len(self.document.features) + int(self.program[Ru.CHARACTERISTICS_MAX])
+        return self.bins_at + int(self.program[Ru.CHARACTERISTICS_MAX])
 
 
 def compile_policy(policy: doc.Policy, key: FingerprintKey) -> CompiledPolicy:

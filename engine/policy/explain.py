@@ -109,7 +109,7 @@ class Scorecard:
     def __init__(self, segment: doc.Segment, policy: CompiledPolicy) -> None:
         rows, numbers = segment.scorecard, policy.feature_numbers
         features = [policy.features_by_name[row.feature] for row in rows]
-        bins_at = VALUES_AT + len(policy.document.features)
+        bins_at = policy.bins_at
         self.size = len(rows)
         self._rows = rows
         self._bins = slice(bins_at, bins_at + self.size)
@@ -135,7 +135,7 @@ class Scorecard:
     def reasons(self, decision: Sequence[int], room: int, *, adverse: bool) -> list[bytes]:
         """Features by points lost (adverse) or won, most first, by name where equal: those of the ranks behind the decision."""
         told, bins = self._adverse if adverse else self._favourable, decision[self._bins]
-        rows = [self._by_rank[rank % self.size] for rank in decision[-REASONS_MAX:][:room] if rank]
+        rows = [self._by_rank[own % self.size] for own in decision[-REASONS_MAX:][:room] if own]
         return [told[row] if bins[row] >= 0 else self._not_known[row] for row in rows]
 
 
@@ -209,7 +209,7 @@ class Explainer:
         bins = max(len(row.bins) for segment in policy.document.segments for row in segment.scorecard)
         self._ranks = np.concatenate([scorecard.ranks(bins) for scorecard in scorecards], axis=1)
         self._firsts = np.cumsum([0, *(0 if clientele is None else clientele.scorecard.size for clientele in self._clienteles)])
-        self._bins_at = VALUES_AT + len(policy.document.features)
+        self._bins_at = policy.bins_at
 
     def clientele(self, decision: Sequence[int]) -> Clientele:
         """The one that a decision was made in."""

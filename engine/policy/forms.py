@@ -12,7 +12,7 @@ from typing import Final, NamedTuple
 
 import numpy as np
 
-from engine.core.forms import Do, fill_rows
+from engine.core.forms import Bl, Do, fill_rows
 from engine.core.layout import MISSING
 from engine.core.packed import PADDING, Packed, words_of
 from engine.core.tables import Ints
@@ -142,7 +142,7 @@ class Forms:
                 table.append((*blank[:4], numbers[blank.texts]))
             bounds.append(len(table))
             longest = max(longest, sum(max((len(told.encode()) for told in blank.texts), default=WIDEST) for blank in form))
-        self._blanks: Ints = np.array(table, np.int64).reshape(-1, 5)
+        self._blanks: Ints = np.array(table, np.int64).reshape(-1, len(Bl))
         self._bounds: Ints = np.array(bounds, np.int64)
         self._fragments = Packed.of(told.encode() for told in fragments)
         self._longest = longest
