@@ -24,6 +24,9 @@ class Clients(Protocol):
     def journal_reader(self) -> AIOKafkaConsumer:
         """A consumer of committed records that was not started yet, for any partition of the journal."""
 
+    def uncommitted_reader(self) -> AIOKafkaConsumer:
+        """Likewise one of all records, those too that may never be committed."""
+
 
 class KafkaClients:
     """Clients of a Kafka cluster."""
@@ -46,9 +49,16 @@ class KafkaClients:
 
     def journal_reader(self) -> AIOKafkaConsumer:
         """See ``Clients``."""
+        return self._reader("read_committed")
+
+    def uncommitted_reader(self) -> AIOKafkaConsumer:
+        """See ``Clients``."""
+        return self._reader("read_uncommitted")
+
+    def _reader(self, isolation_level: str) -> AIOKafkaConsumer:
         return AIOKafkaConsumer(
             **kafka_options(self._kafka),
-            isolation_level="read_committed",
+            isolation_level=isolation_level,
             enable_auto_commit=False,
             auto_offset_reset="none",
             request_timeout_ms=int(CONNECT_DEADLINE_S * 1000),

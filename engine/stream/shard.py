@@ -13,7 +13,8 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from contextlib import contextmanager
 from typing import Final, Protocol, TypeVar
 
 import structlog
@@ -34,21 +35,23 @@ from engine.stream.alignment import Alignment, GapError
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.dead_letters import RejectLimit, dead_letters
 from engine.stream.fetched import DamagedBatchError
+from engine.stream.hanging import MixedFatesError, await_end, hanging, journal_is_committed, output_is_committed
 from engine.stream.in_force import Version
 from engine.stream.journal import JournalEndsError, JournalMismatchError, read_journal
 from engine.stream.producer import CommitInDoubtError, CommitRefusedError, FencedError, ShardProducer
 from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
-from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, damaged, may_evict, position_gone, refuse, refuse_to_apply
+from engine.stream.refusals import MIXED_FATES, NEWER_ENGINE, ShardStoppedError, damaged, may_evict, position_gone, refuse, refuse_to_apply
 from engine.stream.stages import Stage
 from engine.stream.sweep import Pace, Portion, Rest
 from engine.stream.topics_watch import Topics
 from engine.stream.turn import DecisionMachine, Prepared
-from schemas.topics import INPUTS
+from schemas.topics import INPUTS, JOURNAL
 
 T = TypeVar("T")
 log = structlog.get_logger("shard")
 
+ENDED: Final = "a transaction has no end and gets it"
 HEARTBEAT_S: Final = 1.0
 REFUSALS_MAX: Final = 3  # of a commit, one after the other, until it is believed that waiting does not help
 CATCHING_UP_TOLD_S: Final = 5.0
@@ -233,9 +236,15 @@ class Shard:
         problem = await self._patiently(self._store.problem)
         if problem is not None:
             raise may_evict(self._where, problem)
-        # 2. Catch up: the store brought to the end of the journal.
+        # 2. Catch up: the store brought to the end of the journal, which has one.
+        with self._reading("the ends of the topics"):
+            hangs = await hanging(self._clients, self.number)
+        if JOURNAL.name in hangs:
+            await self._end_journal(hangs.pop(JOURNAL.name))
         fields = await self._catch_up()
         refuse(self._where, fields, self._partitions, self._machine.topic_ids)
+        for topic, span in hangs.items():
+            await self._end_output(topic, span, fields)
         try:
             self._machine.restore(fields)
         except (PolicyErrors, ValueError) as error:
@@ -258,6 +267,50 @@ class Shard:
         self.progress.enter(State.RUNNING)
         self._note_machine()
 
+    async def _end_journal(self, span: tuple[int, int]) -> None:
+        """End what hangs in the journal."""
+        fields = await self._patiently(self._store.shard_fields)
+        refuse_to_apply(self._where, fields, self._machine.topic_ids)
+        with self._reading("what hangs in the journal"):
+            is_commit = await journal_is_committed(self._clients, self._settings.application, self.number, span, applied_of(fields))
+        if is_commit is None:
+            raise StartAgainError(f"a transaction that is not this shard's hangs in {JOURNAL.name} from offset {span[0]} on")
+        await self._end(JOURNAL.name, span, is_commit=is_commit)
+
+    async def _end_output(self, topic: str, span: tuple[int, int], fields: Mapping[str, bytes]) -> None:
+        """End what hangs in a topic of outputs, by the shard hash at the journal's end. What is another one's is left to it."""
+        with self._reading(f"what hangs in {topic}"):
+            try:
+                is_commit = await output_is_committed(self._clients, self.number, topic, span, fields)
+            except MixedFatesError as mixed:
+                raise ShardStoppedError(str(mixed), where=self._where, cure=MIXED_FATES) from mixed
+        if is_commit is not None:
+            await self._end(topic, span, is_commit=is_commit)
+
+    async def _end(self, topic: str, span: tuple[int, int], *, is_commit: bool) -> None:
+        """End what hangs in a topic."""
+        assert self._producer is not None
+        self.progress.log.warning(ENDED, topic=topic, offset=span[0], committed=is_commit)
+        await self._producer.end(topic, is_commit=is_commit)
+        with self._reading("the ends of the topics"):
+            left = await await_end(self._clients, self.number, topic)
+        if left is not None:
+            raise StartAgainError(f"{topic} has no end of a transaction from offset {left[0]} on still")
+
+    @contextmanager
+    def _reading(self, what: str) -> Iterator[None]:
+        """What it means when the shard's own topics cannot be read."""
+        try:
+            yield
+        except ValueError as error:
+            raise ShardStoppedError(str(error), where=self._where, cure=NEWER_ENGINE) from error
+        except TopicAuthorizationFailedError as error:
+            raise forbidden("Read", error) from error
+        except DamagedBatchError as damage:
+            raise damaged(self._where, damage) from damage
+        except (KafkaError, TimeoutError) as error:
+            raise StartAgainError(f"{what} cannot be read: {error!r}") from error
+
     async def _catch_up(self) -> dict[str, bytes]:
         """Apply what the store lacks of the journal until nothing is missing; the shard's fields then. Nothing is applied to a state that may be
         another one's."""
@@ -269,27 +322,20 @@ class Shard:
             newest, missing, told_at = applied, 0, time.monotonic()
             try:
                 reader = self._clients.journal_reader()
-                async for entry in read_journal(
-                    reader, self._settings.application, self.number, offset + 1, applied + 1, outputs, CONNECT_DEADLINE_S
-                ):
-                    missing += 1
-                    newest = await self._apply(entry.record, entry.offset)
-                    if time.monotonic() - told_at > CATCHING_UP_TOLD_S:
-                        told_at = time.monotonic()
-                        self.progress.log.info("catching up", records=missing, of_about=missing + entry.behind, sequence=newest)
+                with self._reading("the journal"):
+                    async for entry in read_journal(
+                        reader, self._settings.application, self.number, offset + 1, applied + 1, outputs, CONNECT_DEADLINE_S
+                    ):
+                        missing += 1
+                        newest = await self._apply(entry.record, entry.offset)
+                        if time.monotonic() - told_at > CATCHING_UP_TOLD_S:
+                            told_at = time.monotonic()
+                            self.progress.log.info("catching up", records=missing, of_about=missing + entry.behind, sequence=newest)
             except JournalMismatchError as mismatch:
                 if isinstance(mismatch, JournalEndsError) and not self._is_behind:
                     self._is_behind = True
                     raise FencedError(f"{mismatch}: another owner may work") from mismatch
                 raise ShardStoppedError(str(mismatch), where=self._where, cure=mismatch.cure) from mismatch
-            except ValueError as error:
-                raise ShardStoppedError(str(error), where=self._where, cure=NEWER_ENGINE) from error
-            except TopicAuthorizationFailedError as error:
-                raise forbidden("Read", error) from error
-            except DamagedBatchError as damage:
-                raise damaged(self._where, damage) from damage
-            except (KafkaError, TimeoutError) as error:
-                raise StartAgainError(f"the journal cannot be read: {error!r}") from error
             self._is_behind = False
             if not missing:
                 return fields
@@ -428,6 +474,8 @@ class Shard:
                     await self._wake.wait()
             except TimeoutError:
                 await self._load_checked(Packed.empty(0))
+                if self._producer is not None and self._producer.was_cut:
+                    raise StartAgainError("a connection to Kafka broke: the last transaction may have no end") from None
             self._wake.clear()
 
     def _still_gone(self, gone: Delivery) -> Exception:

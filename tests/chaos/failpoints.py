@@ -1,4 +1,5 @@
-"""Workers that die at a certain step of the protocol, by SIGKILL, at the n-th time that they come to it.
+"""Workers that die at a certain step of the protocol, by SIGKILL, at the n-th time that they come to it; and some whose n-th transaction has no
+end in some partitions when they die: these take part in it, and its coordinator is not told of them.
 
 ``python -m tests.chaos.failpoints`` reads lines ``N POINT`` from its input, runs a worker until it dies, in a process forked from this one, which
 has everything imported, and answers with how it ended. The product knows nothing of it: the methods that carry out the steps are wrapped here.
@@ -10,23 +11,25 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any, Final
 
-from aiokafka import AIOKafkaProducer
+from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.conn import AIOKafkaConnection
 from aiokafka.protocol.transaction import EndTxnRequest
 
 from engine.app import run_worker
 from engine.settings import load_settings
+from engine.state.record import Output
 from engine.state.redis_store import RedisStore
 from engine.stream import shard as shard_module
-from engine.stream.producer import ShardProducer
+from engine.stream.producer import ShardProducer, _OnceSender
 from engine.stream.shard import Shard
 from engine.stream.warm_up import warm_up
 from engine.stream.worker import Worker
+from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS, JOURNAL
 
 LIFE_S_MAX: Final = 60  # a worker that does not come to its point is ended by SIGALRM
 _PR_SET_PDEATHSIG: Final = 1
@@ -185,6 +188,92 @@ POINTS: Final[dict[str, Callable[[Die], None]]] = {
 }
 
 
+LOSING: Final[set[Any]] = set()  # the senders of transactions that have no end everywhere
+
+
+def losing(lost: Callable[[str], bool], dies: Callable[[Counts], Callable[[Die], None]]) -> Callable[[int], None]:
+    """The end of a commit, from the n-th on the first one that writes to a topic that is ``lost``, does not reach such topics; and then its
+    worker ``dies``."""
+
+    def install(n: int) -> None:
+        commit, inner, begun = ShardProducer._commit, _OnceSender._do_add_partitions_to_txn, 0
+
+        async def committed(self: ShardProducer, journal: bytes, outputs: Sequence[Output]) -> int:
+            nonlocal begun
+            begun += 1
+            if begun >= n and not LOSING and any(map(lost, (JOURNAL.name, *(output.topic for output in outputs)))):
+                LOSING.add(self._producer._sender)
+            return await commit(self, journal, outputs)
+
+        async def add(self: Any, partitions: Any) -> Any:
+            manager = self._txn_manager
+            if self not in LOSING:
+                return await inner(self, partitions)
+            shard = next(iter(partitions)).partition
+            for partition in [partition for partition in partitions if lost(partition.topic)]:
+                manager.partition_added(partition)
+            if not manager.partitions_to_add():  # a transaction needs one
+                manager.partitions_to_add().add(TopicPartition(DEAD_LETTERS.name, shard))
+            return await inner(self, manager.partitions_to_add())
+
+        ShardProducer._commit = committed  # type: ignore[method-assign]
+        _OnceSender._do_add_partitions_to_txn = add  # type: ignore[assignment,method-assign]
+        dies(of_losers)(at_pass(1))
+
+    return install
+
+
+def of_losers(one: Any, *_: Any) -> bool:
+    """Of a transaction that has no end everywhere."""
+    if isinstance(one, Shard):
+        assert one._producer is not None
+        one = one._producer._producer
+    return one._sender in LOSING
+
+
+def is_journal(topic: str) -> bool:
+    """The journal."""
+    return topic == JOURNAL.name
+
+
+def is_output(topic: str) -> bool:
+    """What customers are told."""
+    return topic in (CHANGES.name, ADVISORIES.name)
+
+
+def is_either(topic: str) -> bool:
+    """Everything but dead letters."""
+    return is_journal(topic) or is_output(topic)
+
+
+def dying_before_the_end(counts: Counts) -> Callable[[Die], None]:
+    """Nobody has asked for its commit."""
+    return before(AIOKafkaProducer, "commit_transaction", counts)
+
+
+def dying_behind_the_end(counts: Counts) -> Callable[[Die], None]:
+    """It is committed, and not applied."""
+    return after(AIOKafkaProducer, "commit_transaction", counts)
+
+
+def dying_when_applied(counts: Counts) -> Callable[[Die], None]:
+    """It is committed and applied."""
+    return after(Shard, "_apply_own", counts)
+
+
+HANGING: Final[dict[str, Callable[[int], None]]] = {
+    "the journal, applied": losing(is_journal, dying_when_applied),
+    "the journal, not applied": losing(is_journal, dying_behind_the_end),
+    "the journal, aborted": losing(is_journal, dying_before_the_end),
+    "outputs, applied": losing(is_output, dying_when_applied),
+    "outputs, not applied": losing(is_output, dying_behind_the_end),
+    "outputs, aborted": losing(is_output, dying_before_the_end),
+    "both, applied": losing(is_either, dying_when_applied),
+    "both, not applied": losing(is_either, dying_behind_the_end),
+    "both, aborted": losing(is_either, dying_before_the_end),
+}
+
+
 def note_catching_up() -> None:
     """Know in each shard's task whether it is catching up."""
     inner = Shard._catch_up
@@ -204,7 +293,10 @@ def work(point: str, n: int) -> None:
     ctypes.CDLL(None).prctl(_PR_SET_PDEATHSIG, signal.SIGKILL)
     signal.alarm(LIFE_S_MAX)
     note_catching_up()
-    POINTS[point](at_pass(n))
+    if point in HANGING:
+        HANGING[point](n)
+    else:
+        POINTS[point](at_pass(n))
     run_worker(load_settings())
 
 

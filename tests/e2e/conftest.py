@@ -25,9 +25,11 @@ def deployment(tmp_path: Path) -> Iterator[Deployment]:
     yield from deployed(tmp_path, 4)
 
 
-def deployed(directory: Path, partitions: int, *, with_topics: bool = True) -> Iterator[Deployment]:
+def deployed(
+    directory: Path, partitions: int, *, with_topics: bool = True, broker: type[KafkaBroker] = KafkaBroker
+) -> Iterator[Deployment]:
     """Start, give, end."""
-    kafka, redis = KafkaBroker(directory / "kafka"), RedisServer(directory / "redis")
+    kafka, redis = broker(directory / "kafka"), RedisServer(directory / "redis")
     found = Deployment(kafka, redis, directory, partitions)
     try:
         redis.start()

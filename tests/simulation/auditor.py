@@ -85,6 +85,7 @@ class Auditor:
         """Everything is taken and applied: check it all."""
         demand(int(fields[keys.SEQUENCE]) == len(self.journal), "the store did not catch up")
         self.look_at_store(fields, accounts)
+        self._fates()
         self._outputs()
         changes = [json.loads(entry.value or b"") for entry in self._committed(CHANGES.name)]
         inputs = {Topic(rank): self._chunk(spec.name, Topic(rank)) for rank, spec in enumerate(INPUTS)}
@@ -97,6 +98,13 @@ class Auditor:
             raise Violation("the journal cannot be followed") from error
         swept = sum(dict(record.counts).get("swept", 0) for record, _, _ in self.journal)
         return counts | {"swept": swept, "versions": len({record.policy_hash for record, _, _ in self.journal} - {""})}
+
+    def _fates(self) -> None:
+        """A transaction has ended everywhere alike."""
+        for entry in self._broker.log(JOURNAL.name).entries:
+            written = [log for log in self._broker.logs.values() if any(other.transaction is entry.transaction for other in log.entries)]
+            fates = {log.fates.get(entry.transaction) for log in written} if entry.transaction is not None else set()
+            demand(len(fates) <= 1, f"a transaction is {fates}")
 
     def _outputs(self) -> None:
         """What was announced is what the journal says, each once and in order."""

@@ -3,6 +3,9 @@
 A transaction's end is decided in one moment and its markers reach the partitions after it, each at its own time: until all have, the
 transactional id answers that it is busy. A request to end a transaction ends whichever is open under its epoch; a transaction that is open for
 too long is aborted, and its producer fenced.
+
+A broker that dies there may lose markers (``loses``): the transaction counts as complete, and what it has written hangs where it has no marker.
+The next marker of the same producer ends that, too, as it ends its own.
 """
 
 from __future__ import annotations
@@ -20,6 +23,7 @@ from aiokafka.errors import (
 )
 
 from engine.stream.records import Headers
+from schemas.topics import JOURNAL
 from tests.simulation.network import Network
 
 OPEN: Final = "open"
@@ -31,6 +35,7 @@ ABORTED: Final = "aborted"
 class Transaction:
     """From the first partition to the last marker."""
 
+    producer: int
     epoch: int
     fate: str = OPEN
     partitions: set[str] = field(default_factory=set)
@@ -56,7 +61,8 @@ class Log:
     def __init__(self) -> None:
         self.entries: list[Entry] = []
         self.begins = 0  # what lies before is deleted; the auditor still sees it
-        self._undecided: dict[int, int] = {}  # id of an open transaction to its first offset
+        self._undecided: dict[Transaction, int] = {}  # to its first offset
+        self.fates: dict[Transaction, str] = {}  # as markers have it
 
     @property
     def end(self) -> int:
@@ -74,19 +80,23 @@ class Log:
         """Write a record; its offset."""
         offset = self.end
         if transaction is not None:
-            self._undecided.setdefault(id(transaction), offset)
+            self._undecided.setdefault(transaction, offset)
         self.entries.append(Entry(offset, time_ms, key, value, headers, transaction))
         return offset
 
-    def mark(self, transaction: Transaction, time_ms: int) -> None:
-        """Write a transaction's marker."""
-        self._undecided.pop(id(transaction), None)
+    def mark(self, transaction: Transaction, time_ms: int) -> list[Transaction]:
+        """Write a transaction's marker; those that hung here and that it has ended, too."""
+        hung = [other for other in self._undecided if other.producer == transaction.producer and other is not transaction]
+        for ended in (transaction, *hung):
+            self._undecided.pop(ended, None)
+            self.fates[ended] = transaction.fate
         self.entries.append(Entry(self.end, time_ms, None, None, (), transaction, is_marker=True))
+        return hung
 
     def committed(self, first: int, end: int) -> Iterator[Entry]:
         """The records that a reader of committed ones gets between two offsets."""
         for entry in self.entries[first:end]:
-            if not entry.is_marker and (entry.transaction is None or entry.transaction.fate == COMMITTED):
+            if not entry.is_marker and (entry.transaction is None or self.fates.get(entry.transaction) == COMMITTED):
                 yield entry
 
 
@@ -108,6 +118,8 @@ class Broker:
     def __init__(self, network: Network, chance: Random, wall_ms: Callable[[], int]) -> None:
         self.logs: dict[str, Log] = {}
         self.on_commit: Callable[[Transaction], None] = lambda _: None
+        self.on_death: list[Callable[[], None]] = []  # of the connections that break when it dies
+        self.loses = 0.0  # how often it dies between a transaction's end and the markers
         self._network = network
         self._chance = chance
         self._wall_ms = wall_ms
@@ -136,7 +148,7 @@ class Broker:
         if mine.now is not None and mine.now.fate != OPEN:
             raise ConcurrentTransactions
         if mine.now is None:
-            mine.now = Transaction(epoch)
+            mine.now = Transaction(mine.producer, epoch)
             self._network.later(mine.timeout_s, self._expire, mine, mine.now)
         mine.now.partitions.update(topics)
 
@@ -178,7 +190,7 @@ class Broker:
     def publish(self, topic: str, values: Sequence[tuple[bytes | None, bytes | None]], fate: str | None = None) -> None:
         """Write records of other producers; ``fate``: as a transaction that ends so at once."""
         log, now_ms = self.log(topic), self._wall_ms()
-        transaction = None if fate is None else Transaction(0, fate)
+        transaction = None if fate is None else Transaction(0, 0, fate)
         for key, value in values:
             log.append(now_ms, key, value, (), transaction)
         if transaction is not None:
@@ -195,17 +207,36 @@ class Broker:
         transaction = mine.now
         assert transaction is not None
         transaction.fate, transaction.unmarked = fate, set(transaction.partitions)
-        if fate == COMMITTED:
+        if self._chance.random() < self.loses:
+            self._die(mine, transaction)
+        if fate == COMMITTED and (JOURNAL.name in transaction.unmarked or not self._hangs(transaction, JOURNAL.name)):
             self.on_commit(transaction)
         slow = self._chance.random() < 0.1
-        for topic in sorted(transaction.partitions):
+        for topic in sorted(transaction.unmarked):
             self._network.later(self._chance.uniform(0.0, 1.0 if slow else 0.004), self._mark, mine, transaction, topic)
 
     def _mark(self, mine: Transactional, transaction: Transaction, topic: str) -> None:
-        self.log(topic).mark(transaction, self._wall_ms())
+        hung = self.log(topic).mark(transaction, self._wall_ms())
+        if topic == JOURNAL.name and transaction.fate == COMMITTED:
+            for ended in hung:
+                self.on_commit(ended)
         transaction.unmarked.discard(topic)
         if not transaction.unmarked:
             mine.now, mine.last = None, transaction.fate
+
+    def _die(self, mine: Transactional, transaction: Transaction) -> None:
+        """Lose some of a transaction's markers, and every connection."""
+        self._network.counts["deaths"] += 1
+        lost = [topic for topic in sorted(transaction.partitions) if self._chance.random() < 0.7]
+        transaction.unmarked.difference_update(lost)
+        if not transaction.unmarked:
+            mine.now, mine.last = None, transaction.fate
+        for broken in self.on_death:
+            broken()
+
+    def _hangs(self, transaction: Transaction, topic: str) -> bool:
+        """Whether something that a transaction wrote to a topic has no end there, and gets none by itself."""
+        return topic not in transaction.unmarked and any(entry.transaction is transaction for entry in self.log(topic).entries)
 
     def _expire(self, mine: Transactional, transaction: Transaction) -> None:
         if transaction.fate == OPEN:

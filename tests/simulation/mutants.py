@@ -9,6 +9,7 @@ from typing import Any, Final
 from unittest import mock
 
 from aiokafka import TopicPartition
+from aiokafka.producer.sender import AddPartitionsToTxnHandler
 
 from engine.core.layout import Topic
 from engine.core.packed import Packed
@@ -18,6 +19,7 @@ from engine.state.record import JournalRecord, Output
 from engine.state.states import NO_STATES
 from engine.state.store import Loaded
 from engine.stream import journal, producer, shard
+from engine.stream.hanging import Spans
 from engine.stream.journal import JournalEntry
 from engine.stream.producer import ShardProducer
 from engine.stream.shard import Shard
@@ -188,6 +190,31 @@ def unannounced(_: Any) -> Any:
     return mutated
 
 
+def nothing_hangs(_: Any) -> Any:
+    """Nobody looks for a transaction without an end."""
+
+    async def mutated(*_: Any) -> Spans:
+        return {}
+
+    return mutated
+
+
+def always(is_commit: bool) -> Callable[[Any], Any]:
+    """What hangs ends so, whatever anybody has seen of it."""
+
+    async def mutated(*_: Any) -> bool:
+        return is_commit
+
+    return lambda _: mutated
+
+
+@contextmanager
+def begun_behind_a_cut() -> Iterator[None]:
+    """A connection that broke is nothing: the next transaction is begun by the same producer, and its partitions are asked for again."""
+    with mock.patch.object(ShardProducer, "_note_cuts"), mock.patch.object(producer, "_OnceAddPartitions", AddPartitionsToTxnHandler):
+        yield
+
+
 MUTANTS: Final = (
     Mutant("a commit in doubt is taken as failed", 20, method(Shard, "_catch_up", doubt_as_failure)),
     Mutant("records are applied without the sequence check", 20, method(MemoryStore, "apply", apply_unchecked)),
@@ -203,4 +230,10 @@ MUTANTS: Final = (
     Mutant("the journal is read uncommitted", 300, method(SimulatedClients, "journal_reader", uncommitted_too)),
     Mutant("a gap in the journal is not seen", 300, method(shard, "read_journal", gaps_unseen)),
     Mutant("where the journal is empty nobody looks at what was announced", 2_000, method(journal, "check_announced", unannounced)),
+    Mutant("what hangs is left so", 100, method(shard, "hanging", nothing_hangs)),
+    Mutant("what hangs in the journal is always aborted", 300, method(shard, "journal_is_committed", always(False))),
+    Mutant("what hangs in the journal is always committed", 1_000, method(shard, "journal_is_committed", always(True))),
+    Mutant("what hangs in outputs is always aborted", 300, method(shard, "output_is_committed", always(False))),
+    Mutant("what hangs in outputs is always committed", 1_000, method(shard, "output_is_committed", always(True))),
+    Mutant("a transaction is begun behind a cut", 1_000, begun_behind_a_cut),
 )

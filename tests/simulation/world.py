@@ -64,6 +64,9 @@ HAPPENINGS: Final = {
 }
 
 
+DEATHS: Final = (0.0, 0.0, 0.0, 0.05, 0.3)  # how often the broker dies between a transaction's end and its markers
+
+
 @dataclass
 class Report:
     """What a run was like."""
@@ -131,6 +134,7 @@ class World:
         """From the first record until all is taken and applied. Raises Violation."""
         chance = self.chance
         self.network.faults = chance.choice(FAULTS)
+        self.broker.loses = chance.choice(DEATHS)
         for _ in range(chance.randint(1, 3)):
             self._join()
         self._move(self.members[0])
@@ -178,6 +182,7 @@ class World:
 
     async def _all_done(self) -> None:
         deadline = self.loop.time() + PATIENCE_S
+        self.broker.loses = 0.0
         self._check()
         while not self._is_done():
             demand(self.loop.time() < deadline, f"nothing moves: {self._standing()}")

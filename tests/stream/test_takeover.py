@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 import structlog
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaConsumer, AIOKafkaProducer, TopicPartition
 
 from engine.settings import Settings
 from engine.state import keys
@@ -61,6 +61,9 @@ class Journal:
 
     def journal_reader(self) -> Any:
         return Reader(self._ends.pop(0))
+
+    def uncommitted_reader(self) -> AIOKafkaConsumer:
+        raise NotImplementedError
 
 
 def shard_with(journal: Journal) -> Shard:
