@@ -1,9 +1,10 @@
 """Transactions that are over and have no end in the log.
 
 Theory of operation. A transaction's end is decided by its coordinator, who then writes a marker to each partition that took part. A broker that
-dies between the two writes the markers when it is back. Seen in a chaos run (Kafka 4.4, killed 60 ms after a commit request had been answered):
-it did not, and yet took the transaction for complete. What was written stays undecided then for every reader of committed records, for good;
-and worse, the next marker of the same transactional id, whatever that is about, decides it as well.
+dies between the two writes the markers when it is back. But Kafka (4.4; `python -m tests.chaos.markers` shows it) takes a partition whose leader
+it cannot find just then for one that was deleted ("likely deleted already and hence can be skipped"), and the transaction for complete. What was
+written there stays undecided for every reader of committed records; and worse, the next marker of the same transactional id, whatever that is
+about, decides it as well.
 
 So an owner looks behind its fence, when no transaction of its predecessors is under way any more, whether something hangs in its shard's
 partitions, and ends it as it was ended, before it writes anything of its own: by a transaction that has no records, only partitions.
@@ -30,8 +31,9 @@ from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.journal import ASK_MS, bounds, messages, newest_output, started
 from engine.stream.render import OUTPUT_SEQUENCE_HEADER
 from schemas import dead_letters as names
-from schemas.topics import DEAD_LETTERS, JOURNAL, OUTPUTS
+from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS, JOURNAL, OUTPUTS
 
+OUR_OWN: Final = frozenset((JOURNAL.name, CHANGES.name, ADVISORIES.name))  # that nobody else writes to
 WRITTEN: Final = (JOURNAL.name, *(spec.name for spec in OUTPUTS))
 LOOK_BACK: Final = 1_000  # offsets of dead letters
 MARKED_WITHIN_S: Final = 5.0  # a marker follows its transaction's end by some milliseconds

@@ -31,6 +31,7 @@ from engine.state.states import NO_STATES
 from engine.state.store import applied_of
 from engine.stream.brakes import Brakes, Counts
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
+from engine.stream.hanging import OUR_OWN, hanging
 from engine.stream.input_log import InputLog, certainly_taken
 from engine.stream.journal import JournalMismatchError, bounds, last_message, read_journal, started
 from engine.stream.producer import CommitInDoubtError, ShardProducer
@@ -140,6 +141,10 @@ class Rebuild:
             await self._producer.start()
         except CommitInDoubtError as doubt:
             raise EngineError(str(doubt), where=self._where, cure="is Kafka there? `limit-engine doctor` looks") from doubt
+        hangs = (await hanging(self._clients, self._shard)).keys() & OUR_OWN
+        if hangs:
+            what = f"a transaction has no end in {', '.join(sorted(hangs))}"
+            raise EngineError(what, where=self._where, cure="start a worker, which ends it as it was ended; stop it, then run this again")
 
     # From the journal
 
