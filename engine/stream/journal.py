@@ -95,8 +95,8 @@ async def read_journal(
     consumer: AIOKafkaConsumer, application: str, shard: int, first: int, sequence: int, outputs: int, deadline_s: float
 ) -> AsyncIterator[JournalEntry]:
     """The committed records from offset ``first`` to the end that the journal has now, for a store that is about to apply this sequence and
-    counts so many outputs: those that lead on from there, all of this application. ``consumer`` was not started yet, and is stopped in the end,
-    also when it could not be started.
+    counts so many outputs: those that lead on from there, all of this application. What the store has applied last must lie before, unless it
+    is deleted. ``consumer`` was not started yet, and is stopped in the end, also when it could not be started.
 
     Raises JournalMismatchError, DamagedBatchError, KafkaError, TimeoutError.
     """
@@ -109,12 +109,22 @@ async def read_journal(
                 f"Redis has applied the journal up to offset {first - 1}, and the journal ends at {end}",
                 OTHER_JOURNAL,
             )
-        chain, is_silent = Chain(application, sequence), True
-        async for message in messages(consumer, partition, max(first, begins), end, deadline_s):
-            is_silent = False
+        chain, is_silent, before = Chain(application, sequence), True, first - 1
+        is_before_there = first == 0 or before < begins
+        async for message in messages(consumer, partition, max(before, begins), end, deadline_s):
             record = JournalRecord.decode(message.value)
+            if message.offset == before:
+                is_before_there = record.sequence == sequence - 1
+                continue
+            is_silent = False
+            if not is_before_there:
+                break
             if chain.leads(record, message.offset):
                 yield JournalEntry(message.offset, record, end)
+        if not is_before_there:
+            raise JournalMismatchError(
+                f"what Redis has applied as sequence {sequence - 1}, at offset {before} of the journal, is not committed there", REBUILD
+            )
         chain.end()
         if is_silent and (begins > first + 1 or sequence == 1):  # one offset may be the last commit's marker
             await check_announced(consumer, shard, sequence, outputs, begins, deadline_s)

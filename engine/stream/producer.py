@@ -100,15 +100,21 @@ class DroppableSender(Sender):  # type: ignore[misc]
 
 
 class _Once:
-    """A request of a transaction that is sent once; without an answer the producer's transaction is over for good."""
+    """A request of a transaction that is sent once; without an answer the producer's transaction is over for good. Unless that transaction is to
+    end what hangs: then it is sent again, since to leave it would be to abort."""
 
     async def do(self: Any, node_id: int) -> bool:
-        request = self.create_request()
+        request, sender = self.create_request(), self._sender
         try:
-            answer = await self._sender.client.send(node_id, request, group=self.group)
+            answer = await sender.client.send(node_id, request, group=self.group)
         except KafkaError as error:
-            self._sender._txn_manager.fatal_error(CommitInDoubtError(f"{type(request).__name__} got no answer: {error!r}"))
-            return True
+            if not sender.repeats:
+                sender._txn_manager.fatal_error(CommitInDoubtError(f"{type(request).__name__} got no answer: {error!r}"))
+                return True
+            sender.has_repeated = True
+            sender._coordinator_dead(CoordinationType.TRANSACTION)
+            await asyncio.sleep(self._default_backoff)
+            return False
         backoff = self.handle_response(answer)
         if backoff is not None:  # an answer that says it was not done: it may be asked again
             await asyncio.sleep(backoff)
@@ -124,7 +130,10 @@ class _OnceAddPartitions(_Once, AddPartitionsToTxnHandler):  # type: ignore[misc
 
 
 class _OnceSender(DroppableSender):
-    """A sender that asks once for the first partitions of a transaction, and for its end."""
+    """A sender that asks once for the first partitions of a transaction, and for its end; or ``repeats`` that."""
+
+    repeats = False
+    has_repeated = False
 
     async def _do_add_partitions_to_txn(self, tps: Any) -> bool:
         node_id = await self._find_coordinator(CoordinationType.TRANSACTION, self._txn_manager.transactional_id)
@@ -228,11 +237,16 @@ class ShardProducer:
 
     async def end(self, topic: str, *, is_commit: bool) -> None:
         """End what hangs of this transactional id in the shard's partition of a topic (``engine.stream.hanging``), by a transaction without
-        records. Its marker follows. Raises as ``commit``."""
+        records. Its marker follows. Raises as ``commit``. Where a request had to be sent again a late copy of it may come: nothing more is begun
+        then."""
+        sender = self._producer._sender
         async with self._in_time():
+            sender.repeats = True
             await self._producer.begin_transaction()
             self._producer._txn_manager.maybe_add_partition_to_txn(TopicPartition(topic, self._shard))
             await (self._producer.commit_transaction() if is_commit else self._producer.abort_transaction())
+            sender.repeats = False
+        self.was_cut |= sender.has_repeated
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:

@@ -211,6 +211,8 @@ class World:
     def _happen(self, what: str) -> None:
         chance = self.chance
         living = [member for member in self.members if not member.is_dead]
+        if self.broker.is_mended:
+            return
         match what:
             case "join":
                 self._join()
@@ -296,7 +298,7 @@ class World:
     def _strike(self, process: Process) -> None:
         """Something happens to a process in the middle of what matters."""
         assert isinstance(process, Member)
-        if not process.is_dead:
+        if not process.is_dead and not self.broker.is_mended:
             (self._kill if self.chance.random() < 0.5 else self._pause)(process)
 
     def _resume(self, member: Member) -> None:
