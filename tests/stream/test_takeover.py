@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from types import SimpleNamespace
 from typing import Any
 
 import pytest
@@ -22,11 +23,17 @@ from engine.stream.shard import Shard
 from tests.stream.test_worker import Transport
 
 
-class Reader:
-    """A consumer of a journal without records that ends somewhere."""
+def record_of(sequence: int) -> JournalRecord:
+    return JournalRecord("limits", 0, sequence, "0", "", 0, 0, (), NO_STATES, (), (), (), ())
 
-    def __init__(self, end: int) -> None:
+
+class Reader:
+    """A consumer of a journal that ends somewhere, and of which one record is still there."""
+
+    def __init__(self, end: int, sequence: int) -> None:
         self._end = end
+        self._position = 0
+        self._record = SimpleNamespace(offset=22, value=record_of(sequence).encode())
 
     async def start(self) -> None:
         return
@@ -44,23 +51,28 @@ class Reader:
         return {partitions[0]: self._end}
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
-        return
+        self._position = offset
 
     async def position(self, partition: TopicPartition) -> int:
-        return self._end
+        return self._position
+
+    async def getmany(self, partition: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
+        before, self._position = self._position, self._end
+        return {partition: [self._record] if before <= self._record.offset < self._end else []}
 
 
 class Journal:
-    """Ends here at the first look, there at the next."""
+    """Ends here at the first look, there at the next; at offset 22 it has a record with a sequence."""
 
-    def __init__(self, *ends: int) -> None:
+    def __init__(self, *ends: int, sequence: int = 11) -> None:
         self._ends = list(ends)
+        self._sequence = sequence
 
     def producer(self, transactional_id: str) -> AIOKafkaProducer:
         raise NotImplementedError
 
     def journal_reader(self) -> Any:
-        return Reader(self._ends.pop(0))
+        return Reader(self._ends.pop(0), self._sequence)
 
     def uncommitted_reader(self) -> AIOKafkaConsumer:
         raise NotImplementedError
@@ -89,13 +101,17 @@ async def test_a_journal_that_ends_too_early_twice_stops_the_shard() -> None:
         await shard._catch_up()
 
 
+async def test_what_redis_has_applied_last_must_be_in_the_journal() -> None:
+    with pytest.raises(ShardStoppedError, match="applied as sequence 11, at offset 22 of the journal, is not committed there"):
+        await shard_with(Journal(24, sequence=10))._catch_up()
+
+
 async def test_a_long_way_to_the_journals_end_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     """An empty store, a journal from the first record on: how many were applied, and of about how many."""
 
     async def journal(*_: Any) -> AsyncIterator[JournalEntry]:
         for sequence in range(fields_applied(store) + 1, 6):
-            record = JournalRecord("limits", 0, sequence, "0", "", 0, 0, (), NO_STATES, (), (), (), ())
-            yield JournalEntry(2 * (sequence - 1), record, end=10)
+            yield JournalEntry(2 * (sequence - 1), record_of(sequence), end=10)
 
     store = MemoryStore()
     monkeypatch.setattr(shard_module, "read_journal", journal)
