@@ -97,6 +97,7 @@ class Rebuild:
         """Take the inputs again, and what stands from what was announced."""
         try:
             await self._fence()
+            await self._check_ends()
             return await self._refolded()
         except CommitInDoubtError as doubt:
             raise EngineError(f"a commit was not confirmed: {doubt}", where=self._where, cure=AGAIN) from doubt
@@ -141,10 +142,14 @@ class Rebuild:
             await self._producer.start()
         except CommitInDoubtError as doubt:
             raise EngineError(str(doubt), where=self._where, cure="is Kafka there? `limit-engine doctor` looks") from doubt
+
+    async def _check_ends(self) -> None:
+        """That a commit would not decide something else, too (``engine.stream.hanging``). Raises EngineError."""
         hangs = (await hanging(self._clients, self._shard)).keys() & OUR_OWN
         if hangs:
             what = f"a transaction has no end in {', '.join(sorted(hangs))}"
-            raise EngineError(what, where=self._where, cure="start a worker, which ends it as it was ended; stop it, then run this again")
+            cure = "run this again in a minute; if it is so still, start a worker, which ends it as it was ended, and stop it before"
+            raise EngineError(what, where=self._where, cure=cure)
 
     # From the journal
 
