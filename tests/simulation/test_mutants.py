@@ -22,7 +22,7 @@ GUARD: Final = "if applied >= sequence or (voided == 0 and applied ~= sequence -
 @pytest.mark.parametrize("mutant", MUTANTS, ids=lambda mutant: mutant.name)
 def test_a_missing_guard_is_noticed(mutant: Mutant) -> None:
     for seed in range(mutant.within):
-        violation = run(seed, mutation=mutant.patch).violation
+        violation = run(seed, mutation=mutant.patch, deaths=mutant.deaths).violation
         if violation:
             print(f"{mutant.name}: {seed + 1} seeds: {violation}")
             return

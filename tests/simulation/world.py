@@ -130,11 +130,12 @@ class World:
 
     # Life
 
-    async def live(self) -> None:
+    async def live(self, deaths: float | None = None) -> None:
         """From the first record until all is taken and applied. Raises Violation."""
         chance = self.chance
         self.network.faults = chance.choice(FAULTS)
-        self.broker.loses = chance.choice(DEATHS)
+        drawn = chance.choice(DEATHS)
+        self.broker.loses = drawn if deaths is None else deaths
         for _ in range(chance.randint(1, 3)):
             self._join()
         self._move(self.members[0])
@@ -374,9 +375,15 @@ class World:
 
 
 def run(
-    seed: int, server: Server | None = None, *, mutation: Callable[[], AbstractContextManager[Any]] = nullcontext, is_told: bool = False
+    seed: int,
+    server: Server | None = None,
+    *,
+    mutation: Callable[[], AbstractContextManager[Any]] = nullcontext,
+    deaths: float | None = None,
+    is_told: bool = False,
 ) -> Report:
-    """Run a seed. ``mutation`` is in force while the workers work, not for the auditor; ``is_told``: keep what the workers log."""
+    """Run a seed. ``mutation`` is in force while the workers work, not for the auditor; ``deaths``: how often the broker dies before a marker, if
+    not as the seed has it; ``is_told``: keep what the workers log."""
     report = Report(seed)
     loop = Loop()
     asyncio.set_event_loop(loop)
@@ -388,7 +395,7 @@ def run(
     try:
         with mutation(), bounded(world), quiet(report.log if is_told else None), moved_by_hand(loop, BEGAN.timestamp()):
             try:
-                loop.run_until_complete(world.live())
+                loop.run_until_complete(world.live(deaths))
             finally:
                 end(world, loop)
         report.counts.update(world.auditor.conclude(*world.server.held()))

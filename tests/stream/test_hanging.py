@@ -36,14 +36,8 @@ async def test_a_rebuild_from_the_inputs_refuses_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(rebuild_module, "hanging", hanging)
     monkeypatch.setattr(Rebuild, "_fence", fenced)
     monkeypatch.setattr(Rebuild, "_refolded", refolded)
-    settings, store = Settings(), None
-    work = Rebuild(
-        settings,
-        0,
-        Identity({spec.name: 1 for spec in TOPICS}, {spec.name: spec.name for spec in TOPICS}),
-        store,
-        KafkaClients(settings.kafka),
-        lambda *_: None,
-    )  # type: ignore[arg-type]
+    settings, topics = Settings(), Identity({spec.name: 1 for spec in TOPICS}, {spec.name: spec.name for spec in TOPICS})
+    no_store: Any = None
+    work = Rebuild(settings, 0, topics, no_store, KafkaClients(settings.kafka), lambda *_: None)
     with pytest.raises(EngineError, match=told):
         await work.from_inputs()
