@@ -26,6 +26,7 @@ from aiokafka.errors import (
 from engine.stream.records import Headers
 from schemas.topics import JOURNAL
 from tests.simulation.network import Network
+from tests.simulation.promises import demand
 
 OPEN: Final = "open"
 COMMITTED: Final = "committed"
@@ -259,7 +260,7 @@ class Broker:
 
     def _expire(self, mine: Transactional, transaction: Transaction) -> None:
         if transaction.fate == OPEN:
-            assert not transaction.mends, "nobody keeps an owner from ending it"
+            demand(not transaction.mends, "a transaction over what hangs is left open")
             self._network.counts["expired transactions"] += 1
             mine.epoch += 1
             self._decide(mine, ABORTED)
