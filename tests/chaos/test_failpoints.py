@@ -6,7 +6,6 @@ Step 9 is not among them: nothing is written to the group."""
 from __future__ import annotations
 
 import asyncio
-import json
 import shutil
 import signal
 import subprocess
@@ -15,7 +14,6 @@ import time
 from collections import Counter, deque
 from collections.abc import Iterator
 from datetime import UTC, datetime
-from functools import partial
 from itertools import islice
 from pathlib import Path
 from random import Random
@@ -25,18 +23,14 @@ import pytest
 from kafka import KafkaAdminClient
 from kafka.admin import MemberToRemove
 
-from engine.local.kafka import KafkaBroker
 from engine.policy.source import load_policy
 from engine.settings import Kafka
 from engine.stream.clients import KafkaClients
-from engine.stream.hanging import hanging
 from engine.stream.journal import read_journal
-from engine.stream.shard import ENDED
-from schemas.topics import CHANGES, JOURNAL
 from scripts.personas import midnight_before, population
 from scripts.spoil import Arrival, Shares, spoil
 from scripts.traffic import Publisher
-from tests.chaos.failpoints import HANGING, POINTS
+from tests.chaos.failpoints import POINTS
 from tests.chaos.run import POLICY
 from tests.cli.program import environment
 from tests.e2e.books import audit_books
@@ -114,11 +108,6 @@ async def seconds_to_read(d: Deployment) -> float:
     return time.monotonic() - began
 
 
-def has_ended(d: Deployment) -> bool:
-    """Whether every transaction has an end everywhere."""
-    return not any(asyncio.run(hanging(KafkaClients(d.kafka.settings), shard)) for shard in range(PARTITIONS))
-
-
 def in_turn() -> list[str]:
     """The points in an order in which there is something to catch up with when that is to be seen, and little to do when nothing is."""
     return sorted(POINTS, key=lambda point: (not point.startswith(DECIDING), not point.startswith("10")))
@@ -129,43 +118,6 @@ def publish(publisher: Publisher, lives: Iterator[Arrival]) -> None:
     for arrival in islice(lives, RECORDS):
         publisher.publish(arrival)
     publisher.settle()
-
-
-class Unverifying(KafkaBroker):
-    """Takes what is written in a transaction whose coordinator does not know of the partition: so it never learns of the end."""
-
-    def _more_settings(self, settings: dict[str, str]) -> dict[str, str]:
-        return {"transaction.partition.verification.enable": "false"}
-
-
-@pytest.mark.slow
-@pytest.mark.timeout(500)
-def test_a_transaction_may_have_no_end(tmp_path: Path) -> None:
-    """In some of its partitions, whatever it was and however far its owner came: its successor ends it as it was ended."""
-    for d in deployed(tmp_path, PARTITIONS, broker=Unverifying):
-        d.settings = SETTINGS
-        start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
-        d.promote(load_policy(POLICY), start_ms)
-        failing, publisher, lives = Failing(d), Publisher(d.kafka.address), arrivals(start_ms)
-        publish(publisher, lives)
-        assert failing.die_at("8 apply: after", 6) == -signal.SIGKILL  # behind the policy, so that there are changes
-        for point in HANGING:
-            for n in (2, 3, 5):
-                publish(publisher, lives)
-                assert failing.die_at(point, n) == -signal.SIGKILL, f"{point}, time {n}"
-                failing.bury()
-        failing.stop()
-        worker = d.start_worker()
-        d.wait(d.is_all_taken, "everything is taken", 60)
-        d.wait(partial(has_ended, d), "every transaction has an end", 60)
-        worker.stop(20)
-        said = [json.loads(line) for line in (d.directory / "failing.log").read_text().splitlines() if line.startswith("{")]
-        ended = Counter((line["topic"], line["committed"]) for line in said if line["event"] == ENDED)
-        print(dict(ended))
-        assert min(ended[topic, is_commit] for topic in (JOURNAL.name, CHANGES.name) for is_commit in (True, False)) > 0
-        counts, violations = audit_books(d.kafka.address, d.redis.url, d.application, PARTITIONS)
-        print(dict(counts))
-        assert violations == []
 
 
 @pytest.mark.slow

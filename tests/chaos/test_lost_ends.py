@@ -1,0 +1,72 @@
+"""Transactions that lose their end in some partitions, on a real Kafka: each is ended as it was ended, whatever it was and however far its owner
+came; in the end the audit of everything."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import signal
+from collections import Counter
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+
+import pytest
+
+from engine.local.kafka import KafkaBroker
+from engine.policy.source import load_policy
+from engine.stream.clients import KafkaClients
+from engine.stream.hanging import hanging
+from engine.stream.shard import ENDED
+from schemas.topics import CHANGES, JOURNAL
+from scripts.personas import midnight_before
+from scripts.traffic import Publisher
+from tests.chaos.failpoints import HANGING
+from tests.chaos.run import POLICY
+from tests.chaos.test_failpoints import DAYS, PARTITIONS, SETTINGS, Failing, arrivals, publish
+from tests.e2e.books import audit_books
+from tests.e2e.conftest import deployed
+from tests.e2e.deployment import Deployment
+
+
+def has_ended(d: Deployment) -> bool:
+    """Whether every transaction has an end everywhere."""
+    return not any(asyncio.run(hanging(KafkaClients(d.kafka.settings), shard)) for shard in range(PARTITIONS))
+
+
+class Unverifying(KafkaBroker):
+    """Takes what is written in a transaction whose coordinator does not know of the partition: so it never learns of the end."""
+
+    def _more_settings(self, settings: dict[str, str]) -> dict[str, str]:
+        return {"transaction.partition.verification.enable": "false"}
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(500)
+def test_a_transaction_may_have_no_end(tmp_path: Path) -> None:
+    """In some of its partitions, whatever it was and however far its owner came: its successor ends it as it was ended."""
+    for d in deployed(tmp_path, PARTITIONS, broker=Unverifying):
+        d.settings = SETTINGS
+        start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
+        d.promote(load_policy(POLICY), start_ms)
+        failing, publisher, lives = Failing(d), Publisher(d.kafka.address), arrivals(start_ms)
+        publish(publisher, lives)
+        assert failing.die_at("8 apply: after", 6) == -signal.SIGKILL  # behind the policy, so that there are changes
+        for point in HANGING:
+            for n in (2, 4):
+                for _ in range(3):  # enough for a change among them
+                    publish(publisher, lives)
+                assert failing.die_at(point, n) == -signal.SIGKILL, f"{point}, time {n}"
+                failing.bury()
+        failing.stop()
+        worker = d.start_worker()
+        d.wait(d.is_all_taken, "everything is taken", 60)
+        d.wait(partial(has_ended, d), "every transaction has an end", 60)
+        worker.stop(20)
+        said = [json.loads(line) for line in (d.directory / "failing.log").read_text().splitlines() if line.startswith("{")]
+        ended = Counter((line["topic"], line["committed"]) for line in said if line["event"] == ENDED)
+        print(dict(ended))
+        assert min(ended[topic, is_commit] for topic in (JOURNAL.name, CHANGES.name) for is_commit in (True, False)) > 0
+        counts, violations = audit_books(d.kafka.address, d.redis.url, d.application, PARTITIONS)
+        print(dict(counts))
+        assert violations == []
