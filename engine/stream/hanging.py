@@ -20,10 +20,15 @@ What another transactional id has left is that one's: in the journal it is waite
 from __future__ import annotations
 
 import asyncio
+from collections import defaultdict
 from collections.abc import Mapping
 from typing import Any, Final
 
 from aiokafka import TopicPartition
+from aiokafka.client import AIOKafkaClient
+from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED
+from aiokafka.errors import LeaderNotAvailableError, for_code
+from aiokafka.protocol.offset import OffsetRequest, OffsetResetStrategy
 
 from engine.state import keys
 from engine.state.record import DeadLetterRef, JournalRecord
@@ -45,17 +50,12 @@ class MixedFatesError(Exception):
     """What hangs in a topic is of more than one transaction, and they ended differently."""
 
 
-async def hanging(clients: Clients, shard: int) -> Spans:
-    """From which offset to which one something hangs in each topic that the shard writes to; topics in which nothing does are not there. Raises
-    KafkaError, TimeoutError."""
-    async with (
-        started(clients.journal_reader(), CONNECT_DEADLINE_S) as committed,
-        started(clients.uncommitted_reader(), CONNECT_DEADLINE_S) as all_there_is,
-    ):
-        partitions = [TopicPartition(topic, shard) for topic in WRITTEN]
-        async with asyncio.timeout(CONNECT_DEADLINE_S):
-            stable, ends = await committed.end_offsets(partitions), await all_there_is.end_offsets(partitions)
-        return {p.topic: (stable[p], ends[p]) for p in partitions if stable[p] < ends[p]}
+async def hanging(client: AIOKafkaClient, shard: int) -> Spans:
+    """From which offset to which one something hangs in each topic that the shard writes to; topics in which nothing does are not there. The
+    client is connected: another one for this would make takeovers slower. Raises KafkaError, TimeoutError."""
+    async with asyncio.timeout(CONNECT_DEADLINE_S):
+        stable, ends = [await _ends(client, shard, level) for level in (READ_COMMITTED, READ_UNCOMMITTED)]
+    return {topic: (stable[topic], ends[topic]) for topic in WRITTEN if stable[topic] < ends[topic]}
 
 
 async def journal_is_committed(clients: Clients, application: str, shard: int, span: tuple[int, int], applied: int) -> bool | None:
@@ -84,13 +84,34 @@ async def output_is_committed(clients: Clients, shard: int, topic: str, span: tu
     return fates.pop() if fates else None
 
 
-async def await_end(clients: Clients, shard: int, topic: str) -> tuple[int, int] | None:
+async def await_end(client: AIOKafkaClient, shard: int, topic: str) -> tuple[int, int] | None:
     """What still hangs in a topic when the marker of a transaction that has ended should have come. Raises KafkaError, TimeoutError."""
     loop = asyncio.get_running_loop()
     until = loop.time() + MARKED_WITHIN_S
-    while (left := (await hanging(clients, shard)).get(topic)) is not None and loop.time() < until:
+    while (left := (await hanging(client, shard)).get(topic)) is not None and loop.time() < until:
         await asyncio.sleep(ASK_MS / 1000)
     return left
+
+
+async def _ends(client: AIOKafkaClient, shard: int, isolation_level: int) -> dict[str, int]:
+    """Where the topics end for a reader of committed or of all records."""
+    for topic in WRITTEN:
+        client.add_topic(topic)
+    by_leader: defaultdict[int, list[tuple[str, list[tuple[int, int]]]]] = defaultdict(list)
+    for topic in WRITTEN:
+        await client._wait_on_metadata(topic)
+        leader = client.cluster.leader_for_partition(TopicPartition(topic, shard))
+        if leader is None or leader < 0:
+            raise LeaderNotAvailableError(topic)
+        by_leader[leader].append((topic, [(shard, OffsetResetStrategy.LATEST)]))
+    found = {}
+    for leader, asked in by_leader.items():
+        answer = await client.send(leader, OffsetRequest(-1, isolation_level, asked))
+        for topic, [(_, code, _, offset, *_)] in answer.topics:
+            if code:
+                raise for_code(code)(topic)
+            found[topic] = offset
+    return found
 
 
 async def _is_told(clients: Clients, shard: int, record: JournalRecord) -> bool:

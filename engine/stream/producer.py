@@ -26,7 +26,7 @@ from typing import Any, Final
 
 import cramjam
 from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.client import CoordinationType
+from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.conn import AIOKafkaConnection, CloseReason
 from aiokafka.errors import (
     IllegalOperation,
@@ -206,8 +206,13 @@ class ShardProducer:
             request_timeout_ms=int(deadline_s * 1000),
         )
 
+    @property
+    def client(self) -> AIOKafkaClient:
+        """What it is connected by, for requests that belong to no transaction."""
+        return self._producer.client
+
     def _note_cuts(self) -> None:
-        client = self._producer.client
+        client = self.client
         inner = client._on_connection_closed
 
         def closed(connection: AIOKafkaConnection, reason: CloseReason | None) -> None:

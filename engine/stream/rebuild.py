@@ -145,7 +145,8 @@ class Rebuild:
 
     async def _check_ends(self) -> None:
         """That a commit would not decide something else, too (``engine.stream.hanging``). Raises EngineError."""
-        hangs = (await hanging(self._clients, self._shard)).keys() & OUR_OWN
+        assert self._producer is not None
+        hangs = (await hanging(self._producer.client, self._shard)).keys() & OUR_OWN
         if hangs:
             what = f"a transaction has no end in {', '.join(sorted(hangs))}"
             cure = "run this again in a minute; if it is so still, start a worker, which ends it as it was ended, and stop it before"

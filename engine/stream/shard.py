@@ -238,7 +238,7 @@ class Shard:
             raise may_evict(self._where, problem)
         # 2. Catch up: the store brought to the end of the journal, which has one.
         with self._reading("the ends of the topics"):
-            hangs = await hanging(self._clients, self.number)
+            hangs = await hanging(self._producer.client, self.number)
         if JOURNAL.name in hangs:
             await self._end_journal(hangs.pop(JOURNAL.name))
         fields = await self._catch_up()
@@ -293,7 +293,7 @@ class Shard:
         self.progress.log.warning(ENDED, topic=topic, offset=span[0], committed=is_commit)
         await self._producer.end(topic, is_commit=is_commit)
         with self._reading("the ends of the topics"):
-            left = await await_end(self._clients, self.number, topic)
+            left = await await_end(self._producer.client, self.number, topic)
         if left is not None:
             raise StartAgainError(f"{topic} has no end of a transaction from offset {left[0]} on still")
 

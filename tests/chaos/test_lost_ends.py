@@ -12,11 +12,11 @@ from functools import partial
 from pathlib import Path
 
 import pytest
+from aiokafka.client import AIOKafkaClient
 
 from engine.local.kafka import KafkaBroker
 from engine.policy.source import load_policy
-from engine.stream.clients import KafkaClients
-from engine.stream.hanging import hanging
+from engine.stream.hanging import Spans, hanging
 from engine.stream.shard import ENDED
 from schemas.topics import CHANGES, JOURNAL
 from scripts.personas import midnight_before
@@ -29,9 +29,19 @@ from tests.e2e.conftest import deployed
 from tests.e2e.deployment import Deployment
 
 
+async def left_hanging(address: str) -> list[Spans]:
+    """What hangs, by shard."""
+    client = AIOKafkaClient(bootstrap_servers=address)
+    try:
+        await client.bootstrap()
+        return [await hanging(client, shard) for shard in range(PARTITIONS)]
+    finally:
+        await client.close()
+
+
 def has_ended(d: Deployment) -> bool:
     """Whether every transaction has an end everywhere."""
-    return not any(asyncio.run(hanging(KafkaClients(d.kafka.settings), shard)) for shard in range(PARTITIONS))
+    return not any(asyncio.run(left_hanging(d.kafka.address)))
 
 
 class Unverifying(KafkaBroker):

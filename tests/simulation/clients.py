@@ -38,9 +38,15 @@ from tests.simulation.clock import PROCESS, Loop, Process
 from tests.simulation.network import Network
 from tests.simulation.promises import demand
 
-PRODUCE, INIT_PRODUCER, ADD_PARTITIONS, END_TXN = 0, 22, 24, 26
-NAMES: Final = {PRODUCE: "Produce", INIT_PRODUCER: "InitProducerId", ADD_PARTITIONS: "AddPartitionsToTxn", END_TXN: "EndTxn"}
-VERSIONS: Final = {PRODUCE: (7, 7), INIT_PRODUCER: (0, 0), ADD_PARTITIONS: (0, 0), END_TXN: (0, 0)}
+PRODUCE, LIST_OFFSETS, INIT_PRODUCER, ADD_PARTITIONS, END_TXN = 0, 2, 22, 24, 26
+NAMES: Final = {
+    PRODUCE: "Produce",
+    LIST_OFFSETS: "ListOffsets",
+    INIT_PRODUCER: "InitProducerId",
+    ADD_PARTITIONS: "AddPartitionsToTxn",
+    END_TXN: "EndTxn",
+}
+VERSIONS: Final = {PRODUCE: (7, 7), LIST_OFFSETS: (2, 2), INIT_PRODUCER: (0, 0), ADD_PARTITIONS: (0, 0), END_TXN: (0, 0)}
 PRODUCER_STATE: Final = struct.Struct(">qhi")  # of a batch: producer id, epoch, first sequence
 PRODUCER_STATE_AT: Final = 43
 NODE: Final = 0
@@ -51,6 +57,7 @@ LOADING, NOT_THERE, ELSEWHERE = (
 )
 REFUSALS: Final = {
     PRODUCE: (NotLeaderForPartitionError.errno, MessageSizeTooLargeError.errno),  # the latter is final
+    LIST_OFFSETS: (NotLeaderForPartitionError.errno,),
     INIT_PRODUCER: (LOADING, ELSEWHERE, ConcurrentTransactions.errno),
     ADD_PARTITIONS: (LOADING, ELSEWHERE, ConcurrentTransactions.errno),
     END_TXN: (LOADING, NOT_THERE, ELSEWHERE),
@@ -171,6 +178,10 @@ def answer(broker: Broker, asked: Any, refusal: int) -> Any:
             name = asked.transactional_id
             topics = [(topic, [_produced(broker, name, topic, bytes(sent), refusal) for _, sent in parts]) for topic, parts in asked.topics]
             return asked.RESPONSE_TYPE(topics, 0)
+        case 2:
+            logs = {topic: broker.log(topic) for topic, _ in asked.topics}
+            ends = {topic: log.stable if asked.isolation_level else log.end for topic, log in logs.items()}
+            return asked.RESPONSE_TYPE(0, [(topic, [(0, refusal, -1, -1 if refusal else end)]) for topic, end in ends.items()])
         case 22:
             code, begun = _tried(refusal, lambda: broker.begin_producer(asked.transactional_id, asked.transaction_timeout_ms / 1000))
             return asked.RESPONSE_TYPE(0, code, *(begun or (-1, -1)))
@@ -190,7 +201,7 @@ def codes(response: Any) -> set[int]:
         return {part[1] for _, parts in response.topics for part in parts}
     if response.API_KEY == ADD_PARTITIONS:
         return {code for _, parts in response.errors for _, code in parts}
-    return {response.error_code}
+    return set() if response.API_KEY == LIST_OFFSETS else {response.error_code}
 
 
 def _tried(refusal: int, work: Callable[[], Any]) -> tuple[int, Any]:

@@ -11,6 +11,7 @@ from engine.settings import Settings
 from engine.stream import rebuild as rebuild_module
 from engine.stream.clients import KafkaClients
 from engine.stream.hanging import Spans
+from engine.stream.producer import ShardProducer
 from engine.stream.rebuild import Rebuild
 from engine.stream.topics import Identity
 from schemas.topics import CHANGES, DEAD_LETTERS, JOURNAL, TOPICS
@@ -39,5 +40,6 @@ async def test_a_rebuild_from_the_inputs_refuses_it(monkeypatch: pytest.MonkeyPa
     settings, topics = Settings(), Identity({spec.name: 1 for spec in TOPICS}, {spec.name: spec.name for spec in TOPICS})
     no_store: Any = None
     work = Rebuild(settings, 0, topics, no_store, KafkaClients(settings.kafka), lambda *_: None)
+    work._producer = ShardProducer(KafkaClients(settings.kafka).producer("limits-0"), 0, 1.0)
     with pytest.raises(EngineError, match=told):
         await work.from_inputs()
