@@ -2,8 +2,8 @@
 
 Some transactional producers of their own commit one record after the other; behind one of the commits the broker is killed, and comes back. Then
 each producer is fenced, so no transaction is under way, and every partition should be readable to its end. Where one is not, the markers of its
-last transaction were never written. Nothing of the engine is in it. Measured with Kafka 4.4 on two busy cores: in 8 of 86 rounds, in some for
-two or three partitions; the slower the broker is to come back, the more often.
+last transaction were never written. Nothing of the engine is in it. Measured with Kafka 4.4 on two cores with three of these
+at a time: in 6 of 34 rounds; the slower the broker is to come back, the more often.
 """
 
 from __future__ import annotations
