@@ -44,6 +44,7 @@ LOOK_BACK: Final = 1_000  # offsets of dead letters
 MARKED_WITHIN_S: Final = 5.0  # a marker follows its transaction's end by some milliseconds
 
 Spans = dict[str, tuple[int, int]]
+Asked = tuple[str, list[tuple[int, int]]]  # a topic, and a partition with the moment whose offset is asked for
 
 
 class MixedFatesError(Exception):
@@ -54,7 +55,8 @@ async def hanging(client: AIOKafkaClient, shard: int) -> Spans:
     """From which offset to which one something hangs in each topic that the shard writes to; topics in which nothing does are not there. The
     client is connected: another one for this would make takeovers slower. Raises KafkaError, TimeoutError."""
     async with asyncio.timeout(CONNECT_DEADLINE_S):
-        stable, ends = [await _ends(client, shard, level) for level in (READ_COMMITTED, READ_UNCOMMITTED)]
+        asked = await _by_leader(client, shard)
+        stable, ends = [await _ends(client, asked, level) for level in (READ_COMMITTED, READ_UNCOMMITTED)]
     return {topic: (stable[topic], ends[topic]) for topic in WRITTEN if stable[topic] < ends[topic]}
 
 
@@ -93,20 +95,25 @@ async def await_end(client: AIOKafkaClient, shard: int, topic: str) -> tuple[int
     return left
 
 
-async def _ends(client: AIOKafkaClient, shard: int, isolation_level: int) -> dict[str, int]:
-    """Where the topics end for a reader of committed or of all records."""
+async def _by_leader(client: AIOKafkaClient, shard: int) -> Mapping[int, list[Asked]]:
+    """What is to be asked of the brokers that lead the shard's partitions."""
     for topic in WRITTEN:
         client.add_topic(topic)
-    by_leader: defaultdict[int, list[tuple[str, list[tuple[int, int]]]]] = defaultdict(list)
+    by_leader: defaultdict[int, list[Asked]] = defaultdict(list)
     for topic in WRITTEN:
         await client._wait_on_metadata(topic)
         leader = client.cluster.leader_for_partition(TopicPartition(topic, shard))
         if leader is None or leader < 0:
             raise LeaderNotAvailableError(topic)
         by_leader[leader].append((topic, [(shard, OffsetResetStrategy.LATEST)]))
+    return by_leader
+
+
+async def _ends(client: AIOKafkaClient, asked: Mapping[int, list[Asked]], isolation_level: int) -> dict[str, int]:
+    """Where the topics end for a reader of committed or of all records."""
     found = {}
-    for leader, asked in by_leader.items():
-        answer = await client.send(leader, OffsetRequest(-1, isolation_level, asked))
+    for leader, partitions in asked.items():
+        answer = await client.send(leader, OffsetRequest(-1, isolation_level, partitions))
         for topic, [(_, code, _, offset, *_)] in answer.topics:
             if code:
                 raise for_code(code)(topic)

@@ -229,7 +229,7 @@ class Broker:
         transaction.fate, transaction.unmarked = fate, set(transaction.partitions)
         if self._chance.random() < self.loses and not transaction.mends:
             self._die(mine, transaction)
-        if fate == COMMITTED and (JOURNAL.name in transaction.unmarked or not self._hangs(transaction, JOURNAL.name)):
+        if fate == COMMITTED and not self._hangs(transaction, JOURNAL.name):
             self.on_commit(transaction)
         slow = self._chance.random() < 0.1
         for topic in sorted(transaction.unmarked):

@@ -33,7 +33,7 @@ from engine.settings import Kafka
 from engine.stream.clients import CONNECT_DEADLINE_S, KafkaClients
 from engine.stream.records import Headers
 from schemas.topics import JOURNAL, OUTPUTS, TOPICS
-from tests.simulation.broker import Broker, Entry, Log
+from tests.simulation.broker import Broker, Entry
 from tests.simulation.clock import PROCESS, Loop, Process
 from tests.simulation.network import Network
 from tests.simulation.promises import demand
@@ -247,9 +247,8 @@ class JournalReader:
         return {partitions[0]: await self._call(lambda: self._log.begins)}
 
     async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        """Up to where they can be read."""
-        found: dict[TopicPartition, int] = await self._call(lambda: {p: self._readable(self._broker.log(p.topic)) for p in partitions})
-        return found
+        """Up to where it can be read."""
+        return {partitions[0]: await self._call(self._readable)}
 
     def seek(self, partition: TopicPartition, offset: int) -> None:
         """Read on from an offset."""
@@ -264,13 +263,13 @@ class JournalReader:
         records, self._position = await self._call(self._fetch)
         return {partition: records} if records else {}
 
-    def _readable(self, log: Log) -> int:
-        return log.end if self._sees_uncommitted else log.stable
+    def _readable(self) -> int:
+        return self._log.end if self._sees_uncommitted else self._log.stable
 
     def _fetch(self) -> tuple[list[Entry], int]:
         if self._position < self._log.begins:
             raise OffsetOutOfRangeError({TopicPartition(JOURNAL.name, 0): self._position})
-        end = min(self._readable(self._log), self._position + 20)
+        end = min(self._readable(), self._position + 20)
         if self._sees_uncommitted:
             return [entry for entry in self._log.entries[self._position : end] if not entry.is_marker], end
         return list(self._log.committed(self._position, end)), end
