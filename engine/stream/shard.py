@@ -93,7 +93,7 @@ class Inputs(Protocol):
 
 
 class Shard:
-    """Owns shard ``number`` until its ``run`` is cancelled."""
+    """Owns shard ``number`` until it leaves, or its ``run`` is cancelled."""
 
     def __init__(self, number: int, settings: Settings, store: ShardStore, inputs: Inputs, clients: Clients) -> None:
         self.number = number
@@ -117,6 +117,7 @@ class Shard:
         self._rest = Rest()
         self._began_at = -BATCHES_APART_S  # when the last batch was begun
         self._is_open = False  # whether deliveries are taken
+        self._is_committing = self._is_leaving = False
         self._is_behind = False  # whether the journal seemed to end before what the store has applied
         self._gone: Delivery | None = None  # a topic does not have the records that come next
         self._gone_before: tuple[int, Topic, int] | None = None  # the sequence, topic and offset at which that was so before
@@ -170,6 +171,12 @@ class Shard:
         self._problem = ShardStoppedError(problem.what, where=problem.where, cure=problem.cure)
         self._wake.set()
 
+    def leave(self) -> bool:
+        """Whether a commit is under way; when that is done the shard ends by itself, as if cancelled. Were it cancelled at once, the store would
+        lack what was announced until there is another owner."""
+        self._is_leaving = True
+        return self._is_committing
+
     async def look_at_store(self) -> None:
         """Stop when the store may not hold limits any more."""
         if not self._is_open:
@@ -184,7 +191,7 @@ class Shard:
     # The owner's life
 
     async def run(self) -> None:
-        """Own the shard until cancelled or stopped."""
+        """Own the shard until it leaves, is cancelled or stopped."""
         failures, refusals = 0, 0  # since the last commit
         try:
             while True:
@@ -415,8 +422,14 @@ class Shard:
     async def _commit(self, record: JournalRecord, journal: bytes, dead: list[Output]) -> None:
         """Steps 6 and 8: one transaction; then the store."""
         assert self._producer is not None
-        offset = await self._producer.commit(journal, [*record.outputs, *dead])
-        await self._apply_own(record, offset)
+        self._is_committing = True
+        try:
+            offset = await self._producer.commit(journal, [*record.outputs, *dead])
+            await self._apply_own(record, offset)
+        finally:
+            self._is_committing = False
+            if self._is_leaving:
+                raise asyncio.CancelledError
         self.progress.note_commit(record, len(journal))
         self._note_machine()
 

@@ -151,14 +151,15 @@ class Worker:
         )
 
     async def release(self, numbers: Iterable[int] | None = None) -> None:
-        """Give shards up (all of them by default); returns when none of them does anything any more."""
+        """Give shards up (all of them by default), behind the commit at hand if that is soon done; returns when none of them does anything any
+        more."""
         ending = []
         for number in list(self.shards if numbers is None else numbers):
             task = self._tasks.pop(number)
-            task.cancel()
+            if not self.shards.pop(number).leave():
+                task.cancel()
             ending.append(task)
-            del self.shards[number]
-        while ending:  # a library may swallow a cancellation: then it is asked again
+        while ending:  # a commit takes too long, or a library has swallowed a cancellation
             _, pending = await asyncio.wait(ending, timeout=ASK_AGAIN_S)
             ending = list(pending)
             for task in ending:

@@ -8,8 +8,11 @@ from pathlib import Path
 
 import pytest
 
+from engine.local.process import ServerProcess
+from engine.policy.document import Policy
 from engine.policy.promote import promote
 from engine.policy.source import load_policy
+from engine.state import keys
 from scripts.personas import midnight_before
 from tests.e2e.audit import audit
 from tests.e2e.conftest import deployed
@@ -26,9 +29,8 @@ def four(tmp_path: Path) -> Iterator[Deployment]:
     yield from deployed(tmp_path, PARTITIONS)
 
 
-@pytest.mark.slow
-def test_from_one_worker_to_five_and_back(four: Deployment) -> None:
-    d = four
+def started(d: Deployment) -> tuple[Policy, int, ServerProcess]:
+    """The policy that is in force, from when on, and traffic for a worker."""
     d.settings = {"LIMITS_KAFKA__SESSION_TIMEOUT_S": "6", "LIMITS_SHARD__BATCH_RECORDS": "50"}
     start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
     policy = load_policy(ROOT / "policies" / "minimal.yaml")
@@ -36,7 +38,13 @@ def test_from_one_worker_to_five_and_back(four: Deployment) -> None:
     d.start_worker()
     d.wait(lambda: d.taken() >= PARTITIONS, "the policy is in force everywhere", 180)
     options = {"--kafka": d.kafka.address, "--accounts": ACCOUNTS, "--days": DAYS, "--rate": RATE, "--start-ms": start_ms, "--seed": 3}
-    traffic = d.run("-m", "scripts.traffic", *(str(word) for pair in options.items() for word in pair), log="traffic.log")
+    return policy, start_ms, d.run("-m", "scripts.traffic", *(str(word) for pair in options.items() for word in pair), log="traffic.log")
+
+
+@pytest.mark.slow
+def test_from_one_worker_to_five_and_back(four: Deployment) -> None:
+    d = four
+    policy, start_ms, traffic = started(d)
 
     def goes_on() -> None:
         before = d.taken()
@@ -66,3 +74,17 @@ def test_from_one_worker_to_five_and_back(four: Deployment) -> None:
     counts = audit(promoted, inputs, journal, changes, d.accounts)
     assert counts["records"] > 20 * RATE
     assert counts["dead_letters"] == len(d.dead_letters())
+
+
+@pytest.mark.slow
+def test_who_leaves_in_good_order_leaves_nothing_to_be_applied(four: Deployment) -> None:
+    d = four
+    _, _, traffic = started(d)
+    for _ in range(5):
+        before = d.taken()
+        d.wait(lambda before=before: d.taken() > before + RATE, "it goes on", 60)  # type: ignore[misc]
+        d.workers[-1].stop(20)
+        assert traffic.is_running()
+        applied = {shard: int(d.fields(shard)[keys.SEQUENCE]) for shard in range(PARTITIONS)}
+        assert applied == {shard: len(records) for shard, records in d.journal().items()}
+        d.start_worker()
