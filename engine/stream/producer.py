@@ -54,7 +54,7 @@ class CommitInDoubtError(Exception):
 
 
 class FencedError(CommitInDoubtError):
-    """Another owner of the shard has taken over (or this one has, again)."""
+    """Another owner of the shard has taken over (or this one has, again), or may have: the group knows."""
 
 
 class CommitRefusedError(CommitInDoubtError):
@@ -262,7 +262,9 @@ class ShardProducer:
             raise FencedError("another owner has fenced this one") from error
         except (TopicAuthorizationFailedError, TransactionalIdAuthorizationFailed) as error:
             raise forbidden("Write", error) from error
-        except (KafkaError, IllegalOperation, AssertionError, OSError) as error:  # TimeoutError is an OSError
+        except TimeoutError as error:  # this process may have stood still for as long, and have a fenced one's answer that it has not read
+            raise FencedError(f"Kafka has not answered for {self._deadline_s:g} s: another owner may work") from error
+        except (KafkaError, IllegalOperation, AssertionError, OSError) as error:
             raise CommitInDoubtError(repr(error)) from error
 
     def drop(self) -> None:
