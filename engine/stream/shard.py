@@ -117,7 +117,7 @@ class Shard:
         self._rest = Rest()
         self._began_at = -BATCHES_APART_S  # when the last batch was begun
         self._is_open = False  # whether deliveries are taken
-        self._is_committing = self._is_leaving = False
+        self._is_ending = self._is_leaving = False  # a transaction is ended; the shard is given up
         self._is_behind = False  # whether the journal seemed to end before what the store has applied
         self._gone: Delivery | None = None  # a topic does not have the records that come next
         self._gone_before: tuple[int, Topic, int] | None = None  # the sequence, topic and offset at which that was so before
@@ -172,10 +172,9 @@ class Shard:
         self._wake.set()
 
     def leave(self) -> bool:
-        """Whether a commit is under way; when that is done the shard ends by itself, as if cancelled. Were it cancelled at once, the store would
-        lack what was announced until there is another owner."""
+        """Whether a transaction is being ended; when that is done the shard ends by itself, as if cancelled."""
         self._is_leaving = True
-        return self._is_committing
+        return self._is_ending
 
     async def look_at_store(self) -> None:
         """Stop when the store may not hold limits any more."""
@@ -298,7 +297,8 @@ class Shard:
         """End what hangs in a topic."""
         assert self._producer is not None
         self.progress.log.warning(ENDED, topic=topic, offset=span[0], committed=is_commit)
-        await self._producer.end(topic, is_commit=is_commit)
+        with self._ending():
+            await self._producer.end(topic, is_commit=is_commit)
         with self._reading("the ends of the topics"):
             left = await await_end(self._producer.client, self.number, topic)
         if left is not None:
@@ -419,17 +419,24 @@ class Shard:
         with self._stages(Stage.JOURNAL):
             return record.encode()
 
+    @contextmanager
+    def _ending(self) -> Iterator[None]:
+        """A transaction is ended within; a shard that leaves does so first. Else the store would lack what was announced until there is another
+        owner, and what hangs might be aborted (``engine.stream.hanging``)."""
+        self._is_ending = True
+        try:
+            yield
+        finally:
+            self._is_ending = False
+            if self._is_leaving:
+                raise asyncio.CancelledError
+
     async def _commit(self, record: JournalRecord, journal: bytes, dead: list[Output]) -> None:
         """Steps 6 and 8: one transaction; then the store."""
         assert self._producer is not None
-        self._is_committing = True
-        try:
+        with self._ending():
             offset = await self._producer.commit(journal, [*record.outputs, *dead])
             await self._apply_own(record, offset)
-        finally:
-            self._is_committing = False
-            if self._is_leaving:
-                raise asyncio.CancelledError
         self.progress.note_commit(record, len(journal))
         self._note_machine()
 
