@@ -13,7 +13,7 @@ from engine.settings import Kafka
 from engine.state.record import Output
 from engine.stream import topics
 from engine.stream.clients import KafkaClients
-from engine.stream.producer import CommitInDoubtError, ShardProducer
+from engine.stream.producer import CommitInDoubtError, FencedError, ShardProducer
 from schemas.topics import CHANGES
 
 pytestmark = pytest.mark.real
@@ -83,3 +83,16 @@ async def test_dropped_in_doubt(broker: KafkaBroker) -> None:
         assert await is_nothing_left()
     finally:
         broker.start()
+
+
+async def test_without_an_answer_in_time_another_owner_may_work(broker: KafkaBroker) -> None:
+    producer = await started(broker)
+    producer._deadline_s = 1.0
+    broker.pause()
+    try:
+        with pytest.raises(FencedError, match="Kafka has not answered for 1 s: another owner may work"):
+            await producer.commit(b"journal", OUTPUTS)
+        producer.drop()
+        assert await is_nothing_left()
+    finally:
+        broker.resume()
