@@ -7,6 +7,7 @@ has everything imported, and answers with how it ended. The product knows nothin
 
 from __future__ import annotations
 
+import asyncio
 import ctypes
 import os
 import signal
@@ -193,17 +194,23 @@ LOSING: Final[set[Any]] = set()  # the senders of transactions that have no end 
 
 def losing(lost: Callable[[str], bool], dies: Callable[[Counts], Callable[[Die], None]]) -> Callable[[int], None]:
     """The end of a commit, from the n-th on the first one that writes to a topic that is ``lost``, does not reach such topics; and then its
-    worker ``dies``."""
+    worker ``dies``. Not while one of its shards mends an end, which is not promised (docs/reliability.md §5)."""
 
     def install(n: int) -> None:
-        commit, inner, begun = ShardProducer._commit, _OnceSender._do_add_partitions_to_txn, 0
+        commit, end, inner, begun = ShardProducer._commit, ShardProducer.end, _OnceSender._do_add_partitions_to_txn, 0
+        at_it = asyncio.Lock()  # who mends an end, and until it dies who loses one
 
         async def committed(self: ShardProducer, journal: bytes, outputs: Sequence[Output]) -> int:
             nonlocal begun
             begun += 1
             if begun >= n and not LOSING and any(map(lost, (JOURNAL.name, *(output.topic for output in outputs)))):
+                await at_it.acquire()
                 LOSING.add(self._producer._sender)
             return await commit(self, journal, outputs)
+
+        async def ended(self: ShardProducer, topic: str, *, is_commit: bool) -> None:
+            async with at_it:
+                await end(self, topic, is_commit=is_commit)
 
         async def add(self: Any, partitions: Any) -> Any:
             manager = self._txn_manager
@@ -216,7 +223,7 @@ def losing(lost: Callable[[str], bool], dies: Callable[[Counts], Callable[[Die],
                 manager.partitions_to_add().add(TopicPartition(DEAD_LETTERS.name, shard))
             return await inner(self, manager.partitions_to_add())
 
-        ShardProducer._commit = committed  # type: ignore[method-assign]
+        ShardProducer._commit, ShardProducer.end = committed, ended  # type: ignore[method-assign]
         _OnceSender._do_add_partitions_to_txn = add  # type: ignore[assignment,method-assign]
         dies(of_losers)(at_pass(1))
 
