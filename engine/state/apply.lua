@@ -4,8 +4,9 @@
 -- topic ('': any); the record's sequence; the number of buckets that it voids, which is 0 except of a beginning; the number of values in the shard hash's
 -- part, and they as field, value, ...; then for each bucket that it touches the number of values and they as account, state, ..., and the number
 -- of accounts to remove and they.
--- Returns the applied sequence afterwards. A sequence that is not the next one changes nothing, so the same call may come twice; a beginning
--- may leave any number of sequences out, since it voids what they would have written. -1: what is here was made from another journal; nothing is
+-- Returns the applied sequence afterwards. A sequence that is not the next one changes nothing, so the same call may come twice; but of the one
+-- that was applied last it is noted where the journal has it, if that is further on: it was written again. A beginning may leave any number of
+-- sequences out, since it voids what they would have written. -1: what is here was made from another journal; nothing is
 -- changed, unless by a beginning, which voids that too.
 --
 -- An error after the first write would leave half a record: so everything is checked before anything is written. The sequence is written
@@ -17,6 +18,14 @@ if not is_ours and voided == 0 then
     return -1
 end
 local applied = is_ours and tonumber(here[1] or '0') or -1
+local shard_count = tonumber(ARGV[4])
+if applied == sequence then
+    for i = 5, 4 + shard_count, 2 do
+        if ARGV[i] == 'journal_offset' and tonumber(ARGV[i + 1]) > tonumber(redis.call('HGET', KEYS[1], ARGV[i])) then
+            redis.call('HSET', KEYS[1], ARGV[i], ARGV[i + 1])
+        end
+    end
+end
 if applied >= sequence or (voided == 0 and applied ~= sequence - 1) then
     return applied
 end
@@ -31,7 +40,6 @@ local touched = #KEYS - voided
 if voided > 0 then
     redis.call('UNLINK', KEYS[1], unpack(KEYS, touched + 1, #KEYS))
 end
-local shard_count = tonumber(ARGV[4])
 local at = 5 + shard_count
 for i = 2, touched do
     for _, command in ipairs({ 'HSET', 'HDEL' }) do

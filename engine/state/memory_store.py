@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import AsyncIterator
 
 from engine.core.packed import Packed
-from engine.state.keys import BUCKETS, bucket_of, topic_id
+from engine.state.keys import BUCKETS, JOURNAL_OFFSET, bucket_of, topic_id
 from engine.state.record import JournalRecord
 from engine.state.store import OTHER_JOURNAL, Loaded, Slice, applied_of, cut_slice, fields_of
 from schemas.topics import JOURNAL
@@ -30,6 +30,8 @@ class MemoryStore:
     async def apply(self, record: JournalRecord, journal_offset: int) -> int:
         """See ``ShardStore``."""
         applied = self._applied()
+        if applied == record.sequence:
+            self._fields[JOURNAL_OFFSET] = max(self._fields[JOURNAL_OFFSET], b"%d" % journal_offset, key=int)
         if applied >= record.sequence or (applied != record.sequence - 1 and not record.is_beginning):
             return applied
         if record.is_beginning:

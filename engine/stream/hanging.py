@@ -7,48 +7,73 @@ written there stays undecided for every reader of committed records; and worse, 
 about, decides it as well.
 
 So an owner looks behind its fence, when no transaction of its predecessors is under way any more, whether something hangs in its shard's
-partitions, and ends it as it was ended, before it writes anything of its own: by a transaction that has no records, only partitions.
+partitions, and aborts it, by a transaction that has no records, only partitions. Whatever becomes of that request, the result is the same: the
+next owner's fence aborts it, too. Nobody has read what hung, so nothing is contradicted; but where it was committed something is missing then.
+That is *written again*, in a transaction like any other and by the very bytes, which still lie there for whoever reads what is not committed:
 
-- In the journal: committed where anybody has seen something of it. Either the store has applied the record, so the commit was answered; or
-  what the record says is there to be read. Where neither is so nobody has, and it is aborted: the inputs are taken again.
-- In a topic of outputs, when the store has applied the whole journal: committed if the journal says it. An output has a number, of which the
-  store counts the last; a dead letter has an origin, which was taken or not.
+- The journal's record, if anybody has seen something of it. Either the store has applied it, so the commit was answered; or what it says is there
+  to be read. Where neither is so nobody has, and the inputs are taken again.
+- Outputs and dead letters that the journal's last record says and that are not there to be read. Those of the records before it are: each owner
+  looks before it commits anything.
 
-What another transactional id has left is that one's: in the journal it is waited for, elsewhere it is nobody's concern here.
+Both are looked for at each takeover, whether something hangs or not: an owner may have been killed between the abort and the writing. What
+another transactional id has left is that one's: in the journal it is waited for, elsewhere it is nobody's concern here.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import Mapping
-from typing import Any, Final
+from collections.abc import AsyncIterator, Mapping, Sequence
+from typing import Any, Final, NamedTuple
 
-from aiokafka import TopicPartition
+from aiokafka import AIOKafkaConsumer, TopicPartition
 from aiokafka.client import AIOKafkaClient
 from aiokafka.consumer.fetcher import READ_COMMITTED, READ_UNCOMMITTED
 from aiokafka.errors import LeaderNotAvailableError, for_code
 from aiokafka.protocol.offset import OffsetRequest, OffsetResetStrategy
 
 from engine.state import keys
-from engine.state.record import DeadLetterRef, JournalRecord
+from engine.state.record import JournalRecord, Output
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
-from engine.stream.journal import ASK_MS, bounds, messages, newest_output, started
+from engine.stream.journal import ASK_MS, bounds, last_message, messages, started
 from engine.stream.render import OUTPUT_SEQUENCE_HEADER
+from schemas import cloudevents as ce
 from schemas import dead_letters as names
 from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS, JOURNAL, OUTPUTS
 
-OUR_OWN: Final = frozenset((JOURNAL.name, CHANGES.name, ADVISORIES.name))  # that nobody else writes to
+ANNOUNCED: Final = (CHANGES.name, ADVISORIES.name)
+OUR_OWN: Final = frozenset((JOURNAL.name, *ANNOUNCED))  # that nobody else writes to
 WRITTEN: Final = (JOURNAL.name, *(spec.name for spec in OUTPUTS))
-LOOK_BACK: Final = 1_000  # offsets of dead letters
+LOOK_BACK: Final = 64  # offsets of dead letters: others write there, too
 MARKED_WITHIN_S: Final = 5.0  # a marker follows its transaction's end by some milliseconds
 
 Spans = dict[str, tuple[int, int]]
 Asked = tuple[str, list[tuple[int, int]]]  # a topic, and a partition with the moment whose offset is asked for
+Place = tuple[str, int]  # of what was announced: its topic and its number; of a dead letter: topic and offset of the record that it is
 
 
-class MixedFatesError(Exception):
-    """What hangs in a topic is of more than one transaction, and they ended differently."""
+class Told(NamedTuple):
+    """What a shard's topics of outputs have: by topic the number of the newest output and the offset behind it, and the dead letters of the last
+    offsets by origin."""
+
+    newest: Mapping[str, tuple[int, int]]
+    letters: frozenset[Place]
+
+    def is_beyond(self, fields: Mapping[str, bytes]) -> bool:
+        """Whether something is there that a shard hash does not know of."""
+        counted = int(fields.get(keys.OUTPUTS, b"0"))
+        return any(number > counted for number, _ in self.newest.values()) or any(
+            offset >= int(fields.get(keys.next_offset(topic), b"0")) for topic, offset in self.letters
+        )
+
+    def knows_of(self, record: JournalRecord) -> bool:
+        """Whether something that a record says is there."""
+        return any(self.newest[topic][0] >= number for topic, number in numbered(record)) or not self.letters.isdisjoint(origins(record))
+
+    def lacks(self, record: JournalRecord) -> set[Place]:
+        """What of that which a record says is not."""
+        return {(topic, number) for topic, number in numbered(record) if self.newest[topic][0] < number} | (origins(record) - self.letters)
 
 
 async def hanging(client: AIOKafkaClient, shard: int) -> Spans:
@@ -60,39 +85,68 @@ async def hanging(client: AIOKafkaClient, shard: int) -> Spans:
     return {topic: (stable[topic], ends[topic]) for topic in WRITTEN if stable[topic] < ends[topic]}
 
 
-async def journal_is_committed(clients: Clients, application: str, shard: int, span: tuple[int, int], applied: int) -> bool | None:
-    """Whether what hangs in the journal was committed, as far as the store, which has applied a sequence, and the topics of outputs tell; None if
-    no record of the application lies there. Raises KafkaError, TimeoutError, ValueError for a record that cannot be read."""
-    partition = TopicPartition(JOURNAL.name, shard)
-    async with started(clients.uncommitted_reader(), CONNECT_DEADLINE_S) as reader:
-        reader.assign([partition])
-        async for message in messages(reader, partition, *span, CONNECT_DEADLINE_S):
-            record = JournalRecord.decode(message.value)
-            if record.application != application:
-                return None
-            return applied >= record.sequence or await _is_told(clients, shard, record)
-    return None
-
-
-async def output_is_committed(clients: Clients, shard: int, topic: str, span: tuple[int, int], fields: Mapping[str, bytes]) -> bool | None:
-    """Whether what hangs in a topic of outputs was committed, by the shard hash at the journal's end; None if no record of the shard lies there.
-    Raises KafkaError, TimeoutError, MixedFatesError."""
-    partition = TopicPartition(topic, shard)
-    async with started(clients.uncommitted_reader(), CONNECT_DEADLINE_S) as reader:
-        reader.assign([partition])
-        fates = {_is_said(message, fields) async for message in messages(reader, partition, *span, CONNECT_DEADLINE_S)} - {None}
-    if len(fates) > 1:
-        raise MixedFatesError(f"what hangs in {topic} from offset {span[0]} to {span[1]} was committed in part")
-    return fates.pop() if fates else None
-
-
-async def await_end(client: AIOKafkaClient, shard: int, topic: str) -> tuple[int, int] | None:
-    """What still hangs in a topic when the marker of a transaction that has ended should have come. Raises KafkaError, TimeoutError."""
+async def await_ends(client: AIOKafkaClient, shard: int) -> Spans:
+    """What still hangs when the markers of a transaction that has ended should have come. Raises KafkaError, TimeoutError."""
     loop = asyncio.get_running_loop()
     until = loop.time() + MARKED_WITHIN_S
-    while (left := (await hanging(client, shard)).get(topic)) is not None and loop.time() < until:
+    while (left := await hanging(client, shard)) and loop.time() < until:
         await asyncio.sleep(ASK_MS / 1000)
     return left
+
+
+async def told_by(reader: AIOKafkaConsumer, shard: int, letters: int) -> Told:
+    """What the topics of outputs have, with so many dead letters among the last; ``reader`` is started. Raises KafkaError, TimeoutError."""
+    newest = {}
+    for topic in ANNOUNCED:
+        message = await _last(reader, TopicPartition(topic, shard))
+        newest[topic] = (0, 0) if message is None else (_number(message), message.offset + 1)
+    found = [_origin(message) async for message in _latest(reader, TopicPartition(DEAD_LETTERS.name, shard), letters)]
+    return Told(newest, frozenset(origin for origin in found if origin is not None))
+
+
+async def last_record(reader: AIOKafkaConsumer, shard: int) -> JournalRecord | None:
+    """The journal's last committed record. Raises KafkaError, TimeoutError, ValueError for one that cannot be read."""
+    message = await _last(reader, TopicPartition(JOURNAL.name, shard))
+    return None if message is None else JournalRecord.decode(message.value)
+
+
+async def written_records(clients: Clients, application: str, shard: int, sequence: int, first: int) -> Sequence[tuple[int, bytes]]:
+    """The records of this sequence that were written to the journal from an offset on, committed or not, with their offsets. Raises KafkaError,
+    TimeoutError, ValueError for a record that cannot be read."""
+    partition = TopicPartition(JOURNAL.name, shard)
+    async with started(clients.uncommitted_reader(), CONNECT_DEADLINE_S) as reader:
+        found = [(JournalRecord.decode(message.value), message) async for message in _from(reader, partition, first)]
+    return [
+        (message.offset, message.value) for record, message in found if (record.application, record.sequence) == (application, sequence)
+    ]
+
+
+async def written_outputs(clients: Clients, shard: int, record: JournalRecord, told: Told) -> list[Output]:
+    """What a record says and is not there to be read, as it was written. What is not found is not there. Raises KafkaError, TimeoutError."""
+    lacking, said = told.lacks(record), set(record.said)
+    found: dict[Place, Output] = {}
+    async with started(clients.uncommitted_reader(), CONNECT_DEADLINE_S) as reader:
+        for topic in ANNOUNCED:
+            async for message in _from(reader, TopicPartition(topic, shard), told.newest[topic][1]):
+                output = _output(topic, message)
+                if output.ref in said:
+                    found[topic, _number(message)] = output
+        async for message in _latest(reader, TopicPartition(DEAD_LETTERS.name, shard), len(record.dead_letters)):
+            origin = _origin(message)
+            if origin is not None:
+                found[origin] = _output(DEAD_LETTERS.name, message)
+    return [output for place, output in found.items() if place in lacking]
+
+
+def numbered(record: JournalRecord) -> list[Place]:
+    """Topics and numbers of what a record announces."""
+    newest = int(dict(record.fields).get(keys.OUTPUTS, b"0"))
+    return [(ref.topic, number) for number, ref in enumerate(record.said, newest - len(record.said) + 1)]
+
+
+def origins(record: JournalRecord) -> set[Place]:
+    """The records that are dead letters by a record."""
+    return {(ref.topic, ref.offset) for ref in record.dead_letters}
 
 
 async def _by_leader(client: AIOKafkaClient, shard: int) -> Mapping[int, list[Asked]]:
@@ -121,40 +175,41 @@ async def _ends(client: AIOKafkaClient, asked: Mapping[int, list[Asked]], isolat
     return found
 
 
-async def _is_told(clients: Clients, shard: int, record: JournalRecord) -> bool:
-    """Whether something that a record says is there to be read."""
-    async with started(clients.journal_reader(), CONNECT_DEADLINE_S) as reader:
-        if record.said:
-            before = int(dict(record.fields)[keys.OUTPUTS]) - len(record.said)
-            if await newest_output(reader, shard, CONNECT_DEADLINE_S) > before:
-                return True
-        if not record.dead_letters:
-            return False
-        partition = TopicPartition(DEAD_LETTERS.name, shard)
-        reader.assign([partition])
-        begins, end = await bounds(reader, partition, CONNECT_DEADLINE_S)
-        first, wanted = max(begins, end - LOOK_BACK - 2 * len(record.dead_letters)), set(map(_place_of, record.dead_letters))
-        return any([_origin(message) in wanted async for message in messages(reader, partition, first, end, CONNECT_DEADLINE_S)])
+async def _last(reader: AIOKafkaConsumer, partition: TopicPartition) -> Any:
+    """The last message of a partition that the reader may read, None if there is none."""
+    reader.assign([partition])
+    return await last_message(reader, partition, *await bounds(reader, partition, CONNECT_DEADLINE_S), CONNECT_DEADLINE_S)
 
 
-def _is_said(message: Any, fields: Mapping[str, bytes]) -> bool | None:
-    """Whether the journal says an output; None of a record that is none of the shard's."""
-    told = dict(message.headers)
-    if OUTPUT_SEQUENCE_HEADER in told:
-        return int(told[OUTPUT_SEQUENCE_HEADER]) <= int(fields.get(keys.OUTPUTS, b"0"))
-    origin = _origin(message)
-    if origin is None:
-        return None
-    return origin[1] < int(fields.get(keys.next_offset(origin[0]), b"0"))
+async def _from(reader: AIOKafkaConsumer, partition: TopicPartition, first: int) -> AsyncIterator[Any]:
+    """The messages of a partition from an offset on."""
+    reader.assign([partition])
+    begins, end = await bounds(reader, partition, CONNECT_DEADLINE_S)
+    async for message in messages(reader, partition, max(begins, first), end, CONNECT_DEADLINE_S):
+        yield message
 
 
-def _origin(message: Any) -> tuple[str, int] | None:
-    """Topic and offset of the record that a dead letter is; None of what is none."""
+async def _latest(reader: AIOKafkaConsumer, partition: TopicPartition, count: int) -> AsyncIterator[Any]:
+    """The messages of a partition's last offsets: so many that this count of them, written twice, is among them."""
+    reader.assign([partition])
+    begins, end = await bounds(reader, partition, CONNECT_DEADLINE_S)
+    async for message in messages(reader, partition, max(begins, end - LOOK_BACK - 4 * count), end, CONNECT_DEADLINE_S):
+        yield message
+
+
+def _number(message: Any) -> int:
+    return int(dict(message.headers)[OUTPUT_SEQUENCE_HEADER])
+
+
+def _origin(message: Any) -> Place | None:
+    """The record that a dead letter is; None of what is none."""
     told = dict(message.headers)
     if names.EXCEPTION not in told:
         return None
     return told[names.TOPIC].decode(), int(told[names.OFFSET])
 
 
-def _place_of(ref: DeadLetterRef) -> tuple[str, int]:
-    return ref.topic, ref.offset
+def _output(topic: str, message: Any) -> Output:
+    """A message as it was handed over to be written: the time is added then, but to a dead letter."""
+    own = tuple((name, value) for name, value in message.headers if topic == DEAD_LETTERS.name or name != ce.TIME)
+    return Output(topic, message.key, message.value, own)

@@ -60,6 +60,10 @@ class JournalEndsError(JournalMismatchError):
     and the end of its transaction is still to be written to the journal."""
 
 
+class NotCommittedError(JournalMismatchError):
+    """What the store has applied last is not committed in the journal where it was written, nor further on."""
+
+
 class Chain:
     """Which records of a shard's journal lead on from a sequence. ``next`` is that of the record that comes next."""
 
@@ -96,7 +100,8 @@ async def read_journal(
 ) -> AsyncIterator[JournalEntry]:
     """The committed records from offset ``first`` to the end that the journal has now, for a store that is about to apply this sequence and
     counts so many outputs: those that lead on from there, all of this application. What the store has applied last must lie before, unless it
-    is deleted. ``consumer`` was not started yet, and is stopped in the end, also when it could not be started.
+    is deleted; where it was written again (``engine.stream.hanging``) it comes first, to be applied again.
+    ``consumer`` was not started yet, and is stopped in the end, also when it could not be started.
 
     Raises JournalMismatchError, DamagedBatchError, KafkaError, TimeoutError.
     """
@@ -113,16 +118,18 @@ async def read_journal(
         is_before_there = first == 0 or before < begins
         async for message in messages(consumer, partition, max(before, begins), end, deadline_s):
             record = JournalRecord.decode(message.value)
-            if message.offset == before:
-                is_before_there = record.sequence == sequence - 1
+            if not is_before_there and record.sequence == sequence - 1:
+                is_before_there = True
+                if message.offset > before:  # it was written again
+                    yield JournalEntry(message.offset, record, end)
                 continue
-            is_silent = False
             if not is_before_there:
                 break
+            is_silent = False
             if chain.leads(record, message.offset):
                 yield JournalEntry(message.offset, record, end)
         if not is_before_there:
-            raise JournalMismatchError(
+            raise NotCommittedError(
                 f"what Redis has applied as sequence {sequence - 1}, at offset {before} of the journal, is not committed there", REBUILD
             )
         chain.end()

@@ -100,21 +100,15 @@ class DroppableSender(Sender):  # type: ignore[misc]
 
 
 class _Once:
-    """A request of a transaction that is sent once; without an answer the producer's transaction is over for good. Unless that transaction is to
-    end what hangs: then it is sent again, since to leave it would be to abort."""
+    """A request of a transaction that is sent once; without an answer the producer's transaction is over for good."""
 
     async def do(self: Any, node_id: int) -> bool:
         request, sender = self.create_request(), self._sender
         try:
             answer = await sender.client.send(node_id, request, group=self.group)
         except KafkaError as error:
-            if not sender.repeats:
-                sender._txn_manager.fatal_error(CommitInDoubtError(f"{type(request).__name__} got no answer: {error!r}"))
-                return True
-            sender.has_repeated = True
-            sender._coordinator_dead(CoordinationType.TRANSACTION)
-            await asyncio.sleep(self._default_backoff)
-            return False
+            sender._txn_manager.fatal_error(CommitInDoubtError(f"{type(request).__name__} got no answer: {error!r}"))
+            return True
         backoff = self.handle_response(answer)
         if backoff is not None:  # an answer that says it was not done: it may be asked again
             await asyncio.sleep(backoff)
@@ -130,10 +124,7 @@ class _OnceAddPartitions(_Once, AddPartitionsToTxnHandler):  # type: ignore[misc
 
 
 class _OnceSender(DroppableSender):
-    """A sender that asks once for the first partitions of a transaction, and for its end; or ``repeats`` that."""
-
-    repeats = False
-    has_repeated = False
+    """A sender that asks once for the first partitions of a transaction, and for its end."""
 
     async def _do_add_partitions_to_txn(self, tps: Any) -> bool:
         node_id = await self._find_coordinator(CoordinationType.TRANSACTION, self._txn_manager.transactional_id)
@@ -240,18 +231,20 @@ class ShardProducer:
         async with self._in_time():
             return await self._commit(journal, outputs)
 
-    async def end(self, topic: str, *, is_commit: bool) -> None:
-        """End what hangs of this transactional id in the shard's partition of a topic (``engine.stream.hanging``), by a transaction without
-        records. Its marker follows. Raises as ``commit``. Where a request had to be sent again a late copy of it may come: nothing more is begun
-        then."""
-        sender = self._producer._sender
+    async def announce(self, outputs: Sequence[Output]) -> None:
+        """Commit outputs that the journal says already. Raises as ``commit``."""
         async with self._in_time():
-            sender.repeats = True
             await self._producer.begin_transaction()
-            self._producer._txn_manager.maybe_add_partition_to_txn(TopicPartition(topic, self._shard))
-            await (self._producer.commit_transaction() if is_commit else self._producer.abort_transaction())
-            sender.repeats = False
-        self.was_cut |= sender.has_repeated
+            await self._hand_all_over({}, outputs, int(time.time() * 1000))
+
+    async def abort(self, topics: Iterable[str]) -> None:
+        """Abort what hangs of this transactional id in the shard's partitions of topics (``engine.stream.hanging``), by a transaction without
+        records. Its markers follow. Raises as ``commit``."""
+        async with self._in_time():
+            await self._producer.begin_transaction()
+            for topic in topics:
+                self._producer._txn_manager.maybe_add_partition_to_txn(TopicPartition(topic, self._shard))
+            await self._producer.abort_transaction()
 
     @asynccontextmanager
     async def _in_time(self) -> AsyncIterator[None]:
@@ -284,13 +277,16 @@ class ShardProducer:
         await producer.begin_transaction()
         sending = await producer.send(JOURNAL.name, journal, partition=self._shard, timestamp_ms=now_ms)
         sending.add_done_callback(see_failure)
-        handed_over = {JOURNAL.name: [sending]}
+        await self._hand_all_over({JOURNAL.name: [sending]}, outputs, now_ms)
+        return int(sending.result().offset)
+
+    async def _hand_all_over(self, handed_over: dict[str, list[asyncio.Future[Any]]], outputs: Sequence[Output], now_ms: int) -> None:
+        """Hand outputs over beside what is handed over already, and commit when all of it is taken."""
         for topic in dict.fromkeys(output.topic for output in outputs):
             handed_over[topic] = await self._hand_over(topic, (output for output in outputs if output.topic == topic), now_ms)
         for topic, batches in handed_over.items():
             await self._all_taken(topic, batches)
-        await producer.commit_transaction()
-        return int(sending.result().offset)
+        await self._producer.commit_transaction()
 
     async def _all_taken(self, topic: str, sent: Iterable[asyncio.Future[Any]]) -> None:
         """Return when Kafka has taken what was sent to a topic. Raises KafkaError, CommitRefusedError."""

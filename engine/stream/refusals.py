@@ -21,10 +21,6 @@ BELONG_TOGETHER: Final = (
     "journal, new outputs' topics and an empty Redis"
 )
 FINISH: Final = "stop the workers, run that again (it goes on where it was), then start them"
-MIXED_FATES: Final = (
-    "Kafka can only end both alike: end them by `kafka-transactions.sh abort`, and tell the topic's consumers which of its records "
-    "the journal says"
-)
 NEWER_ENGINE: Final = "run a newer engine"
 RESHARD: Final = "stop every worker and run `limit-engine reshard` (again): by it alone partitions are added"
 

@@ -35,13 +35,13 @@ from engine.stream.alignment import Alignment, GapError
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.dead_letters import RejectLimit, dead_letters
 from engine.stream.fetched import DamagedBatchError
-from engine.stream.hanging import MixedFatesError, await_end, hanging, journal_is_committed, output_is_committed
+from engine.stream.hanging import Told, await_ends, hanging, last_record, told_by, written_outputs, written_records
 from engine.stream.in_force import Version
-from engine.stream.journal import JournalEndsError, JournalMismatchError, read_journal
+from engine.stream.journal import JournalEndsError, JournalMismatchError, NotCommittedError, read_journal, started
 from engine.stream.producer import CommitInDoubtError, CommitRefusedError, FencedError, ShardProducer
 from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
-from engine.stream.refusals import MIXED_FATES, NEWER_ENGINE, ShardStoppedError, damaged, may_evict, position_gone, refuse, refuse_to_apply
+from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, damaged, may_evict, position_gone, refuse, refuse_to_apply
 from engine.stream.stages import Stage
 from engine.stream.sweep import Pace, Portion, Rest
 from engine.stream.topics_watch import Topics
@@ -51,7 +51,8 @@ from schemas.topics import INPUTS, JOURNAL
 T = TypeVar("T")
 log = structlog.get_logger("shard")
 
-ENDED: Final = "a transaction has no end and gets it"
+ENDED: Final = "a transaction has no end: it is aborted, and written again if it was committed"
+AGAIN: Final = "what a transaction without an end was to say is written again"
 HEARTBEAT_S: Final = 1.0
 REFUSALS_MAX: Final = 3  # of a commit, one after the other, until it is believed that waiting does not help
 CATCHING_UP_TOLD_S: Final = 5.0
@@ -243,14 +244,11 @@ class Shard:
         if problem is not None:
             raise may_evict(self._where, problem)
         # 2. Catch up: the store brought to the end of the journal, which has one.
-        with self._reading("the ends of the topics"):
-            hangs = await hanging(self._producer.client, self.number)
-        if JOURNAL.name in hangs:
-            await self._end_journal(hangs.pop(JOURNAL.name))
+        await self._abort_what_hangs()
         fields = await self._catch_up()
+        while await self._write_again(fields):
+            fields = await self._catch_up()
         refuse(self._where, fields, self._partitions, self._machine.topic_ids)
-        for topic, span in hangs.items():
-            await self._end_output(topic, span, fields)
         try:
             self._machine.restore(fields)
         except (PolicyErrors, ValueError) as error:
@@ -273,36 +271,51 @@ class Shard:
         self.progress.enter(State.RUNNING)
         self._note_machine()
 
-    async def _end_journal(self, span: tuple[int, int]) -> None:
-        """End what hangs in the journal."""
-        fields = await self._patiently(self._store.shard_fields)
-        refuse_to_apply(self._where, fields, self._machine.topic_ids)
-        with self._reading("what hangs in the journal"):
-            is_commit = await journal_is_committed(self._clients, self._settings.application, self.number, span, applied_of(fields))
-        if is_commit is None:
-            raise StartAgainError(f"a transaction that is not this shard's hangs in {JOURNAL.name} from offset {span[0]} on")
-        await self._end(JOURNAL.name, span, is_commit=is_commit)
-
-    async def _end_output(self, topic: str, span: tuple[int, int], fields: Mapping[str, bytes]) -> None:
-        """End what hangs in a topic of outputs, by the shard hash at the journal's end. What is another one's is left to it."""
-        with self._reading(f"what hangs in {topic}"):
-            try:
-                is_commit = await output_is_committed(self._clients, self.number, topic, span, fields)
-            except MixedFatesError as mixed:
-                raise ShardStoppedError(str(mixed), where=self._where, cure=MIXED_FATES) from mixed
-        if is_commit is not None:
-            await self._end(topic, span, is_commit=is_commit)
-
-    async def _end(self, topic: str, span: tuple[int, int], *, is_commit: bool) -> None:
-        """End what hangs in a topic."""
+    async def _abort_what_hangs(self) -> None:
+        """End what hangs in the shard's topics (``engine.stream.hanging``)."""
         assert self._producer is not None
-        self.progress.log.warning(ENDED, topic=topic, offset=span[0], committed=is_commit)
-        with self._ending():
-            await self._producer.end(topic, is_commit=is_commit)
         with self._reading("the ends of the topics"):
-            left = await await_end(self._producer.client, self.number, topic)
-        if left is not None:
-            raise StartAgainError(f"{topic} has no end of a transaction from offset {left[0]} on still")
+            hangs = await hanging(self._producer.client, self.number)
+        if not hangs:
+            return
+        self.progress.log.warning(ENDED, topics=sorted(hangs), offsets=[first for _, (first, _) in sorted(hangs.items())])
+        await self._producer.abort(sorted(hangs))
+        with self._reading("the ends of the topics"):
+            left = await await_ends(self._producer.client, self.number)
+        if JOURNAL.name in left:
+            raise StartAgainError(f"{JOURNAL.name} has no end of a transaction from offset {left[JOURNAL.name][0]} on still")
+
+    async def _write_again(self, fields: Mapping[str, bytes]) -> bool:
+        """Write again what was aborted for want of an end and is known of; the store is at the journal's end. Whether it was a journal record."""
+        assert self._producer is not None
+        with self._reading("what was announced"):
+            async with started(self._clients.journal_reader(), CONNECT_DEADLINE_S) as reader:
+                record = await last_record(reader, self.number)
+                told = await told_by(reader, self.number, 0 if record is None else len(record.dead_letters))
+        if told.is_beyond(fields) and await self._write_record_again(fields, applied_of(fields) + 1, told):
+            return True
+        if record is None or record.sequence != applied_of(fields) or not told.lacks(record):
+            return False
+        with self._reading("what was not announced"):
+            outputs = await written_outputs(self._clients, self.number, record, told)
+        if outputs:
+            self.progress.log.warning(AGAIN, topics=sorted({output.topic for output in outputs}), records=len(outputs))
+            await self._producer.announce(outputs)
+        return False
+
+    async def _write_record_again(self, fields: Mapping[str, bytes], sequence: int, told: Told | None = None) -> bool:
+        """Write a record of the journal again that was written to it before: the one that the store has applied at its offset, else one behind it
+        that what is ``told`` knows of. Whether there is one."""
+        with self._reading("what was aborted in the journal"):
+            first = int(fields.get(keys.JOURNAL_OFFSET, b"0"))
+            found = await written_records(self._clients, self._settings.application, self.number, sequence, first)
+        known = [raw for offset, raw in found if (offset == first if told is None else told.knows_of(JournalRecord.decode(raw)))]
+        if not known:
+            return False
+        assert self._producer is not None
+        self.progress.log.warning(AGAIN, topics=[JOURNAL.name], sequence=sequence)
+        await self._producer.commit(known[-1], [])
+        return True
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
@@ -339,6 +352,8 @@ class Shard:
                             told_at = time.monotonic()
                             self.progress.log.info("catching up", records=missing, of_about=missing + entry.behind, sequence=newest)
             except JournalMismatchError as mismatch:
+                if isinstance(mismatch, NotCommittedError) and await self._write_record_again(fields, applied):
+                    continue
                 if isinstance(mismatch, JournalEndsError) and not self._is_behind:
                     self._is_behind = True
                     raise FencedError(f"{mismatch}: another owner may work") from mismatch

@@ -7,7 +7,6 @@ has everything imported, and answers with how it ended. The product knows nothin
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import os
 import signal
@@ -194,23 +193,17 @@ LOSING: Final[set[Any]] = set()  # the senders of transactions that have no end 
 
 def losing(lost: Callable[[str], bool], dies: Callable[[Counts], Callable[[Die], None]]) -> Callable[[int], None]:
     """The end of a commit, from the n-th on the first one that writes to a topic that is ``lost``, does not reach such topics; and then its
-    worker ``dies``. Not while one of its shards mends an end, which is not promised (docs/reliability.md §5)."""
+    worker ``dies``."""
 
     def install(n: int) -> None:
-        commit, end, inner, begun = ShardProducer._commit, ShardProducer.end, _OnceSender._do_add_partitions_to_txn, 0
-        at_it = asyncio.Lock()  # who mends an end, and until it dies who loses one
+        commit, inner, begun = ShardProducer._commit, _OnceSender._do_add_partitions_to_txn, 0
 
         async def committed(self: ShardProducer, journal: bytes, outputs: Sequence[Output]) -> int:
             nonlocal begun
             begun += 1
             if begun >= n and not LOSING and any(map(lost, (JOURNAL.name, *(output.topic for output in outputs)))):
-                await at_it.acquire()
                 LOSING.add(self._producer._sender)
             return await commit(self, journal, outputs)
-
-        async def ended(self: ShardProducer, topic: str, *, is_commit: bool) -> None:
-            async with at_it:
-                await end(self, topic, is_commit=is_commit)
 
         async def add(self: Any, partitions: Any) -> Any:
             manager = self._txn_manager
@@ -223,7 +216,7 @@ def losing(lost: Callable[[str], bool], dies: Callable[[Counts], Callable[[Die],
                 manager.partitions_to_add().add(TopicPartition(DEAD_LETTERS.name, shard))
             return await inner(self, manager.partitions_to_add())
 
-        ShardProducer._commit, ShardProducer.end = committed, ended  # type: ignore[method-assign]
+        ShardProducer._commit = committed  # type: ignore[method-assign]
         _OnceSender._do_add_partitions_to_txn = add  # type: ignore[assignment,method-assign]
         dies(of_losers)(at_pass(1))
 
@@ -281,6 +274,13 @@ HANGING: Final[dict[str, Callable[[int], None]]] = {
 }
 
 
+MENDING: Final[dict[str, Callable[[Die], None]]] = {  # what the next owners do then
+    "what hangs is aborted": after(ShardProducer, "abort"),
+    "a record is written again": after(Shard, "_write_record_again"),
+    "outputs are written again": before(ShardProducer, "announce"),
+}
+
+
 def note_catching_up() -> None:
     """Know in each shard's task whether it is catching up."""
     inner = Shard._catch_up
@@ -303,7 +303,7 @@ def work(point: str, n: int) -> None:
     if point in HANGING:
         HANGING[point](n)
     else:
-        POINTS[point](at_pass(n))
+        (POINTS | MENDING)[point](at_pass(n))
     run_worker(load_settings())
 
 

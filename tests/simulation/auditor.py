@@ -30,6 +30,8 @@ class Auditor:
         self._broker = broker
         self.journal: list[tuple[JournalRecord, bytes, int]] = []  # committed: record, bytes, offset
         self._accounts: list[dict[bytes, bytes]] = [{}]  # after each sequence
+        self._lost: dict[int, tuple[JournalRecord, bytes, int]] = {}  # committed, and without an end in the journal; by sequence
+        self._seen: dict[int, bytes] = {}  # those of them that the store has applied: no other one may come in their place
 
     def follow(self, transaction: Transaction) -> None:
         """A transaction is committed. One that nothing was written in is none: a request to add partitions that comes late begins it, and the
@@ -38,30 +40,51 @@ class Auditor:
         if not any(written.values()):
             return
         mine = written.get(JOURNAL.name, [])
+        if not mine:  # outputs that were written again: in the end each must be there once
+            return
         demand(len(mine) == 1, f"a transaction with {len(mine)} journal records")
-        value = mine[0].value
-        assert value is not None
-        record = JournalRecord.decode(value)
+        record, value, _ = decoded(mine[0])
+        demand(self._seen.pop(record.sequence, value) == value, "the store has applied another record")
         before = self.journal[-1][2] if self.journal else -1
         demand(mine[0].offset > before, "a journal record behind one that was committed later")
         demand(record.sequence == len(self.journal) + 1, f"sequence {record.sequence} follows {len(self.journal)}")
         self.journal.append((record, value, mine[0].offset))
+        self._accounts.append(self._after(record))
+
+    def lose(self, transaction: Transaction) -> None:
+        """A transaction is committed, and has no end in the journal."""
+        found = [
+            decoded(entry) for entry in self._broker.log(JOURNAL.name).entries if entry.transaction is transaction and not entry.is_marker
+        ]
+        self._lost |= {record.sequence: (record, value, offset) for record, value, offset in found}
+
+    def put_back(self, applied: int) -> None:
+        """The store is as it was when it had applied a sequence."""
+        self._seen = {sequence: value for sequence, value in self._seen.items() if sequence <= applied}
+
+    def _after(self, record: JournalRecord) -> dict[bytes, bytes]:
+        """The accounts behind the record that comes next."""
         after = dict(self._accounts[-1])
         for account, state in record.accounts:
             if state is None:
                 after.pop(account, None)
             else:
                 after[account] = state
-        self._accounts.append(after)
+        return after
 
     def look_at_store(self, fields: dict[str, bytes], accounts: dict[bytes, bytes]) -> None:
-        """The store holds a prefix of the journal."""
+        """The store holds a prefix of the journal, or of what the journal will have."""
         applied = int(fields.get(keys.SEQUENCE, b"0"))
-        demand(applied <= len(self.journal), f"the store has applied sequence {applied} of {len(self.journal)}")
-        demand(accounts == self._accounts[applied], f"the store is not what the journal says at sequence {applied}")
+        is_lost = applied == len(self.journal) + 1 and applied in self._lost
+        demand(is_lost or applied <= len(self.journal), f"the store has applied sequence {applied} of {len(self.journal)}")
+        expected = self._after(self._lost[applied][0]) if is_lost else self._accounts[applied]
+        demand(accounts == expected, f"the store is not what the journal says at sequence {applied}")
         if applied:
-            record, _, offset = self.journal[applied - 1]
-            demand(fields[keys.JOURNAL_OFFSET] == b"%d" % offset, "the store names another offset of the journal")
+            record, value, offset = self._lost[applied] if is_lost else self.journal[applied - 1]
+            offsets = {offset, self._lost[applied][2]} if applied in self._lost else {offset}
+            demand(int(fields[keys.JOURNAL_OFFSET]) in offsets, "the store names another offset of the journal")
+            if is_lost:
+                self._seen[applied] = value
             for cut in record.cuts:
                 demand(fields[keys.next_offset(cut.topic)] == b"%d" % cut.next, "the store names another offset of an input")
 
@@ -84,8 +107,8 @@ class Auditor:
     def conclude(self, fields: dict[str, bytes], accounts: dict[bytes, bytes]) -> dict[str, int]:
         """Everything is taken and applied: check it all."""
         demand(int(fields[keys.SEQUENCE]) == len(self.journal), "the store did not catch up")
+        self._lost.clear()
         self.look_at_store(fields, accounts)
-        self._fates()
         self._outputs()
         changes = [json.loads(entry.value or b"") for entry in self._committed(CHANGES.name)]
         inputs = {Topic(rank): self._chunk(spec.name, Topic(rank)) for rank, spec in enumerate(INPUTS)}
@@ -98,13 +121,6 @@ class Auditor:
             raise Violation("the journal cannot be followed") from error
         swept = sum(dict(record.counts).get("swept", 0) for record, _, _ in self.journal)
         return counts | {"swept": swept, "versions": len({record.policy_hash for record, _, _ in self.journal} - {""})}
-
-    def _fates(self) -> None:
-        """A transaction has ended everywhere alike."""
-        for entry in self._broker.log(JOURNAL.name).entries:
-            written = [log for log in self._broker.logs.values() if any(other.transaction is entry.transaction for other in log.entries)]
-            fates = {log.fates.get(entry.transaction) for log in written} if entry.transaction is not None else set()
-            demand(len(fates) <= 1, f"a transaction is {fates}")
 
     def _outputs(self) -> None:
         """What was announced is what the journal says, each once and in order."""
@@ -131,6 +147,12 @@ class Auditor:
         return Chunk.of(
             topic, [e.offset for e in entries], [e.time_ms for e in entries], [e.key for e in entries], [e.value for e in entries], None
         )
+
+
+def decoded(entry: Entry) -> tuple[JournalRecord, bytes, int]:
+    """A record of the journal, its bytes, and its offset."""
+    assert entry.value is not None
+    return JournalRecord.decode(entry.value), entry.value, entry.offset
 
 
 def without_time(headers: Headers) -> tuple[tuple[str, Any], ...]:

@@ -5,8 +5,7 @@ transactional id answers that it is busy. A request to end a transaction ends wh
 too long is aborted, and its producer fenced.
 
 A broker that dies there may lose markers (``loses``): the transaction counts as complete, and what it has written hangs where it has no marker.
-The next marker of the same producer ends that, too, as it ends its own. Nothing else fails while a transaction is open that will: what an owner
-can do then is to end it, and no promise is made for one that is killed before it has.
+The next marker of the same producer ends that, too, as it ends its own. The answer to who has asked for the end may still come.
 """
 
 from __future__ import annotations
@@ -26,7 +25,6 @@ from aiokafka.errors import (
 from engine.stream.records import Headers
 from schemas.topics import JOURNAL
 from tests.simulation.network import Network
-from tests.simulation.promises import demand
 
 OPEN: Final = "open"
 COMMITTED: Final = "committed"
@@ -42,7 +40,6 @@ class Transaction:
     fate: str = OPEN
     partitions: set[str] = field(default_factory=set)
     unmarked: set[str] = field(default_factory=set)  # decided, and no marker there yet
-    mends: bool = False  # whether something hung in its partitions when it began there
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,10 +73,6 @@ class Log:
     def stable(self) -> int:
         """The last stable offset."""
         return min(self._undecided.values(), default=self.end)
-
-    def hangs(self, producer: int) -> bool:
-        """Whether something of a producer is undecided."""
-        return any(transaction.producer == producer for transaction in self._undecided)
 
     def append(
         self, time_ms: int, key: bytes | None, value: bytes | None, headers: Headers = (), transaction: Transaction | None = None
@@ -125,8 +118,8 @@ class Broker:
     def __init__(self, network: Network, chance: Random, wall_ms: Callable[[], int]) -> None:
         self.logs: dict[str, Log] = {}
         self.on_commit: Callable[[Transaction], None] = lambda _: None
+        self.on_loss: Callable[[Transaction], None] = lambda _: None  # the journal's end of one that is committed
         self.on_death: list[Callable[[], None]] = []  # of the connections that break when it dies
-        self.asked_to_mend = 0
         self.loses = 0.0  # how often it dies between a transaction's end and the markers
         self._network = network
         self._chance = chance
@@ -141,7 +134,7 @@ class Broker:
         """A producer id and an epoch: what the ones before have left open is aborted."""
         mine = self._ids.setdefault(name, Transactional(len(self._ids) + 1, timeout_s))
         if mine.now is not None:
-            if mine.now.fate == OPEN and not mine.now.mends:
+            if mine.now.fate == OPEN:
                 mine.epoch += 1
                 self._decide(mine, ABORTED)
             raise ConcurrentTransactions
@@ -158,7 +151,6 @@ class Broker:
         if mine.now is None:
             mine.now = Transaction(mine.producer, epoch)
             self._network.later(mine.timeout_s, self._expire, mine, mine.now)
-        mine.now.mends |= self.mends(name, topics)
         mine.now.partitions.update(topics)
 
     def produce(
@@ -196,17 +188,6 @@ class Broker:
         else:
             raise InvalidTxnState
 
-    def mends(self, name: str, topics: list[str]) -> bool:
-        """Whether a transaction over these topics ends what hangs of a transactional id."""
-        mine = self._ids[name]
-        return any(self.log(topic).hangs(mine.producer) for topic in topics if mine.now is None or topic not in mine.now.unmarked)
-
-    @property
-    def is_mended(self) -> bool:
-        """Whether a transaction is open, or asked for, that ends what hangs."""
-        open_ones = (mine.now for mine in self._ids.values() if mine.now is not None)
-        return self.asked_to_mend > 0 or any(transaction.fate == OPEN and transaction.mends for transaction in open_ones)
-
     def publish(self, topic: str, values: Sequence[tuple[bytes | None, bytes | None]], fate: str | None = None) -> None:
         """Write records of other producers; ``fate``: as a transaction that ends so at once."""
         log, now_ms = self.log(topic), self._wall_ms()
@@ -227,10 +208,10 @@ class Broker:
         transaction = mine.now
         assert transaction is not None
         transaction.fate, transaction.unmarked = fate, set(transaction.partitions)
-        if self._chance.random() < self.loses and not transaction.mends:
+        if self._chance.random() < self.loses:
             self._die(mine, transaction)
-        if fate == COMMITTED and not self._hangs(transaction, JOURNAL.name):
-            self.on_commit(transaction)
+        if fate == COMMITTED:
+            (self.on_loss if self._hangs(transaction, JOURNAL.name) else self.on_commit)(transaction)
         slow = self._chance.random() < 0.1
         for topic in sorted(transaction.unmarked):
             self._network.later(self._chance.uniform(0.0, 1.0 if slow else 0.004), self._mark, mine, transaction, topic)
@@ -252,7 +233,7 @@ class Broker:
         if not transaction.unmarked:
             mine.now, mine.last = None, transaction.fate
         for broken in self.on_death:
-            broken()
+            self._network.later(self._chance.choice((0.0, 0.002, 0.01)), broken)
 
     def _hangs(self, transaction: Transaction, topic: str) -> bool:
         """Whether something that a transaction wrote to a topic has no end there, and gets none by itself."""
@@ -260,7 +241,6 @@ class Broker:
 
     def _expire(self, mine: Transactional, transaction: Transaction) -> None:
         if transaction.fate == OPEN:
-            demand(not transaction.mends, "a transaction over what hangs is left open")
             self._network.counts["expired transactions"] += 1
             mine.epoch += 1
             self._decide(mine, ABORTED)

@@ -142,27 +142,14 @@ class Sockets(AIOKafkaClient):  # type: ignore[misc]
         if asked.API_KEY == INIT_PRODUCER:
             demand(not member.was_fenced, "an owner that was fenced fences its successor, without having asked the group")
         refusal = self._network.choose(REFUSALS[asked.API_KEY]) if self._network.refuses(what) else 0
-        if not self._mends(asked):
-            response = await self._call(what, lambda: answer(self._broker, asked, refusal))
-        else:
-            self._broker.asked_to_mend += 1
-            try:
-                response = await self._call(what, lambda: answer(self._broker, asked, 0), is_safe=True)
-            finally:
-                self._broker.asked_to_mend -= 1
+        response = await self._call(what, lambda: answer(self._broker, asked, refusal))
         member.was_fenced |= InvalidProducerEpoch.errno in codes(response) and not self._connection.is_closed
         return response
 
-    def _mends(self, asked: Any) -> bool:
-        """Whether a request begins or ends a transaction that ends what hangs."""
-        if asked.API_KEY == ADD_PARTITIONS:
-            return self._broker.mends(asked.transactional_id, [topic for topic, _ in asked.topics])
-        return asked.API_KEY == END_TXN and self._broker.is_mended
-
-    async def _call(self, what: str, serve: Callable[[], Any], *, is_safe: bool = False) -> Any:
+    async def _call(self, what: str, serve: Callable[[], Any]) -> Any:
         waiting = self._connection.waiting
         try:
-            return await self._network.call("kafka", what, serve, self._request_timeout_ms / 1000, waiting, is_safe=is_safe)
+            return await self._network.call("kafka", what, serve, self._request_timeout_ms / 1000, waiting)
         except ConnectionError as error:
             raise KafkaConnectionError(str(error)) from error
         except TimeoutError as error:

@@ -201,13 +201,25 @@ def nothing_hangs(_: Any) -> Any:
     return mutated
 
 
-def always(is_commit: bool) -> Callable[[Any], Any]:
-    """What hangs ends so, whatever anybody has seen of it."""
+def nothing_written_again(_: Any) -> Any:
+    """What was aborted for want of an end is not written again."""
 
-    async def mutated(*_: Any) -> bool:
-        return is_commit
+    async def mutated(*_: Any) -> list[Any]:
+        return []
 
-    return lambda _: mutated
+    return mutated
+
+
+def not_moved(apply: Any) -> Any:
+    """Of what was written again the store does not note where."""
+
+    async def mutated(self: MemoryStore, record: JournalRecord, journal_offset: int) -> int:
+        if record.sequence <= self._applied():
+            return self._applied()
+        applied: int = await apply(self, record, journal_offset)
+        return applied
+
+    return mutated
 
 
 @contextmanager
@@ -233,9 +245,8 @@ MUTANTS: Final = (
     Mutant("a gap in the journal is not seen", 300, method(shard, "read_journal", gaps_unseen)),
     Mutant("where the journal is empty nobody looks at what was announced", 2_000, method(journal, "check_announced", unannounced)),
     Mutant("what hangs is left so", 100, method(shard, "hanging", nothing_hangs), OFTEN),
-    Mutant("what hangs in the journal is always aborted", 300, method(shard, "journal_is_committed", always(False)), OFTEN),
-    Mutant("what hangs in the journal is always committed", 300, method(shard, "journal_is_committed", always(True)), OFTEN),
-    Mutant("what hangs in outputs is always aborted", 300, method(shard, "output_is_committed", always(False)), OFTEN),
-    Mutant("what hangs in outputs is always committed", 300, method(shard, "output_is_committed", always(True)), OFTEN),
+    Mutant("a record of the journal is not written again", 300, method(shard, "written_records", nothing_written_again), OFTEN),
+    Mutant("where it is written again is not noted", 500, method(MemoryStore, "apply", not_moved), OFTEN),
+    Mutant("outputs are not written again", 300, method(shard, "written_outputs", nothing_written_again), OFTEN),
     Mutant("a transaction is begun behind a cut", 500, begun_behind_a_cut, OFTEN),
 )

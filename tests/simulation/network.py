@@ -70,16 +70,14 @@ class Network:
         serve: Callable[[], Any],
         timeout_s: float,
         waiting: dict[asyncio.Future[Any], str] | None = None,
-        *,
-        is_safe: bool = False,
     ) -> Any:
         """What ``serve`` returns (or raises) at a server. Raises ConnectionError, or TimeoutError after so many seconds. The answer is in
-        ``waiting`` until it is there, for whoever closes the connection. One that ``is_safe`` arrives and is answered."""
+        ``waiting`` until it is there, for whoever closes the connection."""
         reply: asyncio.Future[Any] = self._loop.create_future()
         if waiting is not None:
             waiting[reply] = what
             reply.add_done_callback(waiting.pop)
-        chance, faults = self._chance, CALM if is_safe else self.faults
+        chance, faults = self._chance, self.faults
         there, back = chance.uniform(0.0005, 0.004), chance.uniform(0.0005, 0.004)
         dice = chance.random()
         process = PROCESS.get()
@@ -88,7 +86,7 @@ class Network:
             if process is not None and chance.random() < faults.strikes:
                 self.counts["strikes"] += 1
                 self.later(chance.uniform(0.0, 2 * (there + back)), self.strike, process)
-        if self.is_away(server) and not is_safe:
+        if self.is_away(server):
             self.counts["away"] += 1
             self.later(there, self.break_off, reply)
         elif dice < faults.lost:

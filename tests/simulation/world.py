@@ -93,6 +93,7 @@ class World:
         self.broker = Broker(self.network, Random(seed + 2), lambda: int(self.wall_s() * 1000))
         self.auditor = Auditor(self.broker)
         self.broker.on_commit = self._watched(self.auditor.follow)
+        self.broker.on_loss = self._watched(self.auditor.lose)
         self.violation: BaseException | None = None
         self.counts: Counter[str] = Counter()
         self.settings = self._settings()
@@ -212,8 +213,6 @@ class World:
     def _happen(self, what: str) -> None:
         chance = self.chance
         living = [member for member in self.members if not member.is_dead]
-        if self.broker.is_mended:
-            return
         match what:
             case "join":
                 self._join()
@@ -299,7 +298,7 @@ class World:
     def _strike(self, process: Process) -> None:
         """Something happens to a process in the middle of what matters."""
         assert isinstance(process, Member)
-        if not process.is_dead and not self.broker.is_mended:
+        if not process.is_dead:
             (self._kill if self.chance.random() < 0.5 else self._pause)(process)
 
     def _resume(self, member: Member) -> None:
@@ -313,6 +312,7 @@ class World:
             copied = self.chance.choice(copies)
             self._copies.append(self.server.copied())
             self.server.come_back_with(copied)
+            self.auditor.put_back(self.server.applied_of(copied))
             self._look_for_gap()
 
     def _retain(self) -> None:
