@@ -24,7 +24,7 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Container, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -55,25 +55,27 @@ Place = tuple[str, int]  # of what was announced: its topic and its number; of a
 
 class Told(NamedTuple):
     """What a shard's topics of outputs have: by topic the number of the newest output and the offset behind it, and the dead letters of the last
-    offsets by origin."""
+    offsets by origin (None: not known). A topic that cannot be read to its end is not there."""
 
     newest: Mapping[str, tuple[int, int]]
-    letters: frozenset[Place]
+    letters: frozenset[Place] | None
 
     def is_beyond(self, fields: Mapping[str, bytes]) -> bool:
         """Whether something is there that a shard hash does not know of."""
         counted = int(fields.get(keys.OUTPUTS, b"0"))
         return any(number > counted for number, _ in self.newest.values()) or any(
-            offset >= int(fields.get(keys.next_offset(topic), b"0")) for topic, offset in self.letters
+            offset >= int(fields.get(keys.next_offset(topic), b"0")) for topic, offset in self.letters or ()
         )
 
     def knows_of(self, record: JournalRecord) -> bool:
         """Whether something that a record says is there."""
-        return any(self.newest[topic][0] >= number for topic, number in numbered(record)) or not self.letters.isdisjoint(origins(record))
+        is_announced = any(topic in self.newest and self.newest[topic][0] >= number for topic, number in numbered(record))
+        return is_announced or not origins(record).isdisjoint(self.letters or ())
 
     def lacks(self, record: JournalRecord) -> set[Place]:
         """What of that which a record says is not."""
-        return {(topic, number) for topic, number in numbered(record) if self.newest[topic][0] < number} | (origins(record) - self.letters)
+        announced = {(topic, number) for topic, number in numbered(record) if topic in self.newest and self.newest[topic][0] < number}
+        return announced if self.letters is None else announced | (origins(record) - self.letters)
 
 
 async def hanging(client: AIOKafkaClient, shard: int) -> Spans:
@@ -94,12 +96,17 @@ async def await_ends(client: AIOKafkaClient, shard: int) -> Spans:
     return left
 
 
-async def told_by(reader: AIOKafkaConsumer, shard: int, letters: int) -> Told:
-    """What the topics of outputs have, with so many dead letters among the last; ``reader`` is started. Raises KafkaError, TimeoutError."""
+async def told_by(reader: AIOKafkaConsumer, shard: int, letters: int, hanging: Container[str]) -> Told:
+    """What the topics of outputs have, but for those in which something hangs still; with so many dead letters among the last. ``reader`` is
+    started. Raises KafkaError, TimeoutError."""
     newest = {}
     for topic in ANNOUNCED:
+        if topic in hanging:
+            continue
         message = await _last(reader, TopicPartition(topic, shard))
         newest[topic] = (0, 0) if message is None else (_number(message), message.offset + 1)
+    if DEAD_LETTERS.name in hanging:
+        return Told(newest, None)
     found = [_origin(message) async for message in _latest(reader, TopicPartition(DEAD_LETTERS.name, shard), letters)]
     return Told(newest, frozenset(origin for origin in found if origin is not None))
 
@@ -126,8 +133,8 @@ async def written_outputs(clients: Clients, shard: int, record: JournalRecord, t
     lacking, said = told.lacks(record), set(record.said)
     found: dict[Place, Output] = {}
     async with started(clients.uncommitted_reader(), CONNECT_DEADLINE_S) as reader:
-        for topic in ANNOUNCED:
-            async for message in _from(reader, TopicPartition(topic, shard), told.newest[topic][1]):
+        for topic, (_, behind) in told.newest.items():
+            async for message in _from(reader, TopicPartition(topic, shard), behind):
                 output = _output(topic, message)
                 if output.ref in said:
                     found[topic, _number(message)] = output

@@ -35,7 +35,7 @@ from engine.stream.alignment import Alignment, GapError
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.dead_letters import RejectLimit, dead_letters
 from engine.stream.fetched import DamagedBatchError
-from engine.stream.hanging import Told, await_ends, hanging, last_record, told_by, written_outputs, written_records
+from engine.stream.hanging import Spans, Told, await_ends, hanging, last_record, told_by, written_outputs, written_records
 from engine.stream.in_force import Version
 from engine.stream.journal import JournalEndsError, JournalMismatchError, NotCommittedError, read_journal, started
 from engine.stream.producer import CommitInDoubtError, CommitRefusedError, FencedError, ShardProducer
@@ -119,6 +119,7 @@ class Shard:
         self._began_at = -BATCHES_APART_S  # when the last batch was begun
         self._is_open = False  # whether deliveries are taken
         self._is_ending = self._is_leaving = False  # a transaction is ended; the shard is given up
+        self._hanging: Spans = {}  # what another transactional id has left without an end
         self._is_behind = False  # whether the journal seemed to end before what the store has applied
         self._gone: Delivery | None = None  # a topic does not have the records that come next
         self._gone_before: tuple[int, Topic, int] | None = None  # the sequence, topic and offset at which that was so before
@@ -275,13 +276,13 @@ class Shard:
         """End what hangs in the shard's topics (``engine.stream.hanging``)."""
         assert self._producer is not None
         with self._reading("the ends of the topics"):
-            hangs = await hanging(self._producer.client, self.number)
+            self._hanging = hangs = await hanging(self._producer.client, self.number)
         if not hangs:
             return
         self.progress.log.warning(ENDED, topics=sorted(hangs), offsets=[first for _, (first, _) in sorted(hangs.items())])
         await self._producer.abort(sorted(hangs))
         with self._reading("the ends of the topics"):
-            left = await await_ends(self._producer.client, self.number)
+            self._hanging = left = await await_ends(self._producer.client, self.number)
         if JOURNAL.name in left:
             raise StartAgainError(f"{JOURNAL.name} has no end of a transaction from offset {left[JOURNAL.name][0]} on still")
 
@@ -291,7 +292,7 @@ class Shard:
         with self._reading("what was announced"):
             async with started(self._clients.journal_reader(), CONNECT_DEADLINE_S) as reader:
                 record = await last_record(reader, self.number)
-                told = await told_by(reader, self.number, 0 if record is None else len(record.dead_letters))
+                told = await told_by(reader, self.number, 0 if record is None else len(record.dead_letters), self._hanging)
         if told.is_beyond(fields) and await self._write_record_again(fields, applied_of(fields) + 1, told):
             return True
         if record is None or record.sequence != applied_of(fields) or not told.lacks(record):
@@ -353,6 +354,8 @@ class Shard:
                             self.progress.log.info("catching up", records=missing, of_about=missing + entry.behind, sequence=newest)
             except JournalMismatchError as mismatch:
                 if isinstance(mismatch, NotCommittedError) and await self._write_record_again(fields, applied):
+                    continue
+                if isinstance(mismatch, JournalEndsError) and await self._write_again(fields):
                     continue
                 if isinstance(mismatch, JournalEndsError) and not self._is_behind:
                     self._is_behind = True
