@@ -1,4 +1,4 @@
-"""What is made of a transaction without an end where nothing may be written behind it."""
+"""What is known of a transaction without an end, and what is made of it where nothing may be written behind it."""
 
 from __future__ import annotations
 
@@ -8,13 +8,16 @@ import pytest
 
 from engine.errors import EngineError
 from engine.settings import Settings
+from engine.state import keys
+from engine.state.record import DeadLetterRef, JournalRecord, OutputRef
+from engine.state.states import NO_STATES
 from engine.stream import rebuild as rebuild_module
 from engine.stream.clients import KafkaClients
-from engine.stream.hanging import Spans
+from engine.stream.hanging import Spans, Told
 from engine.stream.producer import ShardProducer
 from engine.stream.rebuild import Rebuild
 from engine.stream.topics import Identity
-from schemas.topics import CHANGES, DEAD_LETTERS, JOURNAL, TOPICS
+from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS, INPUTS, JOURNAL, TOPICS
 
 
 @pytest.mark.parametrize(
@@ -43,3 +46,35 @@ async def test_a_rebuild_from_the_inputs_refuses_it(monkeypatch: pytest.MonkeyPa
     work._producer = ShardProducer(KafkaClients(settings.kafka).producer("limits-0"), 0, 1.0)
     with pytest.raises(EngineError, match=told):
         await work.from_inputs()
+
+
+INPUT = INPUTS[1].name
+SAID = JournalRecord(
+    *("limits", 0, 8, "0", "", 0, 0, (), NO_STATES, ((keys.OUTPUTS, b"12"),), ()),
+    (DeadLetterRef(INPUT, 30, "invalid", ""),),
+    (),
+    tuple(OutputRef(topic, b"a", b"") for topic in (CHANGES.name, ADVISORIES.name, CHANGES.name)),
+)
+FIELDS = {keys.OUTPUTS: b"9", keys.next_offset(INPUT): b"30"}  # before it
+
+
+@pytest.mark.parametrize(
+    ("change", "advisory", "letter", "is_known", "lacks"),
+    [
+        (9, 3, 20, False, {(CHANGES.name, 10), (ADVISORIES.name, 11), (CHANGES.name, 12), (INPUT, 30)}),
+        (12, 3, 20, True, {(ADVISORIES.name, 11), (INPUT, 30)}),
+        (9, 11, 20, True, {(CHANGES.name, 10), (CHANGES.name, 12), (INPUT, 30)}),
+        (9, 3, 30, True, {(CHANGES.name, 10), (ADVISORIES.name, 11), (CHANGES.name, 12)}),
+        (12, 11, 30, True, set()),
+    ],
+)
+def test_what_is_there_of_a_record(change: int, advisory: int, letter: int, is_known: bool, lacks: set[tuple[str, int]]) -> None:
+    told = Told({CHANGES.name: (change, 0), ADVISORIES.name: (advisory, 0)}, frozenset({(INPUT, letter)}))
+    assert told.is_beyond(FIELDS) == told.knows_of(SAID) == is_known
+    assert told.lacks(SAID) == lacks
+
+
+def test_what_cannot_be_read_is_not_missing() -> None:
+    told = Told({CHANGES.name: (12, 0)}, None)
+    assert told.is_beyond(FIELDS)
+    assert told.lacks(SAID) == set()
