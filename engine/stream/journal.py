@@ -60,6 +60,10 @@ class JournalEndsError(JournalMismatchError):
     and the end of its transaction is still to be written to the journal."""
 
 
+class UnrecordedError(JournalEndsError):
+    """The journal has no record of something that was announced."""
+
+
 class NotCommittedError(JournalMismatchError):
     """What the store has applied last is not committed in the journal where it was written, nor further on."""
 
@@ -138,11 +142,11 @@ async def read_journal(
 
 
 async def check_announced(consumer: AIOKafkaConsumer, shard: int, sequence: int, outputs: int, begins: int, deadline_s: float) -> None:
-    """Look, where the journal has nothing from offset ``begins`` on, whether more was announced than a store counts. Raises JournalEndsError,
+    """Look, where the journal has nothing from offset ``begins`` on, whether more was announced than a store counts. Raises UnrecordedError,
     KafkaError, TimeoutError. What the consumer was assigned it is not any more."""
     announced = await newest_output(consumer, shard, deadline_s)
     if announced > outputs:
-        raise JournalEndsError(
+        raise UnrecordedError(
             f"Redis needs the journal from sequence {sequence} on, which has no record from offset {begins} on; and {announced} outputs were "
             f"announced, of which Redis counts {outputs}",
             REBUILD,

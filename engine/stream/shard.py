@@ -37,7 +37,7 @@ from engine.stream.dead_letters import RejectLimit, dead_letters
 from engine.stream.fetched import DamagedBatchError
 from engine.stream.hanging import Spans, Told, await_ends, hanging, last_record, told_by, written_outputs, written_records
 from engine.stream.in_force import Version
-from engine.stream.journal import JournalEndsError, JournalMismatchError, NotCommittedError, read_journal, started
+from engine.stream.journal import JournalEndsError, JournalMismatchError, NotCommittedError, UnrecordedError, read_journal, started
 from engine.stream.producer import CommitInDoubtError, CommitRefusedError, FencedError, ShardProducer
 from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
@@ -355,7 +355,7 @@ class Shard:
             except JournalMismatchError as mismatch:
                 if isinstance(mismatch, NotCommittedError) and await self._write_record_again(fields, applied):
                     continue
-                if isinstance(mismatch, JournalEndsError) and await self._write_again(fields):
+                if isinstance(mismatch, UnrecordedError) and await self._write_again(fields):
                     continue
                 if isinstance(mismatch, JournalEndsError) and not self._is_behind:
                     self._is_behind = True
