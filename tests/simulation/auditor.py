@@ -6,6 +6,7 @@ It follows each commit when it is decided and each write to the store when it is
 from __future__ import annotations
 
 import json
+from collections import Counter
 from typing import Any, Final
 
 from engine.core.layout import Topic
@@ -92,6 +93,19 @@ class Auditor:
         """Whether the journal still has all that a store lacks that has applied so much."""
         begins = self._broker.log(JOURNAL.name).begins
         return applied >= len(self.journal) or self.journal[applied][2] >= begins
+
+    def owed_from(self) -> int:
+        """From which offset on the journal says what is still to be written again: no retention is so short (docs/reliability.md, section 5)."""
+        owed = [offset for record, _, offset in self._lost.values() if record.sequence > len(self.journal)]
+        if self.journal and not self._is_told():
+            owed.append(self.journal[-1][2])
+        return min(owed, default=self._broker.log(JOURNAL.name).end)
+
+    def _is_told(self) -> bool:
+        """Whether all that the journal says is there to be read."""
+        said = Counter(ref.topic for record, _, _ in self.journal for ref in record.output_refs)
+        said[DEAD_LETTERS.name] = sum(len(record.dead_letters) for record, _, _ in self.journal)
+        return all(len(self._committed(topic)) == count for topic, count in said.items())
 
     def can_tell(self, applied: int) -> bool:
         """Whether the topics say whether a store lacks something that has applied so much: by a record that the journal still has, or by what

@@ -324,7 +324,7 @@ class World:
         log = self.broker.log(JOURNAL.name)
         kept = self.chance.choice((applied, applied, max(0, applied - 5)))
         end = self.auditor.journal[kept][2] if kept < len(self.auditor.journal) else log.end
-        log.begins = max(log.begins, min(end, log.stable))
+        log.begins = max(log.begins, min(end, log.stable, self.auditor.owed_from()))
         self._look_for_gap()
 
     def _applied(self) -> int:
