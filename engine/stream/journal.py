@@ -122,7 +122,7 @@ async def read_journal(
         is_before_there = first == 0 or before < begins
         async for message in messages(consumer, partition, max(before, begins), end, deadline_s):
             record = JournalRecord.decode(message.value)
-            if not is_before_there and record.sequence == sequence - 1:
+            if is_silent and record.sequence == sequence - 1:
                 is_before_there = True
                 if message.offset > before:  # it was written again
                     yield JournalEntry(message.offset, record, end)

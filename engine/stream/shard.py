@@ -281,6 +281,11 @@ class Shard:
             return
         self.progress.log.warning(ENDED, topics=sorted(hangs), offsets=[first for _, (first, _) in sorted(hangs.items())])
         await self._producer.abort(sorted(hangs))
+        await self._await_ends()
+
+    async def _await_ends(self) -> None:
+        """Return when a transaction's end is in the journal; what hangs elsewhere is remembered."""
+        assert self._producer is not None
         with self._reading("the ends of the topics"):
             self._hanging = left = await await_ends(self._producer.client, self.number)
         if JOURNAL.name in left:
@@ -316,6 +321,7 @@ class Shard:
         assert self._producer is not None
         self.progress.log.warning(AGAIN, topics=[JOURNAL.name], sequence=sequence)
         await self._producer.commit(known[-1], [])
+        await self._await_ends()
         return True
 
     @contextmanager

@@ -119,7 +119,9 @@ class Broker:
         self.logs: dict[str, Log] = {}
         self.on_commit: Callable[[Transaction], None] = lambda _: None
         self.on_loss: Callable[[Transaction], None] = lambda _: None  # the journal's end of one that is committed
-        self.on_death: list[Callable[[], None]] = []  # of the connections that break when it dies
+        self.on_death: list[
+            Callable[[float], None]
+        ] = []  # of the connections that break when it dies, as who has them notices after seconds
         self.loses = 0.0  # how often it dies between a transaction's end and the markers
         self._network = network
         self._chance = chance
@@ -232,8 +234,8 @@ class Broker:
         transaction.unmarked.difference_update(lost)
         if not transaction.unmarked:
             mine.now, mine.last = None, transaction.fate
-        for broken in self.on_death:
-            self._network.later(self._chance.choice((0.0, 0.002, 0.01)), broken)
+        for cut in self.on_death:
+            cut(self._chance.choice((0.0, 0.002, 0.01)))
 
     def _hangs(self, transaction: Transaction, topic: str) -> bool:
         """Whether something that a transaction wrote to a topic has no end there, and gets none by itself."""

@@ -109,10 +109,16 @@ class Sockets(AIOKafkaClient):  # type: ignore[misc]
         self._network = network
         self._connection = Connection()
         self._conns = {NODE: self._connection}
-        broker.on_death.append(self._broken)
+        self._is_cut = False
+        broker.on_death.append(self._cut)
+
+    def _cut(self, after_s: float) -> None:
+        """The broker has died, and is back at once: answers that are on their way may come still, for so long."""
+        self._is_cut = True
+        self._network.later(after_s, self._broken)
 
     def _broken(self) -> None:
-        """The broker has died, and is back at once."""
+        self._is_cut = False
         if not self._connection.is_closed:
             for reply in list(self._connection.waiting):
                 Network.break_off(reply)
@@ -149,6 +155,8 @@ class Sockets(AIOKafkaClient):  # type: ignore[misc]
     async def _call(self, what: str, serve: Callable[[], Any]) -> Any:
         waiting = self._connection.waiting
         try:
+            if self._is_cut:
+                raise ConnectionResetError("the connection broke")
             return await self._network.call("kafka", what, serve, self._request_timeout_ms / 1000, waiting)
         except ConnectionError as error:
             raise KafkaConnectionError(str(error)) from error
