@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 
 from engine.core.layout import Topic
 from engine.state import keys
@@ -24,6 +24,14 @@ ANNOUNCED: Final = (CHANGES.name, ADVISORIES.name)
 ADDED: Final = "ce_time"  # the header that the producer adds when it sends
 
 
+class Lost(NamedTuple):
+    """A record that is committed, and has no end in the journal; and where it was written, each time in vain."""
+
+    record: JournalRecord
+    value: bytes
+    offsets: tuple[int, ...]
+
+
 class Auditor:
     """Of one shard."""
 
@@ -31,7 +39,7 @@ class Auditor:
         self._broker = broker
         self.journal: list[tuple[JournalRecord, bytes, int]] = []  # committed: record, bytes, offset
         self._accounts: list[dict[bytes, bytes]] = [{}]  # after each sequence
-        self._lost: dict[int, tuple[JournalRecord, bytes, int]] = {}  # committed, and without an end in the journal; by sequence
+        self._lost: dict[int, Lost] = {}  # by sequence
         self._seen: dict[int, bytes] = {}  # those of them that the store has applied: no other one may come in their place
 
     def follow(self, transaction: Transaction) -> None:
@@ -54,10 +62,12 @@ class Auditor:
 
     def lose(self, transaction: Transaction) -> None:
         """A transaction is committed, and has no end in the journal."""
-        found = [
-            decoded(entry) for entry in self._broker.log(JOURNAL.name).entries if entry.transaction is transaction and not entry.is_marker
-        ]
-        self._lost |= {record.sequence: (record, value, offset) for record, value, offset in found}
+        for entry in self._broker.log(JOURNAL.name).entries:
+            if entry.transaction is transaction and not entry.is_marker:
+                record, value, offset = decoded(entry)
+                before = self._lost.get(record.sequence)
+                offsets = before.offsets if before is not None and before.value == value else ()
+                self._lost[record.sequence] = Lost(record, value, (*offsets, offset))
 
     def put_back(self, applied: int) -> None:
         """The store is as it was when it had applied a sequence."""
@@ -78,14 +88,16 @@ class Auditor:
         applied = int(fields.get(keys.SEQUENCE, b"0"))
         is_lost = applied == len(self.journal) + 1 and applied in self._lost
         demand(is_lost or applied <= len(self.journal), f"the store has applied sequence {applied} of {len(self.journal)}")
-        expected = self._after(self._lost[applied][0]) if is_lost else self._accounts[applied]
+        expected = self._after(self._lost[applied].record) if is_lost else self._accounts[applied]
         demand(accounts == expected, f"the store is not what the journal says at sequence {applied}")
         if applied:
-            record, value, offset = self._lost[applied] if is_lost else self.journal[applied - 1]
-            offsets = {offset, self._lost[applied][2]} if applied in self._lost else {offset}
-            demand(int(fields[keys.JOURNAL_OFFSET]) in offsets, "the store names another offset of the journal")
+            offsets = list(self._lost[applied].offsets) if applied in self._lost else []
             if is_lost:
-                self._seen[applied] = value
+                record, self._seen[applied], _ = self._lost[applied]
+            else:
+                record, _, offset = self.journal[applied - 1]
+                offsets.append(offset)
+            demand(int(fields[keys.JOURNAL_OFFSET]) in offsets, "the store names another offset of the journal")
             for cut in record.cuts:
                 demand(fields[keys.next_offset(cut.topic)] == b"%d" % cut.next, "the store names another offset of an input")
 
@@ -96,7 +108,7 @@ class Auditor:
 
     def owed_from(self) -> int:
         """From which offset on the journal says what is still to be written again: no retention is so short (docs/reliability.md, section 5)."""
-        owed = [offset for record, _, offset in self._lost.values() if record.sequence > len(self.journal)]
+        owed = [lost.offsets[0] for sequence, lost in self._lost.items() if sequence > len(self.journal)]
         if self.journal and not self._is_told():
             owed.append(self.journal[-1][2])
         return min(owed, default=self._broker.log(JOURNAL.name).end)
