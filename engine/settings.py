@@ -187,7 +187,8 @@ class Shard(_Section):
 
     batch_records: Annotated[int, Field(ge=1, le=200_000)] = 20_000
     buffer_records: Annotated[int, Field(ge=1, le=1_000_000)] = 40_000
-    cache_accounts: Annotated[int, Field(ge=1, le=5_000_000)] = 10_000
+    cache_accounts: Annotated[int, Field(ge=1, le=5_000_000)] = 6_000  # as rows, and of a batch
+    cache_bytes: Annotated[int, Field(ge=0)] = 16_000_000  # of encoded states, behind the rows
     reject_ratio_max: Annotated[float, Field(gt=0, le=1)] = 0.5
     reject_run_max: Annotated[int, Field(ge=1)] = 1_000
     watchdog_s: Seconds = 30.0

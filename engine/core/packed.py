@@ -33,6 +33,16 @@ def masked(words: Words, at: int, length: int) -> np.uint64:
 
 
 @compiled
+def are_same(words: Words, begin: int, others: Words, other: int, length: int) -> bool:
+    """Whether so many bytes are the same in two buffers."""
+    for step in range(0, length, WORD):
+        count = min(WORD, length - step)
+        if masked(words, begin + step, count) != masked(others, other + step, count):
+            return False
+    return True
+
+
+@compiled
 def hash_of(words: Words, begin: int, end: int) -> np.uint64:
     """A hash of the bytes ``begin`` to ``end``, for tables in memory only."""
     found = np.uint64(end - begin) * SPREAD

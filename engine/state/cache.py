@@ -1,17 +1,20 @@
-"""A worker's cache of a shard's accounts: rows in one matrix, bounded, write-through.
+"""A worker's cache of a shard's accounts: rows in one matrix and encoded states behind them, both bounded, write-through.
 
 Theory of operation. The cache never holds anything that is not in the shard's journal or about to be: the kernel changes rows in place, the
 batch that did so writes them to the journal at once, and after any doubt ``forget`` empties the cache. So a row may be dropped at any time
 without writing it anywhere. When room is needed, the accounts that were used the longest ago go; those of the batch at hand never do.
 
-A batch begins with ``begin``; ``take`` gives each of its accounts a row, and ``missing`` says of which the state must be brought by ``admit``
-before the rows are looked at.
+A row is what the kernel works on, and wide; what is written of it has a twentieth of its bytes. So of rows there are about as many as a batch
+needs, and what was written is kept beside them (``engine.state.state_cache``) for a row's next time.
+
+A batch begins with ``begin``; ``take`` gives each of its accounts a row, ``recall`` reads those whose states are kept, and ``missing`` says of
+which the state must be brought by ``admit`` before the rows are looked at.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -21,17 +24,26 @@ from engine.core.tables import Ints
 from engine.policy.compile import CompiledPolicy
 from engine.state.account_rows import AccountRows
 from engine.state.index import ID_WORDS, UNKNOWN, ascending, find, put, remove, unused
+from engine.state.state_cache import StateCache
 from engine.state.states import States
 
 NOBODY: Final = np.zeros((2, 0), np.int64)
 
 
-class AccountCache(AccountRows):
-    """At most ``capacity`` accounts as ``rows`` (capacity, width) int64 under one policy."""
+class Room(NamedTuple):
+    """How much is cached: so many accounts as rows, and the states that were written last in about so many bytes."""
 
-    def __init__(self, policy: CompiledPolicy, capacity: int) -> None:
-        super().__init__(policy, capacity)
-        self.capacity = capacity
+    accounts: int
+    state_bytes: int
+
+
+class AccountCache(AccountRows):
+    """At most ``room.accounts`` accounts as ``rows`` (capacity, width) int64 under one policy, and states behind them."""
+
+    def __init__(self, policy: CompiledPolicy, room: Room) -> None:
+        super().__init__(policy, room.accounts)
+        self._states = StateCache(room.state_bytes)
+        self.capacity = capacity = room.accounts
         self._table = np.zeros(1 << (2 * capacity).bit_length(), np.int64)
         self._hashes = np.zeros(capacity, np.uint64)
         self._ids = np.zeros((capacity, ID_WORDS), np.uint64)
@@ -49,13 +61,15 @@ class AccountCache(AccountRows):
 
     def forget(self) -> None:
         """Forget every account."""
+        self._states.forget()
         self._table[:] = 0
         self._used[:] = 0
         self._taken, self._missing = [], None
         self._queue, self._first = NOBODY, 0
 
-    def drop(self, accounts: Packed) -> None:
-        """Forget those of these accounts that are held."""
+    def renew(self, accounts: Packed, values: Packed) -> None:
+        """These accounts have other states now, which were written without their rows: these are free."""
+        self._states.keep(accounts, values)
         for slot in self._find(accounts, np.ones(len(accounts), np.bool_))[0].tolist():
             if slot != UNKNOWN:
                 remove(self._table, self._hashes, slot)
@@ -87,6 +101,16 @@ class AccountCache(AccountRows):
         """The rows of the batch, each once, ascending."""
         return np.unique(np.concatenate([np.zeros(0, np.int64), *self._taken]))
 
+    def recall(self) -> None:
+        """Read the rows of the batch whose states are kept."""
+        slots = self._to_admit()
+        accounts = self._accounts(slots)
+        values = self._states.recall(accounts)
+        kept = values.is_present()
+        self.read(slots[kept], accounts.at(kept), values.at(kept))
+        self._is_admitted[slots[kept]] = True
+        self._missing = slots[~kept]
+
     def missing(self) -> Packed:
         """The accounts of the batch that must be admitted, in the order in which they were taken."""
         return Packed.copied([self._accounts(self._to_admit())])
@@ -103,10 +127,12 @@ class AccountCache(AccountRows):
         """(n,) the rows of accounts that are held."""
         return self._find(Packed.of(accounts), np.ones(len(accounts), np.bool_))[0]
 
-    def states(self, slots: Ints) -> States:
-        """The accounts in some rows, in any order, with their encoded states."""
+    def written(self, slots: Ints) -> States:
+        """The accounts in some rows, in any order, with their encoded states, which are kept."""
         slots = slots[ascending(self._ids[slots], self._lengths[slots])]
-        return States(Packed.copied([self._accounts(slots)]), self.encoded(slots))
+        states = States(Packed.copied([self._accounts(slots)]), self.encoded(slots))
+        self._states.keep(states.ids, states.values)
+        return states
 
     @property
     def _arrays(self) -> tuple[Ints, npt.NDArray[np.uint64], npt.NDArray[np.uint64], Ints]:

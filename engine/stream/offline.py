@@ -21,6 +21,7 @@ from engine.core.packed import Packed
 from engine.policy.document import Policy
 from engine.policy.promote import canonical_bytes, policy_hash, promote
 from engine.state import keys
+from engine.state.cache import Room
 from engine.state.record import JournalRecord
 from engine.state.states import States
 from engine.stream.decode.columns import epoch_ms
@@ -94,7 +95,7 @@ def decide_as_they_come(
 ) -> Iterator[JournalRecord]:
     """As ``decide``, of records in the order in which they are to be taken. No more of them are asked for than a batch and the one behind it, so
     that records may answer what was decided before."""
-    machine = DecisionMachine(application, 0, 1, key, cache_accounts)
+    machine = DecisionMachine(application, 0, 1, key, Room(cache_accounts, 0))
     states: dict[bytes, bytes | None] = {}
     tick_ms = MISSING
     for batch in batches(records, machine):

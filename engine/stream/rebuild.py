@@ -25,6 +25,7 @@ from engine.core.layout import MISSING, Topic
 from engine.errors import EngineError
 from engine.settings import Settings
 from engine.state import keys
+from engine.state.cache import Room
 from engine.state.record import JournalRecord
 from engine.state.redis_store import RedisStore
 from engine.state.states import NO_STATES
@@ -210,7 +211,7 @@ class Rebuild:
                 self._shard,
                 self._partitions,
                 self._settings.key,
-                self._settings.shard.cache_accounts,
+                Room(self._settings.shard.cache_accounts, self._settings.shard.cache_bytes),
                 witness,
                 await log.horizon_ms(),
             )

@@ -19,6 +19,7 @@ from engine.core.layout import FIGURES, MISSING, Col, Ev, Topic, Verdict
 from engine.core.packed import Packed
 from engine.core.refold import SAID_COLUMNS, Span, refold, restore_standings
 from engine.core.tables import FACTS, Ints
+from engine.state.cache import Room
 from engine.state.record import JournalRecord, Output
 from engine.state.states import States
 from engine.stream.decode.columns import epoch_ms
@@ -33,9 +34,9 @@ class Refold(DecisionMachine):
     """Says nothing. ``taken`` is where each topic stands before the next batch; nothing is known of the time before ``horizon_ms``."""
 
     def __init__(
-        self, application: str, shard: int, partitions: int, key: FingerprintKey, cache_accounts: int, witness: Witness, horizon_ms: int
+        self, application: str, shard: int, partitions: int, key: FingerprintKey, room: Room, witness: Witness, horizon_ms: int
     ) -> None:
-        super().__init__(application, shard, partitions, key, cache_accounts)
+        super().__init__(application, shard, partitions, key, room)
         self.taken: dict[Topic, int] = {}
         self._released: dict[str | None, int] = {}  # when breakers were released, by segment; None: all
         self._witness = witness
@@ -78,7 +79,7 @@ class Refold(DecisionMachine):
         open_lines = [index for _, index in origin(np.flatnonzero(verdicts == Verdict.LINE_OPEN))]
         changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
         changed |= (spans[Span.BEFORE_COUNT] > 0) | (spans[Span.AFTER_COUNT] > 0)
-        return cache.states(np.unique(events[Ev.SLOT, changed])), (), Counter({REFOLDED: len(order)}), open_lines
+        return cache.written(np.unique(events[Ev.SLOT, changed])), (), Counter({REFOLDED: len(order)}), open_lines
 
     def _release(self, release: ReleaseBreaker) -> bool:
         """See ``DecisionMachine``; no breaker trips here, but when they were released counts."""
@@ -107,7 +108,7 @@ class Refold(DecisionMachine):
         mine = np.flatnonzero(spans[Span.BEFORE_COUNT] > 0)
         facts = np.zeros(FACTS, np.int64)
         restore_standings(policy.program, cache.rows, slots[mine], matrix_of(said), spans[:, mine], self._horizon_ms, facts)
-        changed = cache.states(slots[mine])
+        changed = cache.written(slots[mine])
         record = self._record(tick_ms, None)
         return replace(record, accounts=changed, counts=((REFOLDED, len(changed)),))
 

@@ -27,6 +27,7 @@ from engine.errors import EngineError
 from engine.policy.errors import PolicyErrors
 from engine.settings import Settings
 from engine.state import keys
+from engine.state.cache import Room
 from engine.state.codec import StateFormatError
 from engine.state.record import JournalRecord, Output
 from engine.state.redis_store import StoreAway
@@ -105,7 +106,8 @@ class Shard:
         self._clients = clients
         at_start = inputs.topics.at_start
         self._partitions = at_start.shards
-        self._machine = DecisionMachine(settings.application, number, self._partitions, settings.key, settings.shard.cache_accounts)
+        room = Room(settings.shard.cache_accounts, settings.shard.cache_bytes)
+        self._machine = DecisionMachine(settings.application, number, self._partitions, settings.key, room)
         self._machine.stages = self._stages = self.progress.stages
         self._machine.topic_ids = at_start.ids
         self._alignment = Alignment()

@@ -36,7 +36,7 @@ from engine.policy.promote import canonical_bytes, policy_hash
 from engine.policy.source import from_plain
 from engine.state import keys
 from engine.state.account_rows import AccountRows
-from engine.state.cache import AccountCache
+from engine.state.cache import AccountCache, Room
 from engine.state.record import DeadLetterRef, InputCut, JournalRecord, Output
 from engine.state.states import NO_STATES, States
 from engine.state.store import applied_of
@@ -85,17 +85,17 @@ class Prepared:
 
 
 class DecisionMachine:
-    """One shard's machine. ``cache_accounts`` bounds its memory; a batch never holds more accounts than ``accounts_per_batch``, and should not
-    hold more records than ``records_per_batch``."""
+    """One shard's machine. ``room`` bounds its memory; a batch never holds more accounts than ``accounts_per_batch``, and should not hold more
+    records than ``records_per_batch``."""
 
-    def __init__(self, application: str, shard: int, partitions: int, key: FingerprintKey, cache_accounts: int) -> None:
+    def __init__(self, application: str, shard: int, partitions: int, key: FingerprintKey, room: Room) -> None:
         self.shard = shard
         self.policy: CompiledPolicy | None = None  # in force; without one only control records can be taken
         self.topic_ids: Mapping[str, str] = {}  # of the input topics, told to the journal by the shard's first record
         self._application = application
         self._partitions = partitions
         self._key = key
-        self._cache_accounts = cache_accounts
+        self._room = room
         self._sequence = 0
         self._outputs = 0
         self._decoder: Decoder | None = None
@@ -113,7 +113,7 @@ class DecisionMachine:
     @property
     def accounts_per_batch(self) -> int:
         """How many accounts a batch may touch."""
-        return min(ACCOUNTS_MAX, self._cache_accounts)
+        return min(ACCOUNTS_MAX, self._room.accounts)
 
     @property
     def records_per_batch(self) -> int:
@@ -172,6 +172,7 @@ class DecisionMachine:
             self._cache.begin()
             for topic, part in decoded.items():
                 part.columns[Ev.SLOT] = self._cache.take(batch.chunks[topic].keys, part.accepted)
+            self._cache.recall()
         rejects = {topic: part.rejects for topic, part in decoded.items()}
         return Prepared(batch, decoded, self._cache.taken(), self._cache.missing(), rejects, control=None)
 
@@ -293,7 +294,7 @@ class DecisionMachine:
         self._appetites.write(self.policy.program)
         self._set_brakes(brakes)
         self._decoder = Decoder(self.policy.decode, self._key, self.shard, self._partitions)
-        self._cache = AccountCache(self.policy, self._cache_accounts)
+        self._cache = AccountCache(self.policy, self._room)
         self._swept = AccountRows(self.policy, SWEPT_AT_ONCE)
         self._renderer = Renderer(self.policy, self._application, self.shard)
 
@@ -376,7 +377,7 @@ class DecisionMachine:
                 outputs += self._renderer.render(decisions[:count], about, self._outputs + len(outputs) + 1)
         changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
         with self.stages(Stage.ENCODE):
-            accounts = cache.states(np.unique(events[Ev.SLOT, changed]))
+            accounts = cache.written(np.unique(events[Ev.SLOT, changed]))
         open_lines = [index for _, index in origin(np.flatnonzero(verdicts == Verdict.LINE_OPEN))]
         counts = Counter({verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict})
         rolled = np.flatnonzero(cache.rows[slots, Col.BUCKET] != buckets)
@@ -418,8 +419,9 @@ class DecisionMachine:
         counts.update(swept(policy.program, rows.rows, slots))
         places = np.array(sorted(told.union(rolled.tolist())), np.int64)
         ids = accounts.ids.at(places)
-        changed += zip(ids.present(), rows.encoded(slots[places]), strict=True)
-        cache.drop(ids)
+        states = rows.encoded(slots[places])
+        changed += zip(ids.present(), states, strict=True)
+        cache.renew(ids, states)
 
     @staticmethod
     def _events(prepared: Prepared) -> tuple[Ints, Ints, Origin]:

@@ -30,7 +30,7 @@ from engine.policy.document import Policy
 from engine.policy.explain import Explainer
 from engine.policy.forms import Forms
 from engine.policy.promote import promote
-from engine.state.cache import AccountCache
+from engine.state.cache import AccountCache, Room
 from engine.state.index import remove
 from engine.state.states import asked_for
 from engine.stream.decode.columns import epoch_ms
@@ -134,14 +134,15 @@ def compile_kernels(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None
 
 def compile_rest(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
     """What reads records, and holds, writes and reads accounts."""
-    cache, accounts = AccountCache(policy, 1), Packed.of([b"a"])
+    cache, accounts = AccountCache(policy, Room(1, 0)), Packed.of([b"a"])
     values = Packed.of([None])
     for _ in range(2):
         cache.begin()
         slots = cache.take(accounts, np.ones(1, np.bool_))
+        cache.recall()
         cache.admit(values)
         cache.rows[slots, Col.CLOCK] = 0
-        states = cache.states(slots)
+        states = cache.written(slots)
         values = states.values
         cache.forget()
     states.as_msgpack()

@@ -18,6 +18,8 @@ from typing import Any, Final
 from engine.core.fingerprint import FingerprintKey
 from engine.core.layout import MISSING, Topic
 from engine.policy.source import load_policy
+from engine.settings import Settings
+from engine.state.cache import Room
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord
 from engine.stream import control
@@ -66,7 +68,7 @@ class Machine:
     """A shard's machine over a log that lies in memory."""
 
     def __init__(self, cache_accounts: int, batch_records: int) -> None:
-        self.machine = DecisionMachine("limits", 0, 1, KEY, cache_accounts)
+        self.machine = DecisionMachine("limits", 0, 1, KEY, Room(cache_accounts, Settings().shard.cache_bytes))
         self.batches = 0
         self.outputs = 0
         self.journal_bytes = 0

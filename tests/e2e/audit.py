@@ -24,6 +24,7 @@ from engine.policy.compile import compile_policy
 from engine.policy.document import Policy
 from engine.policy.promote import policy_hash
 from engine.state import keys
+from engine.state.cache import Room
 from engine.state.codec import RowCodec
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord
@@ -438,7 +439,7 @@ async def _differing(records: list[JournalRecord], journal: list[bytes], inputs:
         for record, raw in zip(records, journal, strict=True):
             yield record, raw, {TOPICS[cut.topic]: between(inputs[TOPICS[cut.topic]], cut.first, cut.next) for cut in record.cuts}
 
-    machine = DecisionMachine("limits", shard, partitions, KEY, 2_000)
+    machine = DecisionMachine("limits", shard, partitions, KEY, Room(2_000, 20_000))
     return [sequence async for sequence in differences(Replay(machine, MemoryStore()), entries())]
 
 

@@ -122,7 +122,8 @@ class World:
         bounds = Bounds(
             batch_records=chance.choice((1, 3, 10, 1_000, 1_000)),
             buffer_records=chance.choice((5, 30, 40_000)),
-            cache_accounts=chance.choice((1, 3, 100)),
+            cache_accounts=(accounts := chance.choice((1, 3, 100))),
+            cache_bytes={1: 0, 3: 5_000, 100: 1_000_000}[accounts],
             reject_ratio_max=1.0,
             sweep_per_second=chance.choice((None, None, 5.0)),
         )

@@ -16,7 +16,7 @@ from engine.core.layout import Col
 from engine.core.packed import Packed
 from engine.core.rows import blank_row
 from engine.policy.compile import compile_policy
-from engine.state.cache import AccountCache
+from engine.state.cache import AccountCache, Room
 from engine.state.codec import StateFormatError
 from engine.state.index import UNKNOWN
 from engine.state.keys import bucket_of
@@ -41,7 +41,7 @@ class Shard:
     """A cache in use: each batch adds one to its accounts' count of accepted events and stores their states, as a turn does."""
 
     def __init__(self, capacity: int = CAPACITY) -> None:
-        self.cache = AccountCache(POLICY, capacity)
+        self.cache = AccountCache(POLICY, Room(capacity, 0))
         self.stored: dict[bytes, bytes | None] = {}
 
     def take(self, accounts: list[bytes]) -> list[bytes]:
@@ -112,7 +112,7 @@ def test_a_new_account_is_blank_where_another_was() -> None:
 
 
 def test_a_batch_larger_than_the_cache_is_refused() -> None:
-    cache = AccountCache(POLICY, 3)
+    cache = AccountCache(POLICY, Room(3, 0))
     assert begun(cache, NAMES[:3]) == NAMES[:3]
     with pytest.raises(ValueError, match="the accounts of the batch do not fit a cache of 3"):
         begun(cache, NAMES[:4])

@@ -18,6 +18,7 @@ from engine.core.layout import Topic
 from engine.policy.document import Policy
 from engine.policy.promote import canonical_bytes, policy_hash, promote
 from engine.policy.source import load_policy
+from engine.state.cache import Room
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord
 from engine.stream.alignment import Alignment
@@ -28,6 +29,7 @@ from scripts.spoil import Shares, spoil
 
 KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
 POLICIES: Final = Path(__file__).parents[2] / "policies"
+STATE_BYTES: Final = 20_000  # of some accounts
 START_MS: Final = midnight_before(datetime(2025, 3, 1, tzinfo=UTC), 0)
 NOW: Final = datetime(2025, 1, 1, tzinfo=UTC)
 
@@ -86,7 +88,7 @@ class Shard:
             chunk = inputs.get(topic, Chunk.of(topic))
             end = int(chunk.offsets[-1]) + 1 if len(chunk) else 0
             alignment.offer(Delivery(chunk, 0, end, end))
-        return cls(DecisionMachine("limits", shard, partitions, KEY, cache_accounts), alignment, MemoryStore())
+        return cls(DecisionMachine("limits", shard, partitions, KEY, Room(cache_accounts, STATE_BYTES)), alignment, MemoryStore())
 
     async def turn(self, records_max: int, accounts_max: int) -> JournalRecord | None:
         """Take, decide, journal and apply the next batch; None if all is done."""

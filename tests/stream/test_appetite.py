@@ -11,6 +11,7 @@ import pytest
 from engine.core.layout import Topic
 from engine.policy.document import Appetite, AppetiteBand, Policy
 from engine.state import keys
+from engine.state.cache import Room
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord, Output
 from engine.stream.appetite import Appetites
@@ -85,7 +86,7 @@ async def test_restarts_know_the_appetite(downturn: Inputs) -> None:
     while (record := await shard.turn(2_000, 30)) is not None:
         taken.append(record)
         if random.random() < 0.5:
-            shard.machine = DecisionMachine("limits", 0, 1, KEY, 50)
+            shard.machine = DecisionMachine("limits", 0, 1, KEY, Room(50, 20_000))
         shard.machine.restore(await shard.store.shard_fields())
     assert list(encoded(taken)) == list(encoded(whole))
 
@@ -97,7 +98,7 @@ async def test_a_replay_gives_the_journal_byte_for_byte(downturn: Inputs) -> Non
         for record in journal:
             yield record, record.encode(), between(downturn, record)
 
-    replay = Replay(DecisionMachine("limits", 0, 1, KEY, 500), MemoryStore())
+    replay = Replay(DecisionMachine("limits", 0, 1, KEY, Room(500, 20_000)), MemoryStore())
     assert [sequence async for sequence in differences(replay, entries())] == []
 
 

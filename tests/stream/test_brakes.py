@@ -13,6 +13,7 @@ from engine.core.layout import Topic
 from engine.policy.document import Brakes as BrakesDocument
 from engine.policy.document import Breaker, Policy
 from engine.state import keys
+from engine.state.cache import Room
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord
 from engine.stream.brakes import Brakes, Counts, share
@@ -136,7 +137,7 @@ async def test_cuts_and_restarts_and_taking_back_change_nothing(half_a_year: Inp
         await shard.store.apply(record, -1)
         taken.append(record)
         if random.random() < 0.3:
-            shard.machine = DecisionMachine("limits", 1, PARTITIONS, KEY, 80)
+            shard.machine = DecisionMachine("limits", 1, PARTITIONS, KEY, Room(80, 20_000))
         shard.machine.restore(await shard.store.shard_fields())
     assert list(encoded(taken)) == list(encoded(whole))
 
@@ -148,7 +149,7 @@ async def test_a_replay_gives_the_journal_byte_for_byte(half_a_year: Inputs) -> 
         for record in journal:
             yield record, record.encode(), between(half_a_year, record)
 
-    replay = Replay(DecisionMachine("limits", 1, PARTITIONS, KEY, 500), MemoryStore())
+    replay = Replay(DecisionMachine("limits", 1, PARTITIONS, KEY, Room(500, 20_000)), MemoryStore())
     assert [sequence async for sequence in differences(replay, entries())] == []
 
 

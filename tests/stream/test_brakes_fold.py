@@ -12,6 +12,7 @@ import pytest
 
 from engine.core.layout import Topic
 from engine.policy.document import Appetite, AppetiteBand, Brakes, Breaker, Policy
+from engine.state.cache import Room
 from engine.state.record import JournalRecord
 from engine.stream.records import Chunk
 from engine.stream.turn import DecisionMachine
@@ -69,7 +70,7 @@ async def restarted(inputs: Inputs, random: Random) -> list[JournalRecord]:
             swept = await shard.slice(random.randrange(1, 200), random.randrange(1, 40))
             journal += [swept] if swept is not None else []
         if random.random() < 0.3:
-            shard.machine = DecisionMachine("limits", 0, 1, KEY, 50)
+            shard.machine = DecisionMachine("limits", 0, 1, KEY, Room(50, 20_000))
             shard.machine.restore(await shard.store.shard_fields())
     return journal
 

@@ -10,6 +10,7 @@ import pytest
 
 from engine.core.layout import MISSING, Col, Topic
 from engine.state import keys
+from engine.state.cache import Room
 from engine.state.keys import BUCKETS
 from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord
@@ -66,7 +67,7 @@ async def refolded(
     if not fields:
         await store.apply(beginning("limits", 0, 1, MISSING, {keys.PARTITIONS: b"1"}), 0)
         fields = await store.shard_fields()
-    machine = Refold("limits", 0, 1, KEY, 100, said, horizon)
+    machine = Refold("limits", 0, 1, KEY, Room(100, 20_000), said, horizon)
     machine.restore(fields)
     alignment = alignment_at(inputs, fields)
     machine.taken = first_of(inputs, fields)
@@ -124,7 +125,7 @@ async def test_what_was_folded_comes_back(policy: str, seed: int) -> None:
     assert await refolded(inputs, said, Random(seed + 1), again)
     assert (await state_of(again))[1] == after[1]
     # And what was left is taken by a worker, who finds nothing to say.
-    machine = DecisionMachine("limits", 0, 1, KEY, 100)
+    machine = DecisionMachine("limits", 0, 1, KEY, Room(100, 20_000))
     machine.restore(after[0])
     rest = await Shard(machine, alignment_at(inputs, after[0]), store).journal()
     assert not any(output.topic == CHANGES.name for record in rest for output in record.outputs)

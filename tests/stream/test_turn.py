@@ -21,6 +21,7 @@ from engine.core.packed import Packed
 from engine.policy.document import Policy
 from engine.policy.promote import promote
 from engine.policy.source import load_policy, parse_policy
+from engine.state.cache import Room
 from engine.state.codec import forgotten_sequence
 from engine.state.memory_store import MemoryStore
 from engine.state.record import DeadLetterRef, InputCut, JournalRecord, Output
@@ -112,7 +113,7 @@ async def test_a_machine_that_was_restored_goes_on_as_if_nothing_had_happened(fe
         taken.append(record)
         is_new = random.random() < 0.3
         if is_new:
-            shard.machine = DecisionMachine("limits", 0, 1, KEY, random.choice([30, 1_000]))
+            shard.machine = DecisionMachine("limits", 0, 1, KEY, Room(random.choice([30, 1_000]), 20_000))
         if is_new or random.random() < 0.3:
             shard.machine.restore(await shard.store.shard_fields())
     assert list(encoded(taken)) == list(encoded(whole))
@@ -302,7 +303,7 @@ async def test_forgetting_does_not_depend_on_memory_and_restarts() -> None:
     taken = []
     while (record := await shard.turn(1, 10)) is not None:
         taken.append(record)
-        shard.machine = DecisionMachine("limits", SHARD, PARTITIONS, KEY, 1)
+        shard.machine = DecisionMachine("limits", SHARD, PARTITIONS, KEY, Room(1, 0))
         shard.machine.restore(await shard.store.shard_fields())
     assert list(encoded(taken)) == list(encoded(whole))
 
@@ -393,7 +394,7 @@ async def replayed(inputs: Inputs, journal: list[bytes], shard: int = 0, partiti
             record = JournalRecord.decode(written)
             yield record, written, between(inputs, record)
 
-    replay = Replay(DecisionMachine("limits", shard, partitions, KEY, 2_000), MemoryStore())
+    replay = Replay(DecisionMachine("limits", shard, partitions, KEY, Room(2_000, 20_000)), MemoryStore())
     return [sequence async for sequence in differences(replay, entries())]
 
 
