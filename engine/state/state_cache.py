@@ -3,8 +3,10 @@
 Theory of operation. ``ring`` holds *entries* one behind the other, from the oldest to the front and then round again: a head (``En``), the
 account's id, its state, each up to a whole word. What comes is written at the front, and the oldest entries make room for it. An account that
 is written again takes its old place if the state fits there and the place is not in the older half; else its old entry is nobody's and it
-moves to the front. So who is busy stays, the others go in the order in which they were written last, and nothing is ever sorted, or moved to
-make room.
+moves to the front. So who is busy stays, the others go in the order in which they were written last, and nothing is ever sorted.
+
+The ring begins short. Where it is full and could be longer, nobody goes: what is somebody's is moved to a new one, in its order, and that is as
+long, or twice as long if more than half would be taken. So few accounts take few bytes, however often they are written.
 
 Which entry is an account's is said by a table as in ``engine.state.index``; a slot is there the word at which an entry begins.
 """
@@ -21,6 +23,7 @@ from engine.core.packed import PADDING, WORD, Packed, Words, are_same, copy, has
 from engine.core.tables import Ints
 from engine.state.index import remove
 
+FIRST_WORDS: Final = 1 << 12
 GROWTH: Final = 8  # of so many words of an entry one more is left free: states grow
 NOBODYS: Final = -1
 
@@ -40,6 +43,8 @@ class At(IntEnum):
     FRONT = 0  # the word at which the next entry is written
     TAKEN = 1  # how many words before it are
     HELD = 2  # how many accounts
+    LIVE = 3  # in how many words
+    WANTED = 4  # how many words there was no room for
 
 
 HEAD: Final = len(En)
@@ -73,6 +78,7 @@ def leave(table: Ints, ring: Ints, hashes: Words, at: Ints, entry: int) -> None:
         remove(table, hashes, entry)
         ring[entry + En.ID_BYTES] = NOBODYS
         at[At.HELD] -= 1
+        at[At.LIVE] -= ring[entry + En.WORDS]
 
 
 @compiled
@@ -108,32 +114,64 @@ def keep(
     states: Words,
     state_begins: Ints,
     state_ends: Ints,
-) -> None:
-    """Hold the states of accounts; one that is absent, or as large as half of the ring, is not held any more. ``data`` are the ring's words as
-    ``words_of`` has them, ``hashes`` what lies at HASH."""
-    for i in range(id_begins.shape[0]):
+    first: int,
+    words_max: int,
+) -> int:
+    """Hold the states of accounts from one on; one that is absent, or as large as half of the longest ring, is not held any more. Returns up to
+    which account it came: to all, unless there is no room and the ring may be longer. ``data`` are the ring's words as ``words_of`` has them,
+    ``hashes`` what lies at HASH."""
+    is_longest = ring.shape[0] >= words_max
+    for i in range(first, id_begins.shape[0]):
         id_bytes, state_bytes = id_ends[i] - id_begins[i], state_ends[i] - state_begins[i]
         own = hash_of(ids, id_begins[i], id_ends[i])
         entry = table[place_of(table, ring, data, ids, id_begins[i], id_ends[i], own)] - 1
         state_at = HEAD + whole(id_bytes)
         needed = state_at + whole(max(0, state_bytes))
-        is_kept = state_bytes >= 0 and 2 * max(needed, ENTRY_WORDS_MIN) < ring.shape[0]
-        if entry >= 0 and not (is_kept and needed <= ring[entry + En.WORDS] and 2 * written_since(ring, at, entry) <= ring.shape[0]):
+        count = max(ENTRY_WORDS_MIN, -(-(needed + needed // GROWTH) // HEAD) * HEAD)
+        is_kept = state_bytes >= 0 and 2 * count < words_max
+        is_old = is_longest and entry >= 0 and 2 * written_since(ring, at, entry) > ring.shape[0]
+        if entry >= 0 and (is_old or not is_kept or needed > ring[entry + En.WORDS]):
             leave(table, ring, hashes, at, entry)
             entry = -1
         if not is_kept:
             continue
         if entry < 0:
-            count = max(ENTRY_WORDS_MIN, -(-(needed + needed // GROWTH) // HEAD) * HEAD)
-            if ring.shape[0] - at[At.FRONT] < count:  # an entry lies in one piece
-                add(table, ring, hashes, at, ring.shape[0] - at[At.FRONT])
+            unfit = ring.shape[0] - at[At.FRONT] if ring.shape[0] - at[At.FRONT] < count else 0  # an entry lies in one piece
+            if not is_longest and ring.shape[0] - at[At.TAKEN] < unfit + count:
+                at[At.WANTED] = count
+                return i
+            if unfit:
+                add(table, ring, hashes, at, unfit)
             entry = add(table, ring, hashes, at, count)
             ring[entry + En.HASH], ring[entry + En.ID_BYTES] = np.int64(own), id_bytes
             copy(ids, id_begins[i], id_bytes, data, WORD * (entry + HEAD))
             table[place_of(table, ring, data, ids, id_begins[i], id_ends[i], own)] = entry + 1
             at[At.HELD] += 1
+            at[At.LIVE] += count
         ring[entry + En.STATE_BYTES] = state_bytes
         copy(states, state_begins[i], state_bytes, data, WORD * (entry + state_at))
+    return len(id_begins)
+
+
+@compiled
+def move(ring: Ints, at: Ints, to_table: Ints, to_ring: Ints, to_at: Ints) -> None:
+    """Take what is somebody's to another ring, in which nothing is."""
+    entry, last = int((at[At.FRONT] - at[At.TAKEN]) % max(1, ring.shape[0])), to_table.shape[0] - 1
+    left = at[At.TAKEN]
+    while left > 0:
+        count = ring[entry + En.WORDS]
+        if ring[entry + En.ID_BYTES] != NOBODYS:
+            front = to_at[At.FRONT]
+            for word in range(count):
+                to_ring[front + word] = ring[entry + word]
+            place = np.int64(np.uint64(ring[entry + En.HASH]) & np.uint64(last))
+            while to_table[place] != 0:
+                place = np.int64((place + 1) & last)
+            to_table[place] = front + 1
+            to_at[At.FRONT] += count
+        entry, left = int((entry + count) % ring.shape[0]), left - count
+    to_at[At.TAKEN] = to_at[At.LIVE] = to_at[At.FRONT]
+    to_at[At.HELD] = at[At.HELD]
 
 
 @compiled
@@ -155,18 +193,27 @@ def recall(table: Ints, ring: Ints, data: Words, ids: Words, begins: Ints, ends:
 
 
 class StateCache:
-    """Encoded states of accounts in about ``size`` bytes."""
+    """Encoded states of accounts in about ``size`` bytes, when there are so many."""
 
     def __init__(self, size: int) -> None:
-        words = size // (WORD * HEAD) * HEAD
+        self._words_max = size // (WORD * HEAD) * HEAD
+        self._at = np.zeros(len(At), np.int64)
+        self._lay(min(FIRST_WORDS, self._words_max))
+
+    def _lay(self, words: int) -> None:
+        """Have an empty ring."""
         self._data = np.zeros(WORD * words + PADDING, np.uint8)
         self._ring: Ints = self._data[: WORD * words].view(np.int64)
         self._hashes: Words = self._data[WORD * En.HASH : WORD * (words + En.HASH)].view(np.uint64)
         self._table = np.zeros(1 << (1 + 2 * words // ENTRY_WORDS_MIN).bit_length(), np.int64)
-        self._at = np.zeros(len(At), np.int64)
 
     def __len__(self) -> int:
         return int(self._at[At.HELD])
+
+    @property
+    def size(self) -> int:
+        """How many bytes it has now."""
+        return len(self._data)
 
     def forget(self) -> None:
         """Forget every account."""
@@ -175,8 +222,23 @@ class StateCache:
 
     def keep(self, accounts: Packed, states: Packed) -> None:
         """Hold these states of accounts; one that is absent is not held any more."""
-        columns = accounts.words, accounts.begins, accounts.ends, states.words, states.begins, states.ends
-        keep(self._table, self._ring, self._hashes, words_of(self._data), self._at, *columns)
+        done = 0
+        while (done := self._keep(accounts, states, done)) < len(accounts):
+            self.make_room()
+
+    def _keep(self, accounts: Packed, states: Packed, first: int) -> int:
+        arrays = self._table, self._ring, self._hashes, words_of(self._data), self._at
+        ids, values = (accounts.words, accounts.begins, accounts.ends), (states.words, states.begins, states.ends)
+        return keep(*arrays, *ids, *values, first, self._words_max)
+
+    def make_room(self) -> None:
+        """Move to a ring in which at most half is taken, and what is wanted has room; or to the longest."""
+        words, ring, at = len(self._ring), self._ring, self._at
+        while words < self._words_max and 2 * (at[At.LIVE] + at[At.WANTED]) > words:
+            words = min(2 * words, self._words_max)
+        self._lay(words)
+        self._at = np.zeros(len(At), np.int64)
+        move(ring, at, self._table, self._ring, self._at)
 
     def recall(self, accounts: Packed) -> Packed:
         """(n,) the states of accounts, absent where none is held; until the next one is."""

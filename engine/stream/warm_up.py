@@ -32,6 +32,7 @@ from engine.policy.forms import Forms
 from engine.policy.promote import promote
 from engine.state.cache import AccountCache, Room
 from engine.state.index import remove
+from engine.state.state_cache import StateCache
 from engine.state.states import asked_for
 from engine.stream.decode.columns import epoch_ms
 from engine.stream.decode.decoder import Decoder
@@ -121,6 +122,7 @@ def use_seldom_used() -> None:
     partition_of(b"a", 1)
     within_distinct(Packed.of([b"a"]).hashes(), 1, np.zeros(2, np.uint64))
     remove(np.zeros(2, np.int64), np.zeros(1, np.uint64), 0)
+    StateCache(0).make_room()
 
 
 def compile_kernels(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
@@ -134,7 +136,7 @@ def compile_kernels(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None
 
 def compile_rest(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
     """What reads records, and holds, writes and reads accounts."""
-    cache, accounts = AccountCache(policy, Room(1, 0)), Packed.of([b"a"])
+    cache, accounts = AccountCache(policy, Room(1, 1_000)), Packed.of([b"a"])
     values = Packed.of([None])
     for _ in range(2):
         cache.begin()

@@ -65,10 +65,21 @@ def test_what_is_always_written_never_goes() -> None:
         assert recalled(cache, [b"busy"]) == {b"busy": b"%d" % n * 10}
 
 
+def test_few_accounts_take_few_bytes_however_often_they_are_written() -> None:
+    cache, random = StateCache(64_000_000), Random(1)
+    names = [b"%d" % n for n in range(500)]
+    for _ in range(300):
+        keep(cache, {account: random.randbytes(random.randrange(600)) for account in random.sample(names, 100)})
+    assert cache.size < 4 * 500 * 800
+    keep(cache, {b"%d" % n: bytes(500) for n in range(10_000)})
+    assert len(cache) == 10_000
+    assert cache.size < 4 * 10_000 * 700
+
+
 def test_a_state_as_large_as_half_of_it_is_not_held() -> None:
     cache = StateCache(1_024)
-    keep(cache, {b"a": bytes(400)})
+    keep(cache, {b"a": bytes(300)})
     keep(cache, {b"b": bytes(600)})
-    assert recalled(cache, [b"a", b"b"]) == {b"a": bytes(400)}
+    assert recalled(cache, [b"a", b"b"]) == {b"a": bytes(300)}
     keep(cache, {b"a": bytes(600)})
     assert len(cache) == 0
