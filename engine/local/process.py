@@ -86,8 +86,12 @@ class ServerProcess:
         self._signal(signal.SIGINT)
 
     def pause(self) -> None:
-        """Stop it in its tracks (SIGSTOP): connections stay open and nothing answers."""
+        """Stop it in its tracks (SIGSTOP): connections stay open and nothing answers. Returns when it stands, if this program has started it."""
         self._signal(signal.SIGSTOP)
+        if self._popen is not None and self.is_running():
+            found = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
+            if found is not None and found.si_code == os.CLD_STOPPED:
+                os.waitid(os.P_PID, self.pid, os.WSTOPPED)  # so that the next one is waited for as well
 
     def resume(self) -> None:
         """Let a paused one go on."""
