@@ -275,12 +275,13 @@ class Shard:
         self._note_machine()
 
     async def _abort_what_hangs(self) -> None:
-        """End what hangs in the shard's topics (``engine.stream.hanging``)."""
+        """End what hangs in the shard's topics (``engine.stream.hanging``), unless they are not those that its state was made from."""
         assert self._producer is not None
         with self._reading("the ends of the topics"):
             self._hanging = hangs = await hanging(self._producer.client, self.number)
         if not hangs:
             return
+        refuse_to_apply(self._where, await self._patiently(self._store.shard_fields), self._machine.topic_ids)
         self.progress.log.warning(ENDED, topics=sorted(hangs), offsets=[first for _, (first, _) in sorted(hangs.items())])
         await self._producer.abort(sorted(hangs))
         await self._await_ends()
