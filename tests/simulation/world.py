@@ -44,7 +44,7 @@ QUIET_S: Final = 0.5
 AFTER_S: Final = 25.0  # what is under way still arrives
 TAIL: Final = 4
 FAULTS: Final = (
-    Faults(late=0.01, often=3, strikes=0.1),
+    Faults(late=0.01, refused=0.05, often=3, strikes=0.1),
     Faults(lost=0.01, late=0.03, unanswered=0.01, refused=0.02, often=3),
     Faults(lost=0.02, late=0.04, unanswered=0.03, refused=0.02, often=5, strikes=0.05),
     Faults(lost=0.002, late=0.01, unanswered=0.002, often=25),
