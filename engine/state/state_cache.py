@@ -212,8 +212,8 @@ class StateCache:
 
     @property
     def size(self) -> int:
-        """How many bytes it has now."""
-        return len(self._data)
+        """How many bytes it has now, those of the table included."""
+        return self._data.nbytes + self._table.nbytes
 
     def forget(self) -> None:
         """Forget every account."""

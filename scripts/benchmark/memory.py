@@ -1,7 +1,7 @@
 """How much a customer's state takes: ``python -m scripts.benchmark.memory``, a year of synthetic customers under the default policy.
 
-Prints the mean size of a value, how long writing and reading one takes, and INFO memory of a real Redis over accounts, each held twenty times
-under another id, so that what Redis itself needs does not count.
+Prints the mean size of a value, how long writing and reading one takes, what a worker's cache has for an account behind the rows, and INFO memory
+of a real Redis over accounts; for the last two each is held twenty times under another id, so that what they need for themselves does not count.
 """
 
 from __future__ import annotations
@@ -25,6 +25,7 @@ from engine.policy.promote import promote
 from engine.policy.source import load_policy
 from engine.state import keys
 from engine.state.codec import RowCodec
+from engine.state.state_cache import StateCache
 from engine.stream import offline
 from engine.stream.offline import LogRecord
 from engine.stream.records import TOPICS
@@ -34,6 +35,7 @@ from scripts.spoil import encode
 KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
 POLICY: Final = Path(__file__).resolve().parents[2] / "policies" / "default.yaml"
 COPIES: Final = 20
+CACHE_BYTES: Final = 64_000_000
 DAYS: Final = 360
 
 
@@ -65,22 +67,26 @@ def main() -> None:
     encoded = time.perf_counter()
     print(f"{len(values)} accounts: a value has {values.size() / len(values):.0f} bytes on average, {values.lengths().max()} at most")
     print(f"read in {1e6 * (decoded - began) / len(values):.1f} µs, written in {1e6 * (encoded - decoded) / len(values):.1f} µs")
+    copies = {account + b"%02d" % copy: value for account, value in states.items() for copy in range(COPIES)}
+    cache = StateCache(CACHE_BYTES)
+    cache.keep(Packed.of(copies), Packed.of(copies.values()))
+    print(f"cached: {cache.size / len(cache):.0f} bytes an account, {len(cache)} of them")
     with tempfile.TemporaryDirectory(prefix="limit-engine-memory-") as name:
-        print(f"Redis: {redis_bytes(Path(name), states):.0f} bytes of INFO memory an account")
+        print(f"Redis: {redis_bytes(Path(name), copies):.0f} bytes of INFO memory an account")
 
 
 def redis_bytes(directory: Path, states: dict[bytes, bytes]) -> float:
-    """INFO memory per account, COPIES of each."""
+    """INFO memory per account."""
     server = RedisServer(directory / "redis")
     server.start()
     try:
         client, shard = Redis.from_url(server.url), keys.ShardKeys("limits", 0)
         before = client.info("memory")["used_memory"]
         with client.pipeline() as pipeline:
-            for account, value in ((account + b"%02d" % copy, value) for account, value in states.items() for copy in range(COPIES)):
+            for account, value in states.items():
                 pipeline.hset(shard.accounts(keys.bucket_of(account)), account, value)
             pipeline.execute()
-        return float(client.info("memory")["used_memory"] - before) / (COPIES * len(states))
+        return float(client.info("memory")["used_memory"] - before) / len(states)
     finally:
         server.stop()
 
