@@ -8,23 +8,27 @@ about, decides it as well.
 
 So an owner looks behind its fence, when no transaction of its predecessors is under way any more, whether something hangs in its shard's
 partitions, and aborts it, by a transaction that has no records, only partitions. Whatever becomes of that request, the result is the same: the
-next owner's fence aborts it, too. Nobody has read what hung, so nothing is contradicted; but where it was committed something is missing then.
-That is *written again*, in a transaction like any other and by the very bytes, which still lie there for whoever reads what is not committed:
+next owner's fence aborts it, too. Nobody has read what hung, so nothing is contradicted; but where it was committed something is missing then,
+and perhaps the store has applied it, or still will: a call that was sent may come late. So it is *written again*, in a transaction like any other
+and by the very bytes, which still lie there for whoever reads what is not committed:
 
-- The journal's record, if anybody has seen something of it. Either the store has applied it, so the commit was answered; or what it says is there
-  to be read. Where neither is so nobody has, and the inputs are taken again.
+- The journal's record that the store has applied, and that is not committed where it was.
+- An *attempt*: a record of the sequence that comes next, all of whose outputs and dead letters are there or lie there. It may have been
+  committed. If it was not, it is as good as what the same inputs would give now; if something of it lacks, it was not. More than one that is
+  whole are the same, since the first of them was written again.
 - Outputs and dead letters that the journal's last record says and that are not there to be read. Those of the records before it are: each owner
   looks before it commits anything.
 
-Both are looked for at each takeover, whether something hangs or not: an owner may have been killed between the abort and the writing. What
-another transactional id has left is that one's: in the journal it is waited for, elsewhere it is nobody's concern here.
+This is looked for at each takeover, whether something hangs or not: an owner may have been killed between the abort and the writing. What
+another transactional id has left is that one's: only dead letters may be another's, and where they hang it is waited for if the shard has some of
+its own that may lie behind.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
-from collections.abc import AsyncIterator, Container, Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
 from aiokafka import AIOKafkaConsumer, TopicPartition
@@ -35,86 +39,104 @@ from aiokafka.protocol.offset import OffsetRequest, OffsetResetStrategy
 
 from engine.state import keys
 from engine.state.record import JournalRecord, Output
+from engine.stream.backlog import letter_of
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.journal import ASK_MS, bounds, last_message, messages, started
 from engine.stream.render import OUTPUT_SEQUENCE_HEADER
 from schemas import cloudevents as ce
-from schemas import dead_letters as names
 from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS, JOURNAL, OUTPUTS
 
 ANNOUNCED: Final = (CHANGES.name, ADVISORIES.name)
 OUR_OWN: Final = frozenset((JOURNAL.name, *ANNOUNCED))  # that nobody else writes to
 WRITTEN: Final = (JOURNAL.name, *(spec.name for spec in OUTPUTS))
 LOOK_BACK: Final = 64  # offsets of dead letters: others write there, too
+BEHIND_LAST: Final = 2  # the last record's marker, and what comes next
 MARKED_WITHIN_S: Final = 5.0  # a marker follows its transaction's end by some milliseconds
 
-Spans = dict[str, tuple[int, int]]
 Asked = tuple[str, list[tuple[int, int]]]  # a topic, and a partition with the moment whose offset is asked for
 Place = tuple[str, int]  # of what was announced: its topic and its number; of a dead letter: topic and offset of the record that it is
 
 
+class Ends(NamedTuple):
+    """Where the topics end that a shard writes to, by topic: for readers of committed records, and of all."""
+
+    stable: Mapping[str, int]
+    written: Mapping[str, int]
+
+    @property
+    def hanging(self) -> Mapping[str, int]:
+        """From which offset on something hangs, in each topic in which something does."""
+        return {topic: offset for topic, offset in self.stable.items() if offset < self.written[topic]}
+
+
 class Told(NamedTuple):
     """What a shard's topics of outputs have: by topic the number of the newest output and the offset behind it, and the dead letters of the last
-    offsets by origin (None: not known). A topic that cannot be read to its end is not there."""
+    offsets by origin; ``is_whole``: those are all, nothing hangs behind them."""
 
     newest: Mapping[str, tuple[int, int]]
-    letters: frozenset[Place] | None
+    letters: frozenset[Place]
+    is_whole: bool
 
-    def is_beyond(self, fields: Mapping[str, bytes]) -> bool:
-        """Whether something is there that a shard hash does not know of."""
-        counted = int(fields.get(keys.OUTPUTS, b"0"))
-        return any(number > counted for number, _ in self.newest.values()) or any(
-            offset >= int(fields.get(keys.next_offset(topic), b"0")) for topic, offset in self.letters or ()
-        )
+    @property
+    def announced(self) -> int:
+        """The number of the newest output."""
+        return max(number for number, _ in self.newest.values())
 
-    def knows_of(self, record: JournalRecord) -> bool:
-        """Whether something that a record says is there."""
-        is_announced = any(topic in self.newest and self.newest[topic][0] >= number for topic, number in numbered(record))
-        return is_announced or not origins(record).isdisjoint(self.letters or ())
-
-    def lacks(self, record: JournalRecord) -> set[Place]:
-        """What of that which a record says is not."""
-        announced = {(topic, number) for topic, number in numbered(record) if topic in self.newest and self.newest[topic][0] < number}
-        return announced if self.letters is None else announced | (origins(record) - self.letters)
+    def lacks(self, record: JournalRecord) -> list[Place]:
+        """What of that which a record says is not there, in the order in which it says it."""
+        announced = [(topic, number) for topic, number in numbered(record) if self.newest[topic][0] < number]
+        return announced + [origin for origin in origins(record) if origin not in self.letters]
 
 
-async def hanging(client: AIOKafkaClient, shard: int) -> Spans:
-    """From which offset to which one something hangs in each topic that the shard writes to; topics in which nothing does are not there. The
-    client is connected: another one for this would make takeovers slower. Raises KafkaError, TimeoutError."""
+class Left(NamedTuple):
+    """What a shard's topics have behind what the store has applied: the journal's last committed record, attempts at the next one (not committed,
+    as they are written, the newest first), and what is told."""
+
+    last: JournalRecord | None
+    attempts: Sequence[bytes]
+    told: Told
+
+
+async def ends_of(client: AIOKafkaClient, shard: int) -> Ends:
+    """The client is connected: another one for this would make takeovers slower. Raises KafkaError, TimeoutError."""
     async with asyncio.timeout(CONNECT_DEADLINE_S):
         asked = await _by_leader(client, shard)
-        stable, ends = [await _ends(client, asked, level) for level in (READ_COMMITTED, READ_UNCOMMITTED)]
-    return {topic: (stable[topic], ends[topic]) for topic in WRITTEN if stable[topic] < ends[topic]}
+        return Ends(*[await _ends(client, asked, level) for level in (READ_COMMITTED, READ_UNCOMMITTED)])
 
 
-async def await_ends(client: AIOKafkaClient, shard: int) -> Spans:
-    """What still hangs when the markers of a transaction that has ended should have come. Raises KafkaError, TimeoutError."""
+async def await_ends(client: AIOKafkaClient, shard: int) -> Ends:
+    """The ends when nothing hangs any more, or when the markers of a transaction that has ended should have come. Raises KafkaError,
+    TimeoutError."""
     loop = asyncio.get_running_loop()
     until = loop.time() + MARKED_WITHIN_S
-    while (left := await hanging(client, shard)) and loop.time() < until:
+    while (ends := await ends_of(client, shard)).hanging and loop.time() < until:
         await asyncio.sleep(ASK_MS / 1000)
-    return left
+    return ends
 
 
-async def told_by(reader: AIOKafkaConsumer, shard: int, letters: int, hanging: Container[str]) -> Told:
-    """What the topics of outputs have, but for those in which something hangs still; with so many dead letters among the last. ``reader`` is
-    started. Raises KafkaError, TimeoutError."""
+async def left(clients: Clients, application: str, shard: int, applied: int, offset: int, ends: Ends) -> Left:
+    """What is behind the record that a store has applied last, of this sequence and at this offset of the journal. Raises KafkaError,
+    TimeoutError, ValueError for a record that cannot be read."""
+    attempts: list[bytes] = []
+    if ends.written[JOURNAL.name] > offset + BEHIND_LAST:
+        written = await written_records(clients, application, shard, applied + 1, offset)
+        attempts = [raw for _, raw in reversed(written) if not JournalRecord.decode(raw).is_beginning]
+    async with started(clients.journal_reader(), CONNECT_DEADLINE_S) as reader:
+        message = await _last(reader, TopicPartition(JOURNAL.name, shard))
+        last = None if message is None else JournalRecord.decode(message.value)
+        records = [JournalRecord.decode(raw) for raw in attempts] + ([] if last is None else [last])
+        told = await told_by(reader, shard, max((len(record.dead_letters) for record in records), default=0), ends)
+    return Left(last, attempts, told)
+
+
+async def told_by(reader: AIOKafkaConsumer, shard: int, letters: int, ends: Ends) -> Told:
+    """What the topics of outputs have, so many dead letters among the last; ``reader`` is started. Raises KafkaError, TimeoutError."""
     newest = {}
     for topic in ANNOUNCED:
-        if topic in hanging:
-            continue
         message = await _last(reader, TopicPartition(topic, shard))
         newest[topic] = (0, 0) if message is None else (_number(message), message.offset + 1)
-    if DEAD_LETTERS.name in hanging:
-        return Told(newest, None)
-    found = [_origin(message) async for message in _latest(reader, TopicPartition(DEAD_LETTERS.name, shard), letters)]
-    return Told(newest, frozenset(origin for origin in found if origin is not None))
-
-
-async def last_record(reader: AIOKafkaConsumer, shard: int) -> JournalRecord | None:
-    """The journal's last committed record. Raises KafkaError, TimeoutError, ValueError for one that cannot be read."""
-    message = await _last(reader, TopicPartition(JOURNAL.name, shard))
-    return None if message is None else JournalRecord.decode(message.value)
+    found = [_origin(message) async for message in _latest(reader, shard, letters)] if letters else []
+    return Told(newest, frozenset(origin for origin in found if origin is not None), DEAD_LETTERS.name not in ends.hanging)
 
 
 async def written_records(clients: Clients, application: str, shard: int, sequence: int, first: int) -> Sequence[tuple[int, bytes]]:
@@ -129,20 +151,29 @@ async def written_records(clients: Clients, application: str, shard: int, sequen
 
 
 async def written_outputs(clients: Clients, shard: int, record: JournalRecord, told: Told) -> list[Output]:
-    """What a record says and is not there to be read, as it was written. What is not found is not there. Raises KafkaError, TimeoutError."""
+    """What a record says and is not there to be read, as it was written, in its order. What is not found is left out. Raises KafkaError,
+    TimeoutError."""
     lacking, said = told.lacks(record), set(record.said)
     found: dict[Place, Output] = {}
+    if not lacking:
+        return []
     async with started(clients.uncommitted_reader(), CONNECT_DEADLINE_S) as reader:
         for topic, (_, behind) in told.newest.items():
             async for message in _from(reader, TopicPartition(topic, shard), behind):
                 output = _output(topic, message)
                 if output.ref in said:
                     found[topic, _number(message)] = output
-        async for message in _latest(reader, TopicPartition(DEAD_LETTERS.name, shard), len(record.dead_letters)):
-            origin = _origin(message)
-            if origin is not None:
-                found[origin] = _output(DEAD_LETTERS.name, message)
-    return [output for place, output in found.items() if place in lacking]
+        if record.dead_letters:
+            async for message in _latest(reader, shard, len(record.dead_letters)):
+                origin = _origin(message)
+                if origin is not None:
+                    found[origin] = _output(DEAD_LETTERS.name, message)
+    return [found[place] for place in lacking if place in found]
+
+
+def is_whole(found: Sequence[Output], lacking: Sequence[Place]) -> bool:
+    """Whether all that was lacking was found. An attempt of which it was not cannot have been committed."""
+    return len(found) == len(lacking)
 
 
 def numbered(record: JournalRecord) -> list[Place]:
@@ -151,9 +182,9 @@ def numbered(record: JournalRecord) -> list[Place]:
     return [(ref.topic, number) for number, ref in enumerate(record.said, newest - len(record.said) + 1)]
 
 
-def origins(record: JournalRecord) -> set[Place]:
+def origins(record: JournalRecord) -> list[Place]:
     """The records that are dead letters by a record."""
-    return {(ref.topic, ref.offset) for ref in record.dead_letters}
+    return [(ref.topic, ref.offset) for ref in record.dead_letters]
 
 
 async def _by_leader(client: AIOKafkaClient, shard: int) -> Mapping[int, list[Asked]]:
@@ -196,8 +227,9 @@ async def _from(reader: AIOKafkaConsumer, partition: TopicPartition, first: int)
         yield message
 
 
-async def _latest(reader: AIOKafkaConsumer, partition: TopicPartition, count: int) -> AsyncIterator[Any]:
-    """The messages of a partition's last offsets: so many that this count of them, written twice, is among them."""
+async def _latest(reader: AIOKafkaConsumer, shard: int, count: int) -> AsyncIterator[Any]:
+    """The last messages of a shard's dead letters: so many that this count of them, written twice, is among them."""
+    partition = TopicPartition(DEAD_LETTERS.name, shard)
     reader.assign([partition])
     begins, end = await bounds(reader, partition, CONNECT_DEADLINE_S)
     async for message in messages(reader, partition, max(begins, end - LOOK_BACK - 4 * count), end, CONNECT_DEADLINE_S):
@@ -209,11 +241,9 @@ def _number(message: Any) -> int:
 
 
 def _origin(message: Any) -> Place | None:
-    """The record that a dead letter is; None of what is none."""
-    told = dict(message.headers)
-    if names.EXCEPTION not in told:
-        return None
-    return told[names.TOPIC].decode(), int(told[names.OFFSET])
+    """The shard's record that a dead letter is; None of what is none."""
+    letter = letter_of(message)
+    return None if letter is None or letter.origin.partition != message.partition else (letter.origin.topic, letter.origin.offset)
 
 
 def _output(topic: str, message: Any) -> Output:

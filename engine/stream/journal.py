@@ -146,11 +146,7 @@ async def check_announced(consumer: AIOKafkaConsumer, shard: int, sequence: int,
     KafkaError, TimeoutError. What the consumer was assigned it is not any more."""
     announced = await newest_output(consumer, shard, deadline_s)
     if announced > outputs:
-        raise UnrecordedError(
-            f"Redis needs the journal from sequence {sequence} on, which has no record from offset {begins} on; and {announced} outputs were "
-            f"announced, of which Redis counts {outputs}",
-            REBUILD,
-        )
+        raise unrecorded(sequence, announced, outputs)
 
 
 async def newest_output(consumer: AIOKafkaConsumer, shard: int, deadline_s: float) -> int:
@@ -215,6 +211,15 @@ async def stop(consumer: AIOKafkaConsumer) -> None:
         task = asyncio.current_task()
         if task is not None and task.cancelling():
             raise
+
+
+def unrecorded(sequence: int, announced: int, counted: int) -> UnrecordedError:
+    """That more was announced than a store counts, and the journal does not have the record of this sequence."""
+    return UnrecordedError(
+        f"Redis needs sequence {sequence}, of which the journal has no record; and {announced} outputs were announced, of which Redis counts "
+        f"{counted}",
+        REBUILD,
+    )
 
 
 def gap(expected: int, found: str) -> JournalMismatchError:

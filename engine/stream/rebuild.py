@@ -32,7 +32,7 @@ from engine.state.states import NO_STATES
 from engine.state.store import applied_of
 from engine.stream.brakes import Brakes, Counts
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
-from engine.stream.hanging import OUR_OWN, hanging
+from engine.stream.hanging import OUR_OWN, ends_of
 from engine.stream.input_log import InputLog, certainly_taken
 from engine.stream.journal import JournalMismatchError, bounds, last_message, read_journal, started
 from engine.stream.producer import CommitInDoubtError, ShardProducer
@@ -147,10 +147,10 @@ class Rebuild:
     async def _check_ends(self) -> None:
         """That a commit would not decide something else, too (``engine.stream.hanging``). Raises EngineError."""
         assert self._producer is not None
-        hangs = (await hanging(self._producer.client, self._shard)).keys() & OUR_OWN
+        hangs = (await ends_of(self._producer.client, self._shard)).hanging.keys() & OUR_OWN
         if hangs:
             what = f"a transaction has no end in {', '.join(sorted(hangs))}"
-            cure = "run this again in a minute; if it is so still, start a worker, which ends it as it was ended, and stop it before"
+            cure = "run this again in a minute; if it is so still, start a worker, which writes it again, and stop it before"
             raise EngineError(what, where=self._where, cure=cure)
 
     # From the journal

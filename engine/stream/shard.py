@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping
+from collections.abc import Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Final, Protocol, TypeVar
 
@@ -36,9 +36,9 @@ from engine.stream.alignment import Alignment, GapError
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.dead_letters import RejectLimit, dead_letters
 from engine.stream.fetched import DamagedBatchError
-from engine.stream.hanging import Spans, Told, await_ends, hanging, last_record, told_by, written_outputs, written_records
+from engine.stream.hanging import OUR_OWN, Ends, Told, await_ends, ends_of, is_whole, left, written_outputs, written_records
 from engine.stream.in_force import Version
-from engine.stream.journal import JournalEndsError, JournalMismatchError, NotCommittedError, UnrecordedError, read_journal, started
+from engine.stream.journal import JournalEndsError, JournalMismatchError, NotCommittedError, UnrecordedError, read_journal, unrecorded
 from engine.stream.producer import CommitInDoubtError, CommitRefusedError, FencedError, ShardProducer
 from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
@@ -47,7 +47,7 @@ from engine.stream.stages import Stage
 from engine.stream.sweep import Pace, Portion, Rest
 from engine.stream.topics_watch import Topics
 from engine.stream.turn import DecisionMachine, Prepared
-from schemas.topics import INPUTS, JOURNAL
+from schemas.topics import DEAD_LETTERS, INPUTS, JOURNAL
 
 T = TypeVar("T")
 log = structlog.get_logger("shard")
@@ -121,7 +121,6 @@ class Shard:
         self._began_at = -BATCHES_APART_S  # when the last batch was begun
         self._is_open = False  # whether deliveries are taken
         self._is_ending = self._is_leaving = False  # a transaction is ended; the shard is given up
-        self._hanging: Spans = {}  # what another transactional id has left without an end
         self._is_behind = False  # whether the journal seemed to end before what the store has applied
         self._gone: Delivery | None = None  # a topic does not have the records that come next
         self._gone_before: tuple[int, Topic, int] | None = None  # the sequence, topic and offset at which that was so before
@@ -247,11 +246,12 @@ class Shard:
         if problem is not None:
             raise may_evict(self._where, problem)
         # 2. Catch up: the store brought to the end of the journal, which has one.
-        await self._abort_what_hangs()
+        ends = await self._abort_what_hangs()
         fields = await self._catch_up()
-        while await self._write_again(fields):
-            fields = await self._catch_up()
         refuse(self._where, fields, self._partitions, self._machine.topic_ids)
+        while await self._write_again(fields, ends):
+            ends, fields = await self._await_ends(), await self._catch_up()
+        self._is_behind = False
         try:
             self._machine.restore(fields)
         except (PolicyErrors, ValueError) as error:
@@ -274,58 +274,71 @@ class Shard:
         self.progress.enter(State.RUNNING)
         self._note_machine()
 
-    async def _abort_what_hangs(self) -> None:
+    async def _abort_what_hangs(self) -> Ends:
         """End what hangs in the shard's topics (``engine.stream.hanging``), unless they are not those that its state was made from."""
         assert self._producer is not None
         with self._reading("the ends of the topics"):
-            self._hanging = hangs = await hanging(self._producer.client, self.number)
+            ends = await ends_of(self._producer.client, self.number)
+        hangs = ends.hanging
         if not hangs:
-            return
+            return ends
         refuse_to_apply(self._where, await self._patiently(self._store.shard_fields), self._machine.topic_ids)
-        self.progress.log.warning(ENDED, topics=sorted(hangs), offsets=[first for _, (first, _) in sorted(hangs.items())])
+        self.progress.log.warning(ENDED, offsets=dict(sorted(hangs.items())))
         await self._producer.abort(sorted(hangs))
-        await self._await_ends()
+        return await self._await_ends()
 
-    async def _await_ends(self) -> None:
-        """Return when a transaction's end is in the journal; what hangs elsewhere is remembered."""
+    async def _await_ends(self) -> Ends:
+        """The ends of the topics, when those have one that nobody else writes to."""
         assert self._producer is not None
         with self._reading("the ends of the topics"):
-            self._hanging = left = await await_ends(self._producer.client, self.number)
-        if JOURNAL.name in left:
-            raise StartAgainError(f"{JOURNAL.name} has no end of a transaction from offset {left[JOURNAL.name][0]} on still")
+            ends = await await_ends(self._producer.client, self.number)
+        for topic in sorted(ends.hanging.keys() & OUR_OWN):
+            raise StartAgainError(f"{topic} has no end of a transaction from offset {ends.hanging[topic]} on still")
+        return ends
 
-    async def _write_again(self, fields: Mapping[str, bytes]) -> bool:
-        """Write again what was aborted for want of an end and is known of; the store is at the journal's end. Whether it was a journal record."""
-        assert self._producer is not None
-        with self._reading("what was announced"):
-            async with started(self._clients.journal_reader(), CONNECT_DEADLINE_S) as reader:
-                record = await last_record(reader, self.number)
-                told = await told_by(reader, self.number, 0 if record is None else len(record.dead_letters), self._hanging)
-        if told.is_beyond(fields) and await self._write_record_again(fields, applied_of(fields) + 1, told):
-            return True
-        if record is None or record.sequence != applied_of(fields) or not told.lacks(record):
-            return False
-        with self._reading("what was not announced"):
-            outputs = await written_outputs(self._clients, self.number, record, told)
-        if outputs:
+    async def _write_again(self, fields: Mapping[str, bytes], ends: Ends) -> bool:
+        """Write again what was written and is not there (``engine.stream.hanging``); the store is at the journal's end. Whether that was a record
+        of the journal."""
+        applied, offset = applied_of(fields), int(fields.get(keys.JOURNAL_OFFSET, b"-1"))
+        with self._reading("what is left behind"):
+            last, attempts, told = await left(self._clients, self._settings.application, self.number, applied, offset, ends)
+        for raw in attempts:
+            record = JournalRecord.decode(raw)
+            outputs = await self._written(record, told)
+            if is_whole(outputs, told.lacks(record)):
+                await self._write_record_again(raw, record, outputs)
+                return True
+        counted = int(fields.get(keys.OUTPUTS, b"0"))
+        if told.announced > counted:
+            raise self._mismatched(unrecorded(applied + 1, told.announced, counted))
+        if last is not None and last.sequence == applied and (outputs := await self._written(last, told)):
+            assert self._producer is not None
             self.progress.log.warning(AGAIN, topics=sorted({output.topic for output in outputs}), records=len(outputs))
             await self._producer.announce(outputs)
         return False
 
-    async def _write_record_again(self, fields: Mapping[str, bytes], sequence: int, told: Told | None = None) -> bool:
-        """Write a record of the journal again that was written to it before: the one that the store has applied at its offset, else one behind it
-        that what is ``told`` knows of. Whether there is one."""
-        with self._reading("what was aborted in the journal"):
-            first = int(fields.get(keys.JOURNAL_OFFSET, b"0"))
-            found = await written_records(self._clients, self._settings.application, self.number, sequence, first)
-        known = [raw for offset, raw in found if (offset == first if told is None else told.knows_of(JournalRecord.decode(raw)))]
-        if not known:
+    async def _written(self, record: JournalRecord, told: Told) -> list[Output]:
+        """What a record says and is not told, as it was written."""
+        if not told.is_whole and any(topic not in OUR_OWN for topic, _ in told.lacks(record)):
+            raise StartAgainError(f"{DEAD_LETTERS.name} has no end of another one's transaction: what lies behind it is not known")
+        with self._reading("what is left behind"):
+            return await written_outputs(self._clients, self.number, record, told)
+
+    async def _write_applied_again(self, fields: Mapping[str, bytes]) -> bool:
+        """Write the journal's record again that the store has applied. Whether it still lies there."""
+        applied, offset = applied_of(fields), int(fields[keys.JOURNAL_OFFSET])
+        with self._reading("what is left behind"):
+            found = dict(await written_records(self._clients, self._settings.application, self.number, applied, offset))
+        if offset not in found:
             return False
-        assert self._producer is not None
-        self.progress.log.warning(AGAIN, topics=[JOURNAL.name], sequence=sequence)
-        await self._producer.commit(known[-1], [])
+        await self._write_record_again(found[offset], JournalRecord.decode(found[offset]), [])
         await self._await_ends()
         return True
+
+    async def _write_record_again(self, raw: bytes, record: JournalRecord, outputs: Sequence[Output]) -> None:
+        assert self._producer is not None
+        self.progress.log.warning(AGAIN, topics=[JOURNAL.name], sequence=record.sequence)
+        await self._producer.commit(raw, outputs)
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
@@ -361,19 +374,22 @@ class Shard:
                         if time.monotonic() - told_at > CATCHING_UP_TOLD_S:
                             told_at = time.monotonic()
                             self.progress.log.info("catching up", records=missing, of_about=missing + entry.behind, sequence=newest)
+            except UnrecordedError:
+                return fields  # what was announced is looked at next
             except JournalMismatchError as mismatch:
-                if isinstance(mismatch, NotCommittedError) and await self._write_record_again(fields, applied):
+                if isinstance(mismatch, NotCommittedError) and await self._write_applied_again(fields):
                     continue
-                if isinstance(mismatch, UnrecordedError) and await self._write_again(fields):
-                    continue
-                if isinstance(mismatch, JournalEndsError) and not self._is_behind:
-                    self._is_behind = True
-                    raise FencedError(f"{mismatch}: another owner may work") from mismatch
-                raise ShardStoppedError(str(mismatch), where=self._where, cure=mismatch.cure) from mismatch
-            self._is_behind = False
+                raise self._mismatched(mismatch) from mismatch
             if not missing:
                 return fields
             self.progress.log.info("caught up", records=missing, sequence=newest)
+
+    def _mismatched(self, mismatch: JournalMismatchError) -> Exception:
+        """What is raised where the journal and the store do not belong together. It is looked at twice where another owner may work."""
+        if isinstance(mismatch, JournalEndsError) and not self._is_behind:
+            self._is_behind = True
+            return FencedError(f"{mismatch}: another owner may work")
+        return ShardStoppedError(str(mismatch), where=self._where, cure=mismatch.cure)
 
     async def _offsets(self, fields: Mapping[str, bytes]) -> dict[Topic, int]:
         """Where each topic continues; one of which nothing was taken yet begins where its log does."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import struct
 from collections.abc import Callable
-from typing import Any, Final
+from typing import Any, Final, NamedTuple
 from unittest import mock
 
 from aiokafka import AIOKafkaProducer, TopicPartition
@@ -216,6 +216,18 @@ def _produced(broker: Broker, name: str, topic: str, sent: bytes, refusal: int) 
     return 0, code, -1 if offset is None else offset, -1, 0
 
 
+class Message(NamedTuple):
+    """A record as aiokafka's consumer gives it."""
+
+    topic: str
+    partition: int
+    offset: int
+    timestamp: int
+    key: bytes | None
+    value: bytes | None
+    headers: Headers
+
+
 class JournalReader:
     """What the readers of the journal and of outputs ask of a consumer of committed records."""
 
@@ -253,10 +265,14 @@ class JournalReader:
         """Where it reads on."""
         return self._position
 
-    async def getmany(self, partition: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Entry]]:
+    async def getmany(self, partition: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Message]]:
         """Some records more."""
-        records, self._position = await self._call(self._fetch)
-        return {partition: records} if records else {}
+        entries, self._position = await self._call(self._fetch)
+        return (
+            {partition: [Message(partition.topic, partition.partition, e.offset, e.time_ms, e.key, e.value, e.headers) for e in entries]}
+            if entries
+            else {}
+        )
 
     def _readable(self) -> int:
         return self._log.end if self._sees_uncommitted else self._log.stable

@@ -18,8 +18,7 @@ from engine.state.memory_store import MemoryStore
 from engine.state.record import JournalRecord, Output
 from engine.state.states import NO_STATES
 from engine.state.store import Loaded
-from engine.stream import journal, producer, shard
-from engine.stream.hanging import Spans
+from engine.stream import hanging, journal, producer, shard
 from engine.stream.journal import JournalEntry
 from engine.stream.producer import ShardProducer
 from engine.stream.shard import Shard
@@ -183,22 +182,14 @@ def gaps_unseen(_: Any) -> Any:
     return mutated
 
 
-def unannounced(_: Any) -> Any:
-    """Where the journal has no record left nobody looks at what was announced."""
-
-    async def mutated(*_: Any) -> None:
-        return
-
-    return mutated
-
-
-def nothing_hangs(_: Any) -> Any:
-    """Nobody looks for a transaction without an end."""
-
-    async def mutated(*_: Any) -> Spans:
-        return {}
-
-    return mutated
+@contextmanager
+def unannounced() -> Iterator[None]:
+    """Nobody looks at how much was announced."""
+    with (
+        mock.patch.object(journal, "newest_output", mock.AsyncMock(return_value=0)),
+        mock.patch.object(hanging.Told, "announced", 0),
+    ):
+        yield
 
 
 def nothing_written_again(_: Any) -> Any:
@@ -208,6 +199,11 @@ def nothing_written_again(_: Any) -> Any:
         return []
 
     return mutated
+
+
+def always(_: Any) -> Any:
+    """Whatever is asked, it is so."""
+    return lambda *_: True
 
 
 def not_moved(apply: Any) -> Any:
@@ -243,9 +239,16 @@ MUTANTS: Final = (
     Mutant("who was fenced does not ask the group", 300, method(Consumer, "ownership_confirmed", not_asking_the_group)),
     Mutant("the journal is read uncommitted", 300, method(SimulatedClients, "journal_reader", uncommitted_too)),
     Mutant("a gap in the journal is not seen", 300, method(shard, "read_journal", gaps_unseen)),
-    Mutant("where the journal is empty nobody looks at what was announced", 2_000, method(journal, "check_announced", unannounced)),
-    Mutant("what hangs is left so", 100, method(shard, "hanging", nothing_hangs), OFTEN),
-    Mutant("a record of the journal is not written again", 300, method(shard, "written_records", nothing_written_again), OFTEN),
+    Mutant("nobody looks at how much was announced", 2_000, unannounced),
+    Mutant("what hangs is left so", 100, lambda: mock.patch.object(hanging.Ends, "hanging", {}), OFTEN),
+    Mutant("what the store has applied is not written again", 300, method(shard, "written_records", nothing_written_again), OFTEN),
+    Mutant("an attempt that may be committed is not written again", 300, method(hanging, "written_records", nothing_written_again), OFTEN),
+    Mutant(
+        "an attempt that is not whole is written again",
+        300,
+        lambda: mock.patch.object(shard, "is_whole", mock.Mock(return_value=True)),
+        OFTEN,
+    ),
     Mutant("where it is written again is not noted", 500, method(MemoryStore, "apply", not_moved), OFTEN),
     Mutant("outputs are not written again", 300, method(shard, "written_outputs", nothing_written_again), OFTEN),
     Mutant("a transaction is begun behind a cut", 500, begun_behind_a_cut, OFTEN),

@@ -13,7 +13,7 @@ from engine.state.record import DeadLetterRef, JournalRecord, OutputRef
 from engine.state.states import NO_STATES
 from engine.stream import rebuild as rebuild_module
 from engine.stream.clients import KafkaClients
-from engine.stream.hanging import Spans, Told
+from engine.stream.hanging import WRITTEN, Ends, Told
 from engine.stream.producer import ShardProducer
 from engine.stream.rebuild import Rebuild
 from engine.stream.topics import Identity
@@ -21,15 +21,15 @@ from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS, INPUTS, JOURNAL, T
 
 
 @pytest.mark.parametrize(
-    ("spans", "told"),
+    ("hanging", "told"),
     [
-        ({JOURNAL.name: (4, 5), CHANGES.name: (1, 3)}, "a transaction has no end in limit-changes, limit-journal"),
-        ({DEAD_LETTERS.name: (7, 9)}, "the inputs are taken again"),  # others write there, too
+        ({JOURNAL.name, CHANGES.name}, "a transaction has no end in limit-changes, limit-journal"),
+        ({DEAD_LETTERS.name}, "the inputs are taken again"),  # others write there, too
     ],
 )
-async def test_a_rebuild_from_the_inputs_refuses_it(monkeypatch: pytest.MonkeyPatch, spans: Spans, told: str) -> None:
-    async def hanging(*_: Any) -> Spans:
-        return spans
+async def test_a_rebuild_from_the_inputs_refuses_it(monkeypatch: pytest.MonkeyPatch, hanging: set[str], told: str) -> None:
+    async def ends_of(*_: Any) -> Ends:
+        return Ends({topic: 5 - (topic in hanging) for topic in WRITTEN}, dict.fromkeys(WRITTEN, 5))
 
     async def fenced(_: Rebuild) -> None:
         return
@@ -37,7 +37,7 @@ async def test_a_rebuild_from_the_inputs_refuses_it(monkeypatch: pytest.MonkeyPa
     async def refolded(_: Rebuild) -> None:
         raise EngineError("the inputs are taken again", where="here")
 
-    monkeypatch.setattr(rebuild_module, "hanging", hanging)
+    monkeypatch.setattr(rebuild_module, "ends_of", ends_of)
     monkeypatch.setattr(Rebuild, "_fence", fenced)
     monkeypatch.setattr(Rebuild, "_refolded", refolded)
     settings, topics = Settings(), Identity({spec.name: 1 for spec in TOPICS}, {spec.name: spec.name for spec in TOPICS})
@@ -55,26 +55,19 @@ SAID = JournalRecord(
     (),
     tuple(OutputRef(topic, b"a", b"") for topic in (CHANGES.name, ADVISORIES.name, CHANGES.name)),
 )
-FIELDS = {keys.OUTPUTS: b"9", keys.next_offset(INPUT): b"30"}  # before it
 
 
 @pytest.mark.parametrize(
-    ("change", "advisory", "letter", "is_known", "lacks"),
+    ("change", "advisory", "letter", "lacks"),
     [
-        (9, 3, 20, False, {(CHANGES.name, 10), (ADVISORIES.name, 11), (CHANGES.name, 12), (INPUT, 30)}),
-        (12, 3, 20, True, {(ADVISORIES.name, 11), (INPUT, 30)}),
-        (9, 11, 20, True, {(CHANGES.name, 10), (CHANGES.name, 12), (INPUT, 30)}),
-        (9, 3, 30, True, {(CHANGES.name, 10), (ADVISORIES.name, 11), (CHANGES.name, 12)}),
-        (12, 11, 30, True, set()),
+        (9, 3, 20, [(CHANGES.name, 10), (ADVISORIES.name, 11), (CHANGES.name, 12), (INPUT, 30)]),
+        (12, 3, 20, [(ADVISORIES.name, 11), (INPUT, 30)]),
+        (9, 11, 20, [(CHANGES.name, 10), (CHANGES.name, 12), (INPUT, 30)]),
+        (9, 3, 30, [(CHANGES.name, 10), (ADVISORIES.name, 11), (CHANGES.name, 12)]),
+        (12, 11, 30, []),
     ],
 )
-def test_what_is_there_of_a_record(change: int, advisory: int, letter: int, is_known: bool, lacks: set[tuple[str, int]]) -> None:
-    told = Told({CHANGES.name: (change, 0), ADVISORIES.name: (advisory, 0)}, frozenset({(INPUT, letter)}))
-    assert told.is_beyond(FIELDS) == told.knows_of(SAID) == is_known
+def test_what_is_there_of_a_record(change: int, advisory: int, letter: int, lacks: list[tuple[str, int]]) -> None:
+    told = Told({CHANGES.name: (change, 0), ADVISORIES.name: (advisory, 0)}, frozenset({(INPUT, letter)}), is_whole=True)
+    assert told.announced == max(change, advisory)
     assert told.lacks(SAID) == lacks
-
-
-def test_what_cannot_be_read_is_not_missing() -> None:
-    told = Told({CHANGES.name: (12, 0)}, None)
-    assert told.is_beyond(FIELDS)
-    assert told.lacks(SAID) == set()
