@@ -216,8 +216,8 @@ async def stop(consumer: AIOKafkaConsumer) -> None:
 def unrecorded(sequence: int, announced: int, counted: int) -> UnrecordedError:
     """That more was announced than a store counts, and the journal does not have the record of this sequence."""
     return UnrecordedError(
-        f"Redis needs sequence {sequence}, of which the journal has no record; and {announced} outputs were announced, of which Redis counts "
-        f"{counted}",
+        f"Redis needs the journal from sequence {sequence} on, of which it has no record; and {announced} outputs were announced, of which "
+        f"Redis counts {counted}",
         REBUILD,
     )
 

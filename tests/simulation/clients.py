@@ -268,11 +268,8 @@ class JournalReader:
     async def getmany(self, partition: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Message]]:
         """Some records more."""
         entries, self._position = await self._call(self._fetch)
-        return (
-            {partition: [Message(partition.topic, partition.partition, e.offset, e.time_ms, e.key, e.value, e.headers) for e in entries]}
-            if entries
-            else {}
-        )
+        found = [Message(partition.topic, partition.partition, e.offset, e.time_ms, e.key, e.value, e.headers) for e in entries]
+        return {partition: found} if found else {}
 
     def _readable(self) -> int:
         return self._log.end if self._sees_uncommitted else self._log.stable
