@@ -151,6 +151,9 @@ class Follower:
         for message in found:
             with telling(at.shard):
                 record = JournalRecord.decode(message.value)
+                if at.records == 0 and record.sequence == at.sequence:  # what was applied last was written again
+                    await self._applied(at.store, record, message.offset)
+                    continue
                 is_next = at.chain.leads(record, message.offset)
             if not is_next:
                 continue

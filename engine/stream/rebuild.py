@@ -32,7 +32,7 @@ from engine.state.states import NO_STATES
 from engine.state.store import applied_of
 from engine.stream.brakes import Brakes, Counts
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
-from engine.stream.hanging import OUR_OWN, ends_of
+from engine.stream.hanging import OUR_OWN, ends_of, left
 from engine.stream.input_log import InputLog, certainly_taken
 from engine.stream.journal import JournalMismatchError, bounds, last_message, read_journal, started
 from engine.stream.producer import CommitInDoubtError, ShardProducer
@@ -41,11 +41,12 @@ from engine.stream.refold import Refold
 from engine.stream.refusals import refuse_to_apply
 from engine.stream.topics import Identity
 from engine.stream.witness import Witness, witness_of
-from schemas.topics import INPUTS, JOURNAL
+from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS, INPUTS, JOURNAL
 
 FROM_JOURNAL: Final = b"limit-engine rebuild --from journal"
 FROM_INPUTS: Final = b"limit-engine rebuild --from inputs"
 AGAIN: Final = "run this again: it goes on where it was"
+BY_WORKER: Final = "start a worker, which writes it again, and stop it before this"
 OF_INPUTS: Final = "`limit-engine rebuild --from inputs`"
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
 FINISHED_AT_ONCE: Final = 2_000
@@ -123,10 +124,13 @@ class Rebuild:
         return count
 
     async def catch_up(self) -> int:
-        """Fence whoever owns the shard, and bring its store to the journal's end; how many records were applied."""
+        """Fence whoever owns the shard, and bring its store to the journal's end, of which all must be told; how many records were applied."""
         try:
             await self._fence()
-            return await self._catch_up()
+            await self._check_ends()
+            applied = await self._catch_up()
+            await self._check_told()
+            return applied
         finally:
             self._drop()
 
@@ -150,8 +154,18 @@ class Rebuild:
         hangs = (await ends_of(self._producer.client, self._shard)).hanging.keys() & OUR_OWN
         if hangs:
             what = f"a transaction has no end in {', '.join(sorted(hangs))}"
-            cure = "run this again in a minute; if it is so still, start a worker, which writes it again, and stop it before"
-            raise EngineError(what, where=self._where, cure=cure)
+            raise EngineError(what, where=self._where, cure=f"run this again in a minute; if it is so still, {BY_WORKER}")
+
+    async def _check_told(self) -> None:
+        """That what the store has applied is told, and nothing else. Raises EngineError."""
+        assert self._producer is not None
+        fields = await self._store.shard_fields()
+        applied, offset = applied_of(fields), int(fields.get(keys.JOURNAL_OFFSET, b"-1"))
+        ends = await ends_of(self._producer.client, self._shard)
+        last, _, told = await left(self._clients, self._settings.application, self._shard, applied, offset, ends)
+        if told.announced > int(fields.get(keys.OUTPUTS, b"0")) or (last is not None and told.lacks(last)):
+            what = f"{CHANGES.name}, {ADVISORIES.name} or {DEAD_LETTERS.name} does not have what {JOURNAL.name} says"
+            raise EngineError(what, where=self._where, cure=BY_WORKER)
 
     # From the journal
 
