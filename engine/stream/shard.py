@@ -338,10 +338,7 @@ class Shard:
     async def _write_record_again(self, raw: bytes, record: JournalRecord, outputs: Sequence[Output]) -> None:
         assert self._producer is not None
         self.progress.log.warning(AGAIN, topics=[JOURNAL.name], sequence=record.sequence)
-        try:
-            await self._producer.commit(raw, outputs)
-        except CommitRefusedError as refusal:  # what was taken before
-            raise StartAgainError(str(refusal)) from refusal
+        await self._producer.commit(raw, outputs)
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:

@@ -27,6 +27,7 @@ from engine.settings import Shard as Bounds
 from engine.state.record import JournalRecord
 from engine.stream import producer, turn
 from engine.stream.progress import State
+from engine.stream.shard import REFUSALS_MAX
 from schemas.topics import INPUTS, JOURNAL
 from tests.simulation.auditor import Auditor
 from tests.simulation.broker import Broker
@@ -336,13 +337,16 @@ class World:
         self._gap_is_ours |= not self.auditor.needs(self._applied())
 
     def _operate(self) -> None:
-        """What an operator does about a shard that stopped and says why: a newer backup, and the worker started again."""
+        """What an operator does about a shard that stopped and says why: a newer backup, or a larger record allowed, and the worker started
+        again."""
         owner = self._owner
         shard = owner.worker.shards.get(0) if owner is not None else None
         if owner is None or shard is None or shard.progress.state is not State.STOPPED:
             return
         self.counts["stopped"] += 1
-        demand(self._gap_is_ours and "Redis needs the journal" in shard.progress.reason, f"stopped without need: {shard.progress.reason}")
+        reason = shard.progress.reason
+        is_refused = "Kafka does not take" in reason and self.network.counts["Produce refused"] >= REFUSALS_MAX
+        demand(is_refused or (self._gap_is_ours and "Redis needs the journal" in reason), f"stopped without need: {reason}")
         usable = [copied for copied in self._copies if self.auditor.needs(self.server.applied_of(copied))]
         demand(bool(usable) or self.auditor.needs(self._applied()), "no backup is new enough")
         if not self.auditor.needs(self._applied()):
