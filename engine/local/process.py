@@ -87,8 +87,9 @@ class ServerProcess:
 
     def pause(self) -> None:
         """Stop it in its tracks (SIGSTOP): connections stay open and nothing answers. Returns when it stands, if this program has started it."""
+        is_awaited = self._popen is not None and self.is_running() and self._process.status() != psutil.STATUS_STOPPED
         self._signal(signal.SIGSTOP)
-        if self._popen is not None and self.is_running():
+        if is_awaited:
             found = os.waitid(os.P_PID, self.pid, os.WSTOPPED | os.WEXITED | os.WNOWAIT)
             if found is not None and found.si_code == os.CLD_STOPPED:
                 os.waitid(os.P_PID, self.pid, os.WSTOPPED)  # so that the next one is waited for as well
