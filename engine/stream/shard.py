@@ -283,7 +283,7 @@ class Shard:
         if not hangs:
             return ends
         refuse_to_apply(self._where, await self._patiently(self._store.shard_fields), self._machine.topic_ids)
-        self.progress.log.warning(ENDED, offsets=dict(sorted(hangs.items())))
+        self.progress.log.warning(ENDED, topics=sorted(hangs), offsets=[hangs[topic] for topic in sorted(hangs)])
         await self._producer.abort(sorted(hangs))
         return await self._await_ends()
 
@@ -337,7 +337,8 @@ class Shard:
 
     async def _write_record_again(self, raw: bytes, record: JournalRecord, outputs: Sequence[Output]) -> None:
         assert self._producer is not None
-        self.progress.log.warning(AGAIN, topics=[JOURNAL.name], sequence=record.sequence)
+        topics = [JOURNAL.name, *sorted({output.topic for output in outputs})]
+        self.progress.log.warning(AGAIN, topics=topics, sequence=record.sequence)
         await self._producer.commit(raw, outputs)
 
     @contextmanager
