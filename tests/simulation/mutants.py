@@ -7,6 +7,7 @@ from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
 from unittest import mock
+from weakref import WeakSet
 
 from aiokafka import TopicPartition
 from aiokafka.producer.sender import AddPartitionsToTxnHandler
@@ -70,7 +71,7 @@ def apply_unchecked(apply: Any) -> Any:
 @contextmanager
 def journal_before_fencing() -> Iterator[None]:
     """The predecessor is fenced when the journal was read."""
-    catch_up, start = Shard._catch_up, ShardProducer.start
+    catch_up, start, started = Shard._catch_up, ShardProducer.start, WeakSet[ShardProducer]()
 
     async def not_yet(self: ShardProducer) -> None:
         return
@@ -78,7 +79,9 @@ def journal_before_fencing() -> Iterator[None]:
     async def mutated(self: Shard) -> dict[str, bytes]:
         fields = await catch_up(self)
         assert self._producer is not None
-        await start(self._producer)
+        if self._producer not in started:
+            started.add(self._producer)
+            await start(self._producer)
         return fields
 
     with mock.patch.object(ShardProducer, "start", not_yet), mock.patch.object(Shard, "_catch_up", mutated):
