@@ -9,11 +9,12 @@ import pytest
 from engine.errors import EngineError
 from engine.settings import Settings
 from engine.state import keys
+from engine.state.memory_store import MemoryStore
 from engine.state.record import DeadLetterRef, JournalRecord, OutputRef
 from engine.state.states import NO_STATES
 from engine.stream import rebuild as rebuild_module
 from engine.stream.clients import KafkaClients
-from engine.stream.hanging import WRITTEN, Ends, Told
+from engine.stream.hanging import WRITTEN, Ends, Left, Told
 from engine.stream.producer import ShardProducer
 from engine.stream.rebuild import Rebuild
 from engine.stream.topics import Identity
@@ -40,12 +41,8 @@ async def test_a_rebuild_from_the_inputs_refuses_it(monkeypatch: pytest.MonkeyPa
     monkeypatch.setattr(rebuild_module, "ends_of", ends_of)
     monkeypatch.setattr(Rebuild, "_fence", fenced)
     monkeypatch.setattr(Rebuild, "_refolded", refolded)
-    settings, topics = Settings(), Identity({spec.name: 1 for spec in TOPICS}, {spec.name: spec.name for spec in TOPICS})
-    no_store: Any = None
-    work = Rebuild(settings, 0, topics, no_store, KafkaClients(settings.kafka), lambda *_: None)
-    work._producer = ShardProducer(KafkaClients(settings.kafka).producer("limits-0"), 0, 1.0)
     with pytest.raises(EngineError, match=told):
-        await work.from_inputs()
+        await rebuild_with(MemoryStore()).from_inputs()
 
 
 INPUT = INPUTS[1].name
@@ -71,3 +68,42 @@ def test_what_is_there_of_a_record(change: int, advisory: int, letter: int, lack
     told = Told({CHANGES.name: (change, 0), ADVISORIES.name: (advisory, 0)}, frozenset({(INPUT, letter)}), is_whole=True)
     assert told.announced == max(change, advisory)
     assert told.lacks(SAID) == lacks
+
+
+@pytest.mark.parametrize(("advisory", "counted", "is_refused"), [(11, 12, False), (3, 12, True), (11, 11, True)])
+async def test_a_reshard_refuses_what_is_still_to_be_told(
+    monkeypatch: pytest.MonkeyPatch, advisory: int, counted: int, *, is_refused: bool
+) -> None:
+    async def ends_of(*_: Any) -> Ends:
+        return Ends(dict.fromkeys(WRITTEN, 5), dict.fromkeys(WRITTEN, 5))
+
+    async def behind(*_: Any) -> Left:
+        told = Told({CHANGES.name: (12, 0), ADVISORIES.name: (advisory, 0)}, frozenset({(INPUT, 30)}), is_whole=True)
+        return Left(SAID, [], told)
+
+    async def fenced(_: Rebuild) -> None:
+        return
+
+    async def caught_up(_: Rebuild) -> int:
+        return 7
+
+    monkeypatch.setattr(rebuild_module, "ends_of", ends_of)
+    monkeypatch.setattr(rebuild_module, "left", behind)
+    monkeypatch.setattr(Rebuild, "_fence", fenced)
+    monkeypatch.setattr(Rebuild, "_catch_up", caught_up)
+    store: Any = MemoryStore()
+    store._fields = {keys.SEQUENCE: b"8", keys.JOURNAL_OFFSET: b"20", keys.OUTPUTS: b"%d" % counted}
+    work = rebuild_with(store)
+    if is_refused:
+        with pytest.raises(EngineError, match="does not have what limit-journal says"):
+            await work.catch_up()
+    else:
+        assert await work.catch_up() == 7
+
+
+def rebuild_with(store: Any) -> Rebuild:
+    """Work on a shard that is fenced."""
+    settings, topics = Settings(), Identity({spec.name: 1 for spec in TOPICS}, {spec.name: spec.name for spec in TOPICS})
+    work = Rebuild(settings, 0, topics, store, KafkaClients(settings.kafka), lambda *_: None)
+    work._producer = ShardProducer(KafkaClients(settings.kafka).producer("limits-0"), 0, 1.0)
+    return work
