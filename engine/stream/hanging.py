@@ -88,12 +88,20 @@ class Told(NamedTuple):
         return announced + [origin for origin in origins(record) if origin not in self.letters]
 
 
+class Written(NamedTuple):
+    """A record of the journal, where and as it was written, committed or not."""
+
+    offset: int
+    record: JournalRecord
+    raw: bytes
+
+
 class Left(NamedTuple):
-    """What a shard's topics have behind what the store has applied: the journal's last committed record, attempts at the next one (not committed,
-    as they are written, the newest first), and what is told."""
+    """What a shard's topics have behind what the store has applied: the journal's last committed record, attempts at the next one (the newest
+    first), and what is told."""
 
     last: JournalRecord | None
-    attempts: Sequence[bytes]
+    attempts: Sequence[Written]
     told: Told
 
 
@@ -117,14 +125,14 @@ async def await_ends(client: AIOKafkaClient, shard: int) -> Ends:
 async def left(clients: Clients, application: str, shard: int, applied: int, offset: int, ends: Ends) -> Left:
     """What is behind the record that a store has applied last, of this sequence and at this offset of the journal. Raises KafkaError,
     TimeoutError, ValueError for a record that cannot be read."""
-    attempts: list[bytes] = []
+    attempts: list[Written] = []
     if ends.written[JOURNAL.name] > offset + BEHIND_LAST:
-        written = await written_records(clients, application, shard, applied + 1, offset)
-        attempts = [raw for _, raw in reversed(written) if not JournalRecord.decode(raw).is_beginning]
+        found = await written_records(clients, application, shard, applied + 1, offset)
+        attempts = [written for written in reversed(found) if not written.record.is_beginning]
     async with started(clients.journal_reader(), CONNECT_DEADLINE_S) as reader:
         message = await _last(reader, TopicPartition(JOURNAL.name, shard))
         last = None if message is None else JournalRecord.decode(message.value)
-        records = [JournalRecord.decode(raw) for raw in attempts] + ([] if last is None else [last])
+        records = [written.record for written in attempts] + ([] if last is None else [last])
         told = await told_by(reader, shard, max((len(record.dead_letters) for record in records), default=0), ends)
     return Left(last, attempts, told)
 
@@ -139,15 +147,15 @@ async def told_by(reader: AIOKafkaConsumer, shard: int, letters: int, ends: Ends
     return Told(newest, frozenset(origin for origin in found if origin is not None), DEAD_LETTERS.name not in ends.hanging)
 
 
-async def written_records(clients: Clients, application: str, shard: int, sequence: int, first: int) -> Sequence[tuple[int, bytes]]:
-    """The records of this sequence that were written to the journal from an offset on, committed or not, with their offsets. Raises KafkaError,
-    TimeoutError, ValueError for a record that cannot be read."""
+async def written_records(clients: Clients, application: str, shard: int, sequence: int, first: int) -> list[Written]:
+    """The records of this sequence that were written to the journal from an offset on. Raises KafkaError, TimeoutError, ValueError for a record
+    that cannot be read."""
     partition = TopicPartition(JOURNAL.name, shard)
     async with started(clients.uncommitted_reader(), CONNECT_DEADLINE_S) as reader:
-        found = [(JournalRecord.decode(message.value), message) async for message in _from(reader, partition, first)]
-    return [
-        (message.offset, message.value) for record, message in found if (record.application, record.sequence) == (application, sequence)
-    ]
+        found = [
+            Written(message.offset, JournalRecord.decode(message.value), message.value) async for message in _from(reader, partition, first)
+        ]
+    return [written for written in found if (written.record.application, written.record.sequence) == (application, sequence)]
 
 
 async def written_outputs(clients: Clients, shard: int, record: JournalRecord, told: Told) -> list[Output]:

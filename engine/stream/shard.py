@@ -36,7 +36,7 @@ from engine.stream.alignment import Alignment, GapError
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.dead_letters import RejectLimit, dead_letters
 from engine.stream.fetched import DamagedBatchError
-from engine.stream.hanging import OUR_OWN, Ends, Told, await_ends, ends_of, is_whole, left, written_outputs, written_records
+from engine.stream.hanging import OUR_OWN, Ends, Told, Written, await_ends, ends_of, is_whole, left, written_outputs, written_records
 from engine.stream.in_force import Version
 from engine.stream.journal import JournalEndsError, JournalMismatchError, NotCommittedError, UnrecordedError, read_journal, unrecorded
 from engine.stream.producer import CommitInDoubtError, CommitRefusedError, FencedError, ShardProducer
@@ -302,11 +302,10 @@ class Shard:
         applied, offset = applied_of(fields), int(fields.get(keys.JOURNAL_OFFSET, b"-1"))
         with self._reading("what is left behind"):
             last, attempts, told = await left(self._clients, self._settings.application, self.number, applied, offset, ends)
-        for raw in attempts:
-            record = JournalRecord.decode(raw)
-            outputs = await self._written(record, told)
-            if is_whole(outputs, told.lacks(record)):
-                await self._write_record_again(raw, record, outputs)
+        for attempt in attempts:
+            outputs = await self._written(attempt.record, told)
+            if is_whole(outputs, told.lacks(attempt.record)):
+                await self._write_record_again(attempt, outputs)
                 return True
         counted = int(fields.get(keys.OUTPUTS, b"0"))
         if told.announced > counted:
@@ -328,18 +327,19 @@ class Shard:
         """Write the journal's record again that the store has applied. Whether it still lies there."""
         applied, offset = applied_of(fields), int(fields[keys.JOURNAL_OFFSET])
         with self._reading("what is left behind"):
-            found = dict(await written_records(self._clients, self._settings.application, self.number, applied, offset))
-        if offset not in found:
-            return False
-        await self._write_record_again(found[offset], JournalRecord.decode(found[offset]), [])
-        await self._await_ends()
-        return True
+            found = await written_records(self._clients, self._settings.application, self.number, applied, offset)
+        for written in found:
+            if written.offset == offset:
+                await self._write_record_again(written, [])
+                await self._await_ends()
+                return True
+        return False
 
-    async def _write_record_again(self, raw: bytes, record: JournalRecord, outputs: Sequence[Output]) -> None:
+    async def _write_record_again(self, written: Written, outputs: Sequence[Output]) -> None:
         assert self._producer is not None
         topics = [JOURNAL.name, *sorted({output.topic for output in outputs})]
-        self.progress.log.warning(AGAIN, topics=topics, sequence=record.sequence)
-        await self._producer.commit(raw, outputs)
+        self.progress.log.warning(AGAIN, topics=topics, sequence=written.record.sequence)
+        await self._producer.commit(written.raw, outputs)
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
