@@ -11,7 +11,7 @@ import ctypes
 import os
 import signal
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from contextvars import ContextVar
 from functools import wraps
 from typing import Any, Final
@@ -22,7 +22,7 @@ from aiokafka.protocol.transaction import EndTxnRequest
 
 from engine.app import run_worker
 from engine.settings import load_settings
-from engine.state.record import Output
+from engine.state.record import JournalRecord
 from engine.state.redis_store import RedisStore
 from engine.stream import shard as shard_module
 from engine.stream.producer import ShardProducer, _OnceSender
@@ -192,18 +192,19 @@ LOSING: Final[set[Any]] = set()  # the senders of transactions that have no end 
 
 
 def losing(lost: Callable[[str], bool], dies: Callable[[Counts], Callable[[Die], None]]) -> Callable[[int], None]:
-    """The end of a commit, from the n-th on the first one that writes to a topic that is ``lost``, does not reach such topics; and then its
+    """The end of a batch's commit, from the n-th on the first one that writes to a topic that is ``lost``, does not reach such topics; and then its
     worker ``dies``."""
 
     def install(n: int) -> None:
-        commit, inner, begun = ShardProducer._commit, _OnceSender._do_add_partitions_to_txn, 0
+        commit, inner, begun = Shard._commit, _OnceSender._do_add_partitions_to_txn, 0
 
-        async def committed(self: ShardProducer, journal: bytes, outputs: Sequence[Output]) -> int:
+        async def committed(self: Shard, record: JournalRecord, *others: Any) -> None:
             nonlocal begun
             begun += 1
-            if begun >= n and not LOSING and any(map(lost, (JOURNAL.name, *(output.topic for output in outputs)))):
-                LOSING.add(self._producer._sender)
-            return await commit(self, journal, outputs)
+            assert self._producer is not None
+            if begun >= n and not LOSING and any(map(lost, (JOURNAL.name, *(output.topic for output in record.outputs)))):
+                LOSING.add(self._producer._producer._sender)
+            await commit(self, record, *others)
 
         async def add(self: Any, partitions: Any) -> Any:
             manager = self._txn_manager
@@ -216,7 +217,7 @@ def losing(lost: Callable[[str], bool], dies: Callable[[Counts], Callable[[Die],
                 manager.partitions_to_add().add(TopicPartition(DEAD_LETTERS.name, shard))
             return await inner(self, manager.partitions_to_add())
 
-        ShardProducer._commit = committed  # type: ignore[method-assign]
+        Shard._commit = committed  # type: ignore[assignment,method-assign]
         _OnceSender._do_add_partitions_to_txn = add  # type: ignore[assignment,method-assign]
         dies(of_losers)(at_pass(1))
 
