@@ -192,8 +192,8 @@ LOSING: Final[set[Any]] = set()  # the senders of transactions that have no end 
 
 
 def losing(lost: Callable[[str], bool], dies: Callable[[Counts], Callable[[Die], None]]) -> Callable[[int], None]:
-    """The end of a batch's commit, from the n-th on the first one that writes to a topic that is ``lost``, does not reach such topics; and then its
-    worker ``dies``."""
+    """The end of a batch's commit, from the n-th on the first one that writes to a topic that is ``lost``, does not reach such topics; and then
+    its worker ``dies``."""
 
     def install(n: int) -> None:
         commit, inner, begun = Shard._commit, _OnceSender._do_add_partitions_to_txn, 0
