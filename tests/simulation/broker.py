@@ -119,9 +119,7 @@ class Broker:
         self.logs: dict[str, Log] = {}
         self.on_commit: Callable[[Transaction], None] = lambda _: None
         self.on_loss: Callable[[Transaction], None] = lambda _: None  # the journal's end of one that is committed
-        self.on_death: list[
-            Callable[[float], None]
-        ] = []  # of the connections that break when it dies, as who has them notices after seconds
+        self.on_death: list[Callable[[float], None]] = []  # of connections: it has died, and they notice in seconds
         self.loses = 0.0  # how often it dies between a transaction's end and the markers
         self._network = network
         self._chance = chance

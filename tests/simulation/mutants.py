@@ -246,12 +246,7 @@ MUTANTS: Final = (
     Mutant("what hangs is left so", 100, lambda: mock.patch.object(hanging.Ends, "hanging", {}), OFTEN),
     Mutant("what the store has applied is not written again", 300, method(shard, "written_records", nothing_written_again), OFTEN),
     Mutant("an attempt that may be committed is not written again", 300, method(hanging, "written_records", nothing_written_again), OFTEN),
-    Mutant(
-        "an attempt that is not whole is written again",
-        300,
-        lambda: mock.patch.object(shard, "is_whole", mock.Mock(return_value=True)),
-        OFTEN,
-    ),
+    Mutant("an attempt that is not whole is written again", 300, method(shard, "is_whole", always), OFTEN),
     Mutant("where it is written again is not noted", 500, method(MemoryStore, "apply", not_moved), OFTEN),
     Mutant("outputs are not written again", 300, method(shard, "written_outputs", nothing_written_again), OFTEN),
     Mutant("a transaction is begun behind a cut", 500, begun_behind_a_cut, OFTEN),

@@ -2,67 +2,22 @@
 
 from __future__ import annotations
 
-from types import SimpleNamespace
-from typing import Any
-
 import pytest
-from aiokafka import TopicPartition
 
 from engine.errors import EngineError
 from engine.settings import Settings
 from engine.state import keys
 from engine.state.memory_store import MemoryStore
-from engine.state.record import JournalRecord
-from engine.state.states import NO_STATES
 from engine.stream.clients import KafkaClients
 from engine.stream.following import Follower
-
-
-class Reader:
-    """A consumer of a journal with records of these sequences at these offsets."""
-
-    def __init__(self, records: dict[int, int]) -> None:
-        self._end = max(records) + 2
-        self._position = 0
-        self._messages = [
-            SimpleNamespace(
-                offset=offset, value=JournalRecord("limits", 0, sequence, "0", "", 0, 0, (), NO_STATES, (), (), (), ()).encode()
-            )
-            for offset, sequence in records.items()
-        ]
-
-    async def start(self) -> None:
-        return
-
-    async def stop(self) -> None:
-        return
-
-    def assign(self, partitions: list[TopicPartition]) -> None:
-        return
-
-    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return {partitions[0]: 0}
-
-    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return {partitions[0]: self._end}
-
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        self._position = offset
-
-    async def position(self, partition: TopicPartition) -> int:
-        return self._position
-
-    async def getmany(self, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
-        found = [message for message in self._messages if message.offset >= self._position]
-        self._position = self._end
-        return {TopicPartition("limit-journal", 0): found}
+from tests.stream.made_up_journal import Reader
 
 
 async def followed(monkeypatch: pytest.MonkeyPatch, records: dict[int, int]) -> dict[str, bytes]:
     """What a copy says, made when sequence 11 was applied from offset 22, that has followed such a journal."""
     store, clients = MemoryStore(), KafkaClients(Settings().kafka)
     store._fields = {keys.SEQUENCE: b"11", keys.JOURNAL_OFFSET: b"22"}
-    monkeypatch.setattr(clients, "journal_reader", lambda: Reader(records))
+    monkeypatch.setattr(clients, "journal_reader", lambda: Reader(records, max(records) + 2))
     follower = Follower("limits", 1, "the journal", clients, lambda _: store, is_patient=False)
     await follower.begin()
     await follower.step()

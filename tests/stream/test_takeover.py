@@ -3,62 +3,22 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
-from types import SimpleNamespace
 from typing import Any
 
 import pytest
 import structlog
-from aiokafka import AIOKafkaProducer, TopicPartition
+from aiokafka import AIOKafkaProducer
 
 from engine.settings import Settings
 from engine.state import keys
 from engine.state.memory_store import MemoryStore
-from engine.state.record import JournalRecord
-from engine.state.states import NO_STATES
 from engine.stream import shard as shard_module
 from engine.stream.journal import JournalEntry
 from engine.stream.producer import FencedError
 from engine.stream.refusals import ShardStoppedError
 from engine.stream.shard import Shard
+from tests.stream.made_up_journal import Reader, record_of
 from tests.stream.test_worker import Transport
-
-
-def record_of(sequence: int) -> JournalRecord:
-    return JournalRecord("limits", 0, sequence, "0", "", 0, 0, (), NO_STATES, (), (), (), ())
-
-
-class Reader:
-    """A consumer of a journal that ends somewhere, and of which one record is still there."""
-
-    def __init__(self, end: int, sequence: int) -> None:
-        self._end = end
-        self._position = 0
-        self._record = SimpleNamespace(offset=22, value=record_of(sequence).encode())
-
-    async def start(self) -> None:
-        return
-
-    async def stop(self) -> None:
-        return
-
-    def assign(self, partitions: list[TopicPartition]) -> None:
-        return
-
-    async def beginning_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return {partitions[0]: 0}
-
-    async def end_offsets(self, partitions: list[TopicPartition]) -> dict[TopicPartition, int]:
-        return {partitions[0]: self._end}
-
-    def seek(self, partition: TopicPartition, offset: int) -> None:
-        self._position = offset
-
-    async def position(self, partition: TopicPartition) -> int:
-        return self._position
-
-    async def getmany(self, partition: TopicPartition, timeout_ms: int) -> dict[TopicPartition, list[Any]]:
-        before, self._position = self._position, self._end
-        return {partition: [self._record] if before <= self._record.offset < self._end else []}
 
 
 class Journal:
@@ -72,10 +32,10 @@ class Journal:
         raise NotImplementedError
 
     def journal_reader(self) -> Any:
-        return Reader(self._ends.pop(0), self._sequence)
+        return Reader({22: self._sequence}, self._ends.pop(0))
 
     def uncommitted_reader(self) -> Any:
-        return Reader(24, self._sequence)
+        return Reader({22: self._sequence}, 24)
 
 
 def shard_with(journal: Journal) -> Shard:
