@@ -71,11 +71,11 @@ class Ends(NamedTuple):
 
 class Told(NamedTuple):
     """What a shard's topics of outputs have: by topic the number of the newest output and the offset behind it, and the dead letters of the last
-    offsets by origin; ``is_whole``: those are all, nothing hangs behind them."""
+    offsets by origin; ``is_complete``: those are all, nothing hangs behind them."""
 
     newest: Mapping[str, tuple[int, int]]
     letters: frozenset[Place]
-    is_whole: bool
+    is_complete: bool
 
     @property
     def announced(self) -> int:

@@ -53,7 +53,7 @@ T = TypeVar("T")
 log = structlog.get_logger("shard")
 
 ENDED: Final = "a transaction has no end: it is aborted, and written again if it was committed"
-AGAIN: Final = "what a transaction without an end was to say is written again"
+AGAIN: Final = "what may have been committed is written again"
 HEARTBEAT_S: Final = 1.0
 REFUSALS_MAX: Final = 3  # of a commit, one after the other, until it is believed that waiting does not help
 CATCHING_UP_TOLD_S: Final = 5.0
@@ -318,7 +318,7 @@ class Shard:
 
     async def _written(self, record: JournalRecord, told: Told) -> list[Output]:
         """What a record says and is not told, as it was written."""
-        if not told.is_whole and any(topic not in OUR_OWN for topic, _ in told.lacks(record)):
+        if not told.is_complete and any(topic not in OUR_OWN for topic, _ in told.lacks(record)):
             raise StartAgainError(f"{DEAD_LETTERS.name} has no end of another one's transaction: what lies behind it is not known")
         with self._reading("what is left behind"):
             return await written_outputs(self._clients, self.number, record, told)

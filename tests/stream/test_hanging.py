@@ -65,7 +65,7 @@ SAID = JournalRecord(
     ],
 )
 def test_what_is_there_of_a_record(change: int, advisory: int, letter: int, lacks: list[tuple[str, int]]) -> None:
-    told = Told({CHANGES.name: (change, 0), ADVISORIES.name: (advisory, 0)}, frozenset({(INPUT, letter)}), is_whole=True)
+    told = Told({CHANGES.name: (change, 0), ADVISORIES.name: (advisory, 0)}, frozenset({(INPUT, letter)}), is_complete=True)
     assert told.announced == max(change, advisory)
     assert told.lacks(SAID) == lacks
 
@@ -78,7 +78,7 @@ async def test_a_reshard_refuses_what_is_still_to_be_told(
         return Ends(dict.fromkeys(WRITTEN, 5), dict.fromkeys(WRITTEN, 5))
 
     async def behind(*_: Any) -> Left:
-        told = Told({CHANGES.name: (12, 0), ADVISORIES.name: (advisory, 0)}, frozenset({(INPUT, 30)}), is_whole=True)
+        told = Told({CHANGES.name: (12, 0), ADVISORIES.name: (advisory, 0)}, frozenset({(INPUT, 30)}), is_complete=True)
         return Left(SAID, [], told)
 
     async def fenced(_: Rebuild) -> None:
