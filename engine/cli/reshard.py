@@ -60,6 +60,7 @@ async def _reshard(settings: Settings, partitions: int, bar: Callable[[int, int]
     from engine.stream import reshard as steps
     from engine.stream import topics
     from engine.stream.clients import KafkaClients
+    from engine.stream.move import Move, settle
     from engine.stream.rebuild import Rebuild
     from schemas.topics import JOURNAL
 
@@ -70,7 +71,7 @@ async def _reshard(settings: Settings, partitions: int, bar: Callable[[int, int]
         raise topics.problems(states)[0]
     there = topics.identity_of(states)
     journal_id = there.ids[JOURNAL.name]
-    await steps.settled(settings)
+    await settle(settings, clients, there.partitions[JOURNAL.name])
     async with client_of(settings) as client:
 
         async def catch_up(shards: int) -> None:
@@ -93,7 +94,7 @@ async def _reshard(settings: Settings, partitions: int, bar: Callable[[int, int]
         await steps.check_taken(clients, fields)
         await asyncio.to_thread(steps.grow, kafka, before, partitions)
         stores = [RedisStore(client, settings.application, shard, journal_id) for shard in range(before)]
-        move = steps.Move(settings, steps.Layout(settings.application, fields, partitions), stores, fields)
-        await move.write(bar)
+        move = Move(settings, steps.Layout(settings.application, fields, partitions), stores, fields)
+        await move.write(clients, bar)
         await catch_up(partitions)
         return steps.Resharded(before, partitions, move.moved, move.stayed)

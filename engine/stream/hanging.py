@@ -105,19 +105,19 @@ class Left(NamedTuple):
     told: Told
 
 
-async def ends_of(client: AIOKafkaClient, shard: int) -> Ends:
+async def ends_of(client: AIOKafkaClient, shard: int, topics: Sequence[str] = WRITTEN) -> Ends:
     """The client is connected: another one for this would make takeovers slower. Raises KafkaError, TimeoutError."""
     async with asyncio.timeout(CONNECT_DEADLINE_S):
-        asked = await _by_leader(client, shard)
+        asked = await _by_leader(client, shard, topics)
         return Ends(*[await _ends(client, asked, level) for level in (READ_COMMITTED, READ_UNCOMMITTED)])
 
 
-async def await_ends(client: AIOKafkaClient, shard: int) -> Ends:
+async def await_ends(client: AIOKafkaClient, shard: int, topics: Sequence[str] = WRITTEN) -> Ends:
     """The ends when nothing hangs any more, or when the markers of a transaction that has ended should have come. Raises KafkaError,
     TimeoutError."""
     loop = asyncio.get_running_loop()
     until = loop.time() + MARKED_WITHIN_S
-    while (ends := await ends_of(client, shard)).hanging and loop.time() < until:
+    while (ends := await ends_of(client, shard, topics)).hanging and loop.time() < until:
         await asyncio.sleep(ASK_MS / 1000)
     return ends
 
@@ -195,12 +195,12 @@ def origins(record: JournalRecord) -> list[Place]:
     return [(ref.topic, ref.offset) for ref in record.dead_letters]
 
 
-async def _by_leader(client: AIOKafkaClient, shard: int) -> Mapping[int, list[Asked]]:
+async def _by_leader(client: AIOKafkaClient, shard: int, topics: Sequence[str]) -> Mapping[int, list[Asked]]:
     """What is to be asked of the brokers that lead the shard's partitions."""
-    for topic in WRITTEN:
+    for topic in topics:
         client.add_topic(topic)
     by_leader: defaultdict[int, list[Asked]] = defaultdict(list)
-    for topic in WRITTEN:
+    for topic in topics:
         await client._wait_on_metadata(topic)
         leader = client.cluster.leader_for_partition(TopicPartition(topic, shard))
         if leader is None or leader < 0:

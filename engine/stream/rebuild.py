@@ -47,6 +47,10 @@ FROM_JOURNAL: Final = b"limit-engine rebuild --from journal"
 FROM_INPUTS: Final = b"limit-engine rebuild --from inputs"
 AGAIN: Final = "run this again: it goes on where it was"
 BY_WORKER: Final = "start a worker, which writes it again, and stop it before this"
+BY_HAND: Final = (
+    "keep what `kafka-console-consumer.sh` shows there of uncommitted records, which nobody was told and Redis may count, and end it by "
+    "`kafka-transactions.sh abort`"
+)
 OF_INPUTS: Final = "`limit-engine rebuild --from inputs`"
 BATCH_BYTES_MAX: Final = 16 * 1024 * 1024
 FINISHED_AT_ONCE: Final = 2_000
@@ -107,9 +111,10 @@ class Rebuild:
             self._drop()
 
     async def fence(self) -> None:
-        """Let whoever still owns the shard not commit any more."""
+        """Let whoever still owns the shard not commit any more, where the journal is lost: no worker can write again what hangs."""
         try:
             await self._fence()
+            await self._check_ends(BY_HAND)
         finally:
             self._drop()
 
@@ -148,13 +153,13 @@ class Rebuild:
         except CommitInDoubtError as doubt:
             raise EngineError(str(doubt), where=self._where, cure="is Kafka there? `limit-engine doctor` looks") from doubt
 
-    async def _check_ends(self) -> None:
-        """That a commit would not decide something else, too (``engine.stream.hanging``). Raises EngineError."""
+    async def _check_ends(self, otherwise: str = BY_WORKER) -> None:
+        """That a commit would not decide something else, too (``engine.stream.hanging``). Raises EngineError, with what helps then."""
         assert self._producer is not None
         hangs = (await ends_of(self._producer.client, self._shard)).hanging.keys() & OUR_OWN
         if hangs:
             what = f"a transaction has no end in {', '.join(sorted(hangs))}"
-            raise EngineError(what, where=self._where, cure=f"run this again in a minute; if it is so still, {BY_WORKER}")
+            raise EngineError(what, where=self._where, cure=f"run this again in a minute; if it is so still, {otherwise}")
 
     async def _check_told(self) -> None:
         """That what the store has applied is told, and nothing else. Raises EngineError."""

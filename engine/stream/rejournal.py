@@ -1,7 +1,7 @@
 """The journal made anew from Redis, where its topic was lost and Redis was not.
 
 Theory of operation. What Redis holds is all that the journal said, if nothing was announced that it does not count. So every shard's fields and
-accounts are written as they are to the new journal, in one Kafka transaction (``engine.stream.reshard``), behind a beginning; then the journal is
+accounts are written as they are to the new journal, in one Kafka transaction (``engine.stream.move``), behind a beginning; then the journal is
 the truth again, and Redis follows it. Killed before the commit nothing has happened; killed after it all is done, whoever applies it.
 """
 
@@ -20,12 +20,12 @@ from engine.state.record import JournalRecord
 from engine.state.redis_store import RedisStore
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.journal import bounds, messages, newest_output, started
-from engine.stream.rebuild import OF_INPUTS, Rebuild, Rebuilt, Told
-from engine.stream.reshard import Layout, Move, settled
+from engine.stream.move import FROM_REDIS, Move, Told, settle
+from engine.stream.rebuild import OF_INPUTS, Rebuild, Rebuilt
+from engine.stream.reshard import Layout
 from engine.stream.topics import Identity
 from schemas.topics import JOURNAL
 
-FROM_REDIS: Final = b"limit-engine rebuild --from redis"
 IMPLIED: Final = (keys.FORMAT, keys.SEQUENCE, keys.JOURNAL_OFFSET, keys.TICK_MS, keys.ENGINE)  # every record brings them
 
 
@@ -49,14 +49,14 @@ async def rejournal(settings: Settings, topics: Identity, stores: Sequence[Redis
     """Write all shards to the new journal, and let Redis follow. Raises EngineError, KafkaError, TimeoutError, OSError."""
     works = [Rebuild(settings, shard, topics, store, clients, lambda _behind, _total: None) for shard, store in enumerate(stores)]
     shards = [await store.shard_fields() for store in stores]
+    await settle(settings, clients, len(stores))
     for shard, fields in enumerate(shards):
         _check(shard, fields, len(stores))
         await works[shard].fence()
-    await settled(settings)
     if not await _is_written(clients, shards, topics):
         for shard, fields in enumerate(shards):
             await _check_announced(shard, fields, clients)
-        await Move(settings, AsItIs(settings.application, shards, topics), stores, shards).write(told)
+        await Move(settings, AsItIs(settings.application, shards, topics), stores, shards).write(clients, told)
     done = []
     for shard, work in enumerate(works):
         done.append(Rebuilt(shard, records=await work.catch_up_anew()))

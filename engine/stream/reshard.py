@@ -11,40 +11,30 @@ everything has. An account's sequence goes on, and so do journal and outputs of 
 
 from __future__ import annotations
 
-import asyncio
-import heapq
-from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Any, Final
+from typing import Final
 
-from aiokafka import AIOKafkaProducer, TopicPartition
-from aiokafka.errors import KafkaError
+from aiokafka import TopicPartition
 
-from engine.connections import kafka_options
 from engine.errors import EngineError
-from engine.settings import Kafka, Settings
+from engine.settings import Kafka
 from engine.state import keys
 from engine.state.record import JournalRecord
 from engine.state.states import States
-from engine.state.store import ShardStore, applied_of
+from engine.state.store import applied_of
 from engine.stream import topics
 from engine.stream.brakes import Brakes, Counts, share
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
-from engine.stream.decode.misrouting import partition_of
 from engine.stream.in_force import disagreement, status_of
 from engine.stream.journal import bounds, messages, started
-from engine.stream.rebuild import AGAIN, beginning
+from engine.stream.rebuild import beginning
 from engine.stream.sweep import Sweep
-from schemas.topics import INPUTS, JOURNAL
+from schemas.topics import INPUTS
 
-RECORD_BYTES: Final = 4_000_000
-HELD_BYTES: Final = 256_000_000
-SLICE_ACCOUNTS: Final = 2_000
-TRANSACTION_MS: Final = 900_000  # the longest that a broker allows if nobody has told it otherwise
-IN_FLIGHT: Final = 8
+BY_RESHARD: Final = b"limit-engine reshard"
 TAKE_FIRST: Final = "stop the producers, let the workers take what is there (`limit-engine run`), stop them, then run this again"
 
-Told = Callable[[int, int], None]
 Account = tuple[bytes, bytes | None]
 
 
@@ -123,7 +113,7 @@ class Layout:
         """The beginning of a shard."""
         held = self._held(shard)
         told = {
-            keys.BEGINNING: b"limit-engine reshard --partitions %d (before: %d)" % (self.after, len(self._before)),
+            keys.BEGINNING: BY_RESHARD + b" --partitions %d (before: %d)" % (self.after, len(self._before)),
             keys.PARTITIONS: b"%d" % self.after,
             keys.OUTPUTS: held.get(keys.OUTPUTS, b"0"),
             **{
@@ -185,104 +175,3 @@ class Layout:
                 mine([each.expected_decreases for each in counts]),
             )
         return Brakes(told)
-
-
-async def accounts_of(store: ShardStore, fields: Mapping[str, bytes]) -> AsyncIterator[list[tuple[bytes, bytes]]]:
-    """All accounts of a shard, some at once. Raises EngineError if somebody writes to it meanwhile, OSError."""
-    bucket, after, left = 0, b"", keys.BUCKETS
-    while left:
-        part = await store.slice(bucket % keys.BUCKETS, after, min(16, left), SLICE_ACCOUNTS)
-        if part.applied != applied_of(fields):
-            raise EngineError("somebody writes to Redis", where="reshard", cure="stop every worker and follower, then run this again")
-        yield part.accounts.held()
-        bucket, after, left = bucket + part.buckets, part.after, left - part.buckets
-
-
-def mover(settings: Settings) -> AIOKafkaProducer:
-    """The producer of a layout, which was not started yet."""
-    return AIOKafkaProducer(
-        **kafka_options(settings.kafka),
-        transactional_id=f"{settings.application}-reshard",
-        transaction_timeout_ms=TRANSACTION_MS,
-        max_request_size=JOURNAL.bytes_max,
-        max_batch_size=JOURNAL.bytes_max,
-        compression_type="zstd",
-    )
-
-
-async def settled(settings: Settings) -> None:
-    """Let the transaction of a run that was killed be over: what it asked to commit can be read then, and nothing else ever. Raises
-    EngineError."""
-    producer = mover(settings)
-    try:
-        await producer.start()
-    except KafkaError as error:
-        raise EngineError(f"the transaction of an earlier run cannot be ended: {error}", where="Kafka", cure=AGAIN) from error
-    finally:
-        await producer.stop()
-
-
-class Move:
-    """Writes a layout to the journal in one transaction."""
-
-    def __init__(self, settings: Settings, layout: Layout, stores: Sequence[ShardStore], fields: Sequence[Mapping[str, bytes]]) -> None:
-        """``stores`` and ``fields`` are those of the shards that there are."""
-        self._settings = settings
-        self._layout = layout
-        self._stores = stores
-        self._fields = fields
-        self._held: dict[int, list[Account]] = {}
-        self._sizes: dict[int, int] = {}
-        self._flying: set[asyncio.Future[Any]] = set()
-        self.moved = 0
-        self.stayed = 0
-
-    async def write(self, told: Told) -> None:
-        """All or nothing. Raises EngineError, OSError."""
-        producer = mover(self._settings)
-        try:
-            await producer.start()
-            async with producer.transaction():
-                await self._write(producer, told)
-        except KafkaError as error:
-            what = f"the new layout could not be written: {error}"
-            raise EngineError(what, where="Kafka", cure=AGAIN) from error
-        finally:
-            await producer.stop()
-
-    async def _write(self, producer: AIOKafkaProducer, told: Told) -> None:
-        for shard in range(self._layout.after):
-            await self._send(producer, self._layout.first(shard))
-        for shard, (store, fields) in enumerate(zip(self._stores, self._fields, strict=True)):
-            async for accounts in accounts_of(store, fields):
-                for account, value in accounts:
-                    self._keep(shard, account, value)
-                await self._flush(producer, RECORD_BYTES)
-            told(shard + 1, len(self._stores))
-        await self._flush(producer, 1)
-        await asyncio.gather(*self._flying)
-
-    def _keep(self, shard: int, account: bytes, value: bytes) -> None:
-        to = partition_of(account, self._layout.after)
-        self.stayed, self.moved = self.stayed + (to == shard), self.moved + (to != shard)
-        self._held.setdefault(to, []).append((account, value))
-        self._sizes[to] = self._sizes.get(to, 0) + len(account) + len(value)
-
-    async def _flush(self, producer: AIOKafkaProducer, least: int) -> None:
-        """Send what is held of shards that have so many bytes, and of the largest ones while it is too much in all."""
-        full = [shard for shard, size in self._sizes.items() if size >= least]
-        too_much = sum(self._sizes.values()) - HELD_BYTES
-        for shard in heapq.nlargest(len(self._sizes), self._sizes, key=self._sizes.__getitem__) if too_much > 0 else ():
-            if too_much > 0 and shard not in full:
-                full.append(shard)
-            too_much -= self._sizes[shard]
-        for shard in full:
-            await self._send(producer, self._layout.more(shard, self._held.pop(shard)))
-            del self._sizes[shard]
-
-    async def _send(self, producer: AIOKafkaProducer, record: JournalRecord) -> None:
-        if len(self._flying) >= IN_FLIGHT:
-            done, self._flying = await asyncio.wait(self._flying, return_when=asyncio.FIRST_COMPLETED)
-            for future in done:
-                future.result()
-        self._flying.add(await producer.send(JOURNAL.name, record.encode(), partition=record.shard))

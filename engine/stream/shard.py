@@ -293,7 +293,8 @@ class Shard:
         with self._reading("the ends of the topics"):
             ends = await await_ends(self._producer.client, self.number)
         for topic in sorted(ends.hanging.keys() & OUR_OWN):
-            raise StartAgainError(f"{topic} has no end of a transaction from offset {ends.hanging[topic]} on still")
+            what = f"{topic} has no end of a transaction from offset {ends.hanging[topic]} on still"
+            raise StartAgainError(f"{what}; if `limit-engine reshard` or `rebuild` has left it, stop the workers and run that again")
         return ends
 
     async def _write_again(self, fields: Mapping[str, bytes], ends: Ends) -> bool:

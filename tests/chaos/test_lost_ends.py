@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from aiokafka.client import AIOKafkaClient
 
-from engine.local.kafka import KafkaBroker
 from engine.policy.source import load_policy
 from engine.stream.hanging import ends_of
 from engine.stream.shard import AGAIN, ENDED
@@ -25,7 +24,7 @@ from tests.chaos.failpoints import HANGING, MENDING
 from tests.chaos.run import POLICY
 from tests.chaos.test_failpoints import DAYS, PARTITIONS, SETTINGS, Failing, arrivals, publish
 from tests.e2e.books import audit_books
-from tests.e2e.conftest import deployed
+from tests.e2e.conftest import Unverifying, deployed
 from tests.e2e.deployment import Deployment
 
 
@@ -50,13 +49,6 @@ def mending(point: str) -> list[str]:
 def has_ended(d: Deployment) -> bool:
     """Whether every transaction has an end everywhere."""
     return not asyncio.run(left_hanging(d.kafka.address))
-
-
-class Unverifying(KafkaBroker):
-    """Takes what is written in a transaction whose coordinator does not know of the partition: so it never learns of the end."""
-
-    def _more_settings(self, settings: dict[str, str]) -> dict[str, str]:
-        return {"transaction.partition.verification.enable": "false"}
 
 
 @pytest.mark.slow

@@ -13,6 +13,13 @@ from engine.stream.warm_up import warm_up
 from tests.e2e.deployment import Deployment
 
 
+class Unverifying(KafkaBroker):
+    """Takes what is written in a transaction whose coordinator does not know of the partition: so it never learns of the end."""
+
+    def _more_settings(self, settings: dict[str, str]) -> dict[str, str]:
+        return {"transaction.partition.verification.enable": "false"}
+
+
 @pytest.fixture(scope="session", autouse=True)
 def _kernel_is_compiled() -> None:
     """No test waits for a worker that compiles for a minute or two."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
@@ -22,13 +23,16 @@ from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS, INPUTS, JOURNAL, T
 
 
 @pytest.mark.parametrize(
-    ("hanging", "told"),
+    ("rebuild", "hanging", "told", "cure"),
     [
-        ({JOURNAL.name, CHANGES.name}, "a transaction has no end in limit-changes, limit-journal"),
-        ({DEAD_LETTERS.name}, "the inputs are taken again"),  # others write there, too
+        (Rebuild.from_inputs, {JOURNAL.name, CHANGES.name}, "a transaction has no end in limit-changes, limit-journal", "start a worker"),
+        (Rebuild.from_inputs, {DEAD_LETTERS.name}, "the inputs are taken again", "stop here"),  # others write there, too
+        (Rebuild.fence, {ADVISORIES.name}, "a transaction has no end in limit-advisories", "kafka-transactions.sh abort"),
     ],
 )
-async def test_a_rebuild_from_the_inputs_refuses_it(monkeypatch: pytest.MonkeyPatch, hanging: set[str], told: str) -> None:
+async def test_a_rebuild_refuses_it(
+    monkeypatch: pytest.MonkeyPatch, rebuild: Callable[[Rebuild], Awaitable[Any]], hanging: set[str], told: str, cure: str
+) -> None:
     async def ends_of(*_: Any) -> Ends:
         return Ends({topic: 5 - (topic in hanging) for topic in WRITTEN}, dict.fromkeys(WRITTEN, 5))
 
@@ -36,13 +40,14 @@ async def test_a_rebuild_from_the_inputs_refuses_it(monkeypatch: pytest.MonkeyPa
         return
 
     async def refolded(_: Rebuild) -> None:
-        raise EngineError("the inputs are taken again", where="here")
+        raise EngineError("the inputs are taken again", where="here", cure="stop here")
 
     monkeypatch.setattr(rebuild_module, "ends_of", ends_of)
     monkeypatch.setattr(Rebuild, "_fence", fenced)
     monkeypatch.setattr(Rebuild, "_refolded", refolded)
-    with pytest.raises(EngineError, match=told):
-        await rebuild_with(MemoryStore()).from_inputs()
+    with pytest.raises(EngineError, match=told) as refusal:
+        await rebuild(rebuild_with(MemoryStore()))
+    assert cure in (refusal.value.cure or "")
 
 
 INPUT = INPUTS[1].name

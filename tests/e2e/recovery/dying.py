@@ -1,19 +1,40 @@
-"""A command of ``limit-engine`` that dies at a certain step, by SIGKILL, at the n-th time that it comes to it.
+"""A command of ``limit-engine`` that dies at a certain step, by SIGKILL, at the n-th time that it comes to it; its first transaction may have no
+end in the journal of every second shard.
 
-``python -m tests.e2e.recovery.dying POINT N WORDS...``; the product knows nothing of it.
+``python -m tests.e2e.recovery.dying POINT N WORDS...``; the product knows nothing of it. It does not come to a time 0.
 """
 
 from __future__ import annotations
 
 import sys
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from aiokafka import AIOKafkaProducer
+from aiokafka.producer.sender import Sender
 
 from engine.cli.main import app
 from engine.state.redis_store import RedisStore
+from engine.stream import move
 from tests.chaos.failpoints import Die, after, at_pass, before, end_sent
+
+LOSING: Final = "lost, "  # what a point begins with where the end of the first transaction is lost
+
+
+def lose_ends() -> None:
+    """The coordinator is not told of every second partition that the first transaction has sent something to."""
+    inner = Sender._do_add_partitions_to_txn
+    first: list[Any] = []
+
+    async def add(self: Any, partitions: Any) -> Any:
+        first[:] = first or [self]
+        if self is first[0]:
+            for partition in [partition for partition in partitions if partition.partition % 2]:
+                self._txn_manager.partition_added(partition)
+        return await inner(self, partitions) if partitions else None
+
+    Sender._do_add_partitions_to_txn = add
+
 
 POINTS: Final[dict[str, Callable[[Die], None]]] = {
     "emptied": after(RedisStore, "empty"),
@@ -21,9 +42,12 @@ POINTS: Final[dict[str, Callable[[Die], None]]] = {
     "before EndTxn": before(AIOKafkaProducer, "commit_transaction"),
     "EndTxn sent": end_sent,
     "after EndTxn": after(AIOKafkaProducer, "commit_transaction"),
+    "aborted": after(move, "_abort"),
 }
 
 if __name__ == "__main__":
     point, n, *words = sys.argv[1:]
-    POINTS[point](at_pass(int(n)))
+    if point.startswith(LOSING):
+        lose_ends()
+    POINTS[point.removeprefix(LOSING)](at_pass(int(n)))
     app(words)

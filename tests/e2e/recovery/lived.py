@@ -11,6 +11,7 @@ from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
+from engine.local.kafka import KafkaBroker
 from engine.policy.source import load_policy
 from engine.state import keys
 from engine.stream import control
@@ -21,9 +22,11 @@ from tests.e2e.deployment import ROOT, Deployment
 from tests.e2e.publisher import Publisher
 
 
-def lived_deployment(directory: Path, partitions: int, accounts: int, days: int, *more: str) -> Iterator[Deployment]:
+def lived_deployment(
+    directory: Path, partitions: int, accounts: int, days: int, *more: str, broker: type[KafkaBroker] = KafkaBroker
+) -> Iterator[Deployment]:
     """Start, let customers live, stop the worker, give, end."""
-    deployments = deployed(directory, partitions)
+    deployments = deployed(directory, partitions, broker=broker)
     d = next(deployments)
     d.settings = {"LIMITS_SHARD__BATCH_RECORDS": "300", "LIMITS_KAFKA__SESSION_TIMEOUT_S": "6"}
     start_ms = midnight_before(datetime.now(UTC), days + 1)
