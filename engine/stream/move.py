@@ -48,11 +48,14 @@ Told = Callable[[int, int], None]
 
 
 class Part(NamedTuple):
-    """A shard's part that is not committed: where its beginning lies, what that says, and when it was written."""
+    """A shard's part that is not committed: what its beginning says, from which offset to which (exclusive) it lies, how many accounts it has and
+    when it was begun."""
 
     shard: int
-    offset: int
     beginning: bytes
+    first: int
+    behind: int
+    accounts: int
     at_ms: int
 
 
@@ -196,15 +199,18 @@ async def lost_parts(clients: Clients, shards: int) -> list[Part]:
 
 
 async def _uncommitted(committed: AIOKafkaConsumer, written: AIOKafkaConsumer, shard: int) -> Part | None:
-    """The last part behind a shard's last committed record."""
-    place, part = TopicPartition(JOURNAL.name, shard), None
+    """The part behind a shard's last committed record; of several the whole one, which has the most accounts: who writes one may be killed."""
+    place, parts = TopicPartition(JOURNAL.name, shard), list[Part]()
     committed.assign([place])
     last = await last_message(committed, place, *await bounds(committed, place, CONNECT_DEADLINE_S), CONNECT_DEADLINE_S)
-    async for message in _behind(written, shard, 0 if last is None else last.offset + 1):
-        told = _begun_by(message.value)
+    async for message in _messages(written, shard, 0 if last is None else last.offset + 1):
+        record, behind = JournalRecord.decode(message.value), message.offset + 1
+        told = _begun_by(record)
         if told is not None:
-            part = Part(shard, message.offset, told, message.timestamp)
-    return part
+            parts.append(Part(shard, told, message.offset, behind, len(record.accounts), message.timestamp))
+        elif parts:
+            parts[-1] = parts[-1]._replace(behind=behind, accounts=parts[-1].accounts + len(record.accounts))
+    return max(parts, key=lambda part: (part.accounts, part.first), default=None)
 
 
 async def _is_committed(reader: AIOKafkaConsumer, shards: Sequence[int], part: Part) -> bool:
@@ -215,24 +221,24 @@ async def _is_committed(reader: AIOKafkaConsumer, shards: Sequence[int], part: P
         first = (await reader.offsets_for_times({place: part.at_ms - WRITTEN_WITHIN_MS}))[place]
         if first is None:
             continue
-        async for message in _behind(reader, shard, first.offset):
-            if _begun_by(message.value) == part.beginning:
+        async for message in _messages(reader, shard, first.offset):
+            if _begun_by(JournalRecord.decode(message.value)) == part.beginning:
                 return True
     return False
 
 
-def _begun_by(record: bytes) -> bytes | None:
-    """What a record of the journal says if a part begins with it."""
-    told = dict(JournalRecord.decode(record).fields).get(keys.BEGINNING, b"")
+def _begun_by(record: JournalRecord) -> bytes | None:
+    """What a record says if a part begins with it."""
+    told = dict(record.fields).get(keys.BEGINNING, b"")
     return told if told.startswith((BY_RESHARD, FROM_REDIS)) else None
 
 
-async def _behind(reader: AIOKafkaConsumer, shard: int, first: int) -> AsyncIterator[Any]:
-    """The messages of a shard's journal from an offset on."""
+async def _messages(reader: AIOKafkaConsumer, shard: int, first: int, behind: int | None = None) -> AsyncIterator[Any]:
+    """The messages of a shard's journal from one offset to another, or to its end."""
     place = TopicPartition(JOURNAL.name, shard)
     reader.assign([place])
     begins, end = await bounds(reader, place, CONNECT_DEADLINE_S)
-    async for message in messages(reader, place, max(begins, first), end, CONNECT_DEADLINE_S):
+    async for message in messages(reader, place, max(begins, first), end if behind is None else behind, CONNECT_DEADLINE_S):
         yield message
 
 
@@ -249,7 +255,7 @@ async def _write_again(producer: AIOKafkaProducer, clients: Clients, parts: Iter
     sending = Sending(producer)
     async with started(clients.uncommitted_reader(), CONNECT_DEADLINE_S) as reader:
         for part in parts:
-            async for message in _behind(reader, part.shard, part.offset):
+            async for message in _messages(reader, part.shard, part.first, part.behind):
                 await sending.send(part.shard, message.value)
     await sending.all_taken()
 

@@ -36,6 +36,18 @@ def lose_ends() -> None:
     Sender._do_add_partitions_to_txn = add
 
 
+def when_sent(die: Die) -> None:
+    """Die when Kafka has a record of a part."""
+    inner = move.Sending.send
+
+    async def send(self: move.Sending, shard: int, record: bytes) -> None:
+        await inner(self, shard, record)
+        await self.all_taken()
+        die()
+
+    move.Sending.send = send  # type: ignore[method-assign]
+
+
 POINTS: Final[dict[str, Callable[[Die], None]]] = {
     "emptied": after(RedisStore, "empty"),
     "applied": after(RedisStore, "apply"),
@@ -43,6 +55,7 @@ POINTS: Final[dict[str, Callable[[Die], None]]] = {
     "EndTxn sent": end_sent,
     "after EndTxn": after(AIOKafkaProducer, "commit_transaction"),
     "aborted": after(move, "_abort"),
+    "sent": when_sent,
 }
 
 if __name__ == "__main__":

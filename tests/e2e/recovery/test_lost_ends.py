@@ -64,12 +64,13 @@ def test_reshard_does_not_leave_it_so(losing: Deployment) -> None:
 
 
 def test_reshard_killed_behind_it(losing: Deployment) -> None:
-    """Killed twice on the way, with workers that come too early."""
+    """Killed again behind the abort, and when a part is written again as far as its beginning; a worker comes too early."""
     before, after = accounts(losing), 6
     dies(losing, "lost, after EndTxn", 1, "reshard", "--partitions", str(after), "--yes")
     assert {state.partitions for state in described(losing.kafka.settings)} == {after}
     is_told(losing, HAS_NO_END)
     dies(losing, "aborted", 1, "reshard", "--partitions", str(after), "--yes")
+    dies(losing, "sent", 1, "reshard", "--partitions", str(after), "--yes")
     assert resharded(losing, after)["was_done"]
     assert accounts(losing).keys() == before.keys()
 
