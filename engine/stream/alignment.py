@@ -191,7 +191,7 @@ class Alignment:
         return self._cut(heads, order)
 
     def settle(self, batch: Batch, tick_ms: int) -> None:
-        """The batch is committed with this tick."""
+        """The batch is decided with this tick, and let go of."""
         for topic, chunk in batch.chunks.items():
             lane = self._lanes[topic]
             lane.drop(len(chunk))

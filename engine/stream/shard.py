@@ -415,13 +415,23 @@ class Shard:
 
     async def _turn(self) -> None:
         """The next batch, if there is one, and the next slice of a sweep, if there is one: they take turns."""
-        batch = await self._next_batch()
-        began = time.monotonic()
-        if batch is not None:
-            await self._decide(batch)
+        is_decided = await self._decide_next()
         tick_ms, now = self._idle_tick(), time.monotonic()
-        if self._sweeps_in(tick_ms) == 0 and (batch is None or self._rest.is_over(now) or self._machine.follows_control):
-            await self._sweep(tick_ms, now - began)
+        if self._sweeps_in(tick_ms) == 0 and (not is_decided or self._rest.is_over(now) or self._machine.follows_control):
+            await self._sweep(tick_ms, now - self._began_at if is_decided else 0.0)
+
+    async def _decide_next(self) -> bool:
+        """Decide and commit the next batch; whether there was one. Its records are let go of in between, so that there is room for others
+        meanwhile: where a commit fails all are read again that the journal does not have."""
+        batch = await self._next_batch()
+        if batch is None:
+            return False
+        decided = await self._decide(batch)
+        del batch
+        if decided is not None:
+            await self._let_flow()
+            await self._commit(*decided)
+        return True
 
     def _sweeps_in(self, tick_ms: int) -> float | None:
         """In how many seconds the next slice of a sweep is due, None if there is nothing to sweep."""
@@ -485,7 +495,8 @@ class Shard:
         self.progress.note_commit(record, len(journal))
         self._note_machine()
 
-    async def _decide(self, batch: Batch) -> None:
+    async def _decide(self, batch: Batch) -> tuple[JournalRecord, bytes, list[Output]] | None:
+        """What a batch comes to: its record, that as the journal has it, and the dead letters; None: a smaller one is to be taken."""
         # 5. Read and load: what the cache lacks, with the sequence that the store has applied.
         prepared = self._machine.prepare(batch)
         if prepared.missing:
@@ -495,13 +506,12 @@ class Shard:
         journal = self._encoded(record)
         if not self._machine.fits(record, len(journal)):
             self._machine.take_back()
-            return
+            return None
         problem = self._rejects.problem(len(batch), record.dead_letters)
         if problem is not None:
             raise ShardStoppedError(problem[0], where=self._where, cure=problem[1])
-        await self._commit(record, journal, dead_letters(batch, record.dead_letters, self.number))
         self._alignment.settle(batch, tick_ms)
-        await self._let_flow()
+        return record, journal, dead_letters(batch, record.dead_letters, self.number)
 
     async def _next_batch(self) -> Batch | None:
         """Wait for records, or until there is something to sweep (None); meanwhile look each second whether the store still is where it was

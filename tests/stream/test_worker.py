@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+import weakref
 from collections.abc import Iterable, Mapping
 from typing import Any
 
@@ -120,6 +121,34 @@ async def test_the_shards_of_a_worker_share_its_memory() -> None:
     await another.deliver(purchases(0, 5, bytes(1_000)))
     assert before == Settings().buffer_bytes
     assert before - worker.room_bytes() == 10 * (1_000 + RECORD_BYTES)
+
+
+async def test_nobody_holds_a_batch_while_it_is_committed(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its memory is others' then."""
+
+    class Records:
+        """A batch that can be referred to weakly."""
+
+    shard = open_shard(Transport())
+    held: list[weakref.ref[Records]] = []
+    still_held = []
+
+    async def next_batch() -> Records:
+        batch = Records()
+        held.append(weakref.ref(batch))
+        return batch
+
+    async def decide(_: Records) -> tuple[str, bytes, list[str]]:
+        return "record", b"", []
+
+    async def commit(*_: object) -> None:
+        still_held.append(held[-1]())
+
+    monkeypatch.setattr(shard, "_next_batch", next_batch)
+    monkeypatch.setattr(shard, "_decide", decide)
+    monkeypatch.setattr(shard, "_commit", commit)
+    assert await shard._decide_next()
+    assert still_held == [None]
 
 
 @pytest.mark.parametrize(("shards", "share"), [(1, 1.0), (4, 1.0), (8, 0.5), (40, 0.1)])
