@@ -25,6 +25,9 @@ APPETITES: Final = "appetites"
 BRAKES: Final = "brakes"
 BEGINNING: Final = "beginning"  # what the shard's state was made anew by; a record that brings it voids all before it
 UNFINISHED: Final = "unfinished"  # what a worker must not go on from; empty: nothing
+BY_RESHARD: Final = b"limit-engine reshard"
+FROM_REDIS: Final = b"limit-engine rebuild --from redis"
+TOGETHER: Final = (BY_RESHARD, FROM_REDIS)  # what a beginning says of commands by which all shards begin anew together, or none does
 
 STATE_FORMAT: Final = 1
 

@@ -103,6 +103,12 @@ class JournalRecord:
         """Whether the shard's state begins with this record: whatever was before it, of any sequence, is void."""
         return any(name == keys.BEGINNING for name, _ in self.fields)
 
+    @property
+    def begun_together(self) -> bytes:
+        """The command by which all shards begin anew together, if this is a beginning by one."""
+        told = dict(self.fields).get(keys.BEGINNING, b"")
+        return told if told.startswith(keys.TOGETHER) else b""
+
     def encode(self) -> bytes:
         """The bytes on the wire: MessagePack, positional, format number first."""
         before = (

@@ -98,11 +98,12 @@ class Written(NamedTuple):
 
 class Left(NamedTuple):
     """What a shard's topics have behind what the store has applied: the journal's last committed record, attempts at the next one (the newest
-    first), and what is told."""
+    first), what is told, and the command, if there is one, that was to begin all shards anew together and may have begun others."""
 
     last: JournalRecord | None
     attempts: Sequence[Written]
     told: Told
+    unsettled: bytes = b""
 
 
 async def ends_of(client: AIOKafkaClient, shard: int, topics: Sequence[str] = WRITTEN) -> Ends:
@@ -125,16 +126,16 @@ async def await_ends(client: AIOKafkaClient, shard: int, topics: Sequence[str] =
 async def left(clients: Clients, application: str, shard: int, applied: int, offset: int, ends: Ends) -> Left:
     """What is behind the record that a store has applied last, of this sequence and at this offset of the journal. Raises KafkaError,
     TimeoutError, ValueError for a record that cannot be read."""
-    attempts: list[Written] = []
+    found: list[Written] = []
     if ends.written[JOURNAL.name] > offset + BEHIND_LAST:
         found = await written_records(clients, application, shard, applied + 1, offset)
-        attempts = [written for written in reversed(found) if not written.record.is_beginning]
+    attempts = [written for written in reversed(found) if not written.record.is_beginning]
     async with started(clients.journal_reader(), CONNECT_DEADLINE_S) as reader:
         message = await _last(reader, TopicPartition(JOURNAL.name, shard))
         last = None if message is None else JournalRecord.decode(message.value)
         records = [written.record for written in attempts] + ([] if last is None else [last])
         told = await told_by(reader, shard, max((len(record.dead_letters) for record in records), default=0), ends)
-    return Left(last, attempts, told)
+    return Left(last, attempts, told, max((written.record.begun_together for written in found), default=b""))
 
 
 async def told_by(reader: AIOKafkaConsumer, shard: int, letters: int, ends: Ends) -> Told:

@@ -33,10 +33,9 @@ from engine.stream.decode.misrouting import partition_of
 from engine.stream.hanging import await_ends, ends_of
 from engine.stream.journal import bounds, last_message, messages, started
 from engine.stream.rebuild import AGAIN, BY_WORKER
-from engine.stream.reshard import BY_RESHARD, Account, Layout
+from engine.stream.reshard import Account, Layout
 from schemas.topics import JOURNAL
 
-FROM_REDIS: Final = b"limit-engine rebuild --from redis"
 RECORD_BYTES: Final = 4_000_000
 HELD_BYTES: Final = 256_000_000
 SLICE_ACCOUNTS: Final = 2_000
@@ -48,13 +47,14 @@ Told = Callable[[int, int], None]
 
 
 class Part(NamedTuple):
-    """A shard's part that is not committed: what its beginning says, from which offset to which (exclusive) it lies, how many accounts it has and
-    when it was begun."""
+    """A shard's part that is not committed: what its beginning says, from which offset to which (exclusive) it lies, the sequence of its last
+    record, how many accounts it has, and when it was begun."""
 
     shard: int
     beginning: bytes
     first: int
     behind: int
+    sequence: int
     accounts: int
     at_ms: int
 
@@ -100,6 +100,16 @@ class Move:
             await self._write(sending, told)
             await sending.all_taken()
         await settle(self._settings, clients, self._layout.after)
+        await self._check_written(clients)
+
+    async def _check_written(self, clients: Clients) -> None:
+        """That each shard's part can be read. Where the transaction's end was lost in all of them, nobody knows what it was. Raises EngineError,
+        TimeoutError."""
+        async with started(clients.journal_reader(), CONNECT_DEADLINE_S) as reader:
+            for shard in range(self._layout.after):
+                last = await _last(reader, shard)
+                if last is None or JournalRecord.decode(last.value).sequence != self._layout.sequence(shard):
+                    raise EngineError("Kafka has lost what was committed", where=f"{JOURNAL.name}, shard {shard}", cure=AGAIN)
 
     async def _write(self, sending: Sending, told: Told) -> None:
         for shard in range(self._layout.after):
@@ -172,8 +182,8 @@ async def mover(settings: Settings) -> AsyncIterator[AIOKafkaProducer]:
     try:
         await producer.start()
         yield producer
-    except KafkaError as error:
-        raise EngineError(f"the shards could not be begun anew: {error}", where=JOURNAL.name, cure=AGAIN) from error
+    except (KafkaError, TimeoutError) as error:
+        raise EngineError(f"the shards could not be begun anew: {error!r}", where=JOURNAL.name, cure=AGAIN) from error
     finally:
         await producer.stop()
 
@@ -200,17 +210,26 @@ async def lost_parts(clients: Clients, shards: int) -> list[Part]:
 
 async def _uncommitted(committed: AIOKafkaConsumer, written: AIOKafkaConsumer, shard: int) -> Part | None:
     """The part behind a shard's last committed record; of several the whole one, which has the most accounts: who writes one may be killed."""
-    place, parts = TopicPartition(JOURNAL.name, shard), list[Part]()
-    committed.assign([place])
-    last = await last_message(committed, place, *await bounds(committed, place, CONNECT_DEADLINE_S), CONNECT_DEADLINE_S)
+    last, parts, is_open = await _last(committed, shard), list[Part](), False
     async for message in _messages(written, shard, 0 if last is None else last.offset + 1):
         record, behind = JournalRecord.decode(message.value), message.offset + 1
-        told = _begun_by(record)
-        if told is not None:
-            parts.append(Part(shard, told, message.offset, behind, len(record.accounts), message.timestamp))
-        elif parts:
-            parts[-1] = parts[-1]._replace(behind=behind, accounts=parts[-1].accounts + len(record.accounts))
+        if record.begun_together:
+            is_open = True
+            at_ms = min([message.timestamp, *(part.at_ms for part in parts if part.beginning == record.begun_together)])
+            parts.append(Part(shard, record.begun_together, message.offset, behind, record.sequence, len(record.accounts), at_ms))
+            continue
+        is_open = is_open and record.sequence == parts[-1].sequence + 1 and not record.is_beginning
+        if is_open:
+            accounts = parts[-1].accounts + len(record.accounts)
+            parts[-1] = parts[-1]._replace(behind=behind, sequence=record.sequence, accounts=accounts)
     return max(parts, key=lambda part: (part.accounts, part.first), default=None)
+
+
+async def _last(reader: AIOKafkaConsumer, shard: int) -> Any:
+    """The last committed message of a shard's journal, None if there is none."""
+    place = TopicPartition(JOURNAL.name, shard)
+    reader.assign([place])
+    return await last_message(reader, place, *await bounds(reader, place, CONNECT_DEADLINE_S), CONNECT_DEADLINE_S)
 
 
 async def _is_committed(reader: AIOKafkaConsumer, shards: Sequence[int], part: Part) -> bool:
@@ -222,15 +241,9 @@ async def _is_committed(reader: AIOKafkaConsumer, shards: Sequence[int], part: P
         if first is None:
             continue
         async for message in _messages(reader, shard, first.offset):
-            if _begun_by(JournalRecord.decode(message.value)) == part.beginning:
+            if JournalRecord.decode(message.value).begun_together == part.beginning:
                 return True
     return False
-
-
-def _begun_by(record: JournalRecord) -> bytes | None:
-    """What a record says if a part begins with it."""
-    told = dict(record.fields).get(keys.BEGINNING, b"")
-    return told if told.startswith((BY_RESHARD, FROM_REDIS)) else None
 
 
 async def _messages(reader: AIOKafkaConsumer, shard: int, first: int, behind: int | None = None) -> AsyncIterator[Any]:

@@ -167,7 +167,7 @@ class Rebuild:
         fields = await self._store.shard_fields()
         applied, offset = applied_of(fields), int(fields.get(keys.JOURNAL_OFFSET, b"-1"))
         ends = await ends_of(self._producer.client, self._shard)
-        last, _, told = await left(self._clients, self._settings.application, self._shard, applied, offset, ends)
+        last, _, told, _ = await left(self._clients, self._settings.application, self._shard, applied, offset, ends)
         if told.announced > int(fields.get(keys.OUTPUTS, b"0")) or (last is not None and told.lacks(last)):
             what = f"{CHANGES.name}, {ADVISORIES.name} or {DEAD_LETTERS.name} does not have what {JOURNAL.name} says"
             raise EngineError(what, where=self._where, cure=BY_WORKER)

@@ -42,13 +42,18 @@ def refuse_to_apply(where: str, fields: Mapping[str, bytes], topic_ids: Mapping[
 
 def refuse(where: str, fields: Mapping[str, bytes], partitions: int, topic_ids: Mapping[str, str]) -> None:
     """Look at what a shard hash tells at the journal's end, before the shard goes on from it. Raises ShardStoppedError."""
-    unfinished = fields.get(keys.UNFINISHED)
-    if unfinished:
-        raise ShardStoppedError(f"`{unfinished.decode()}` is not done with it", where=where, cure=FINISH)
+    command = fields.get(keys.UNFINISHED)
+    if command:
+        raise unfinished(where, command)
     _check_ids(where, fields, topic_ids, BELONG_TOGETHER)
     held = int(fields.get(keys.PARTITIONS, str(partitions)))
     if held != partitions:
         raise ShardStoppedError(f"its state was made with {held} partitions, the topics have {partitions}", where=where, cure=RESHARD)
+
+
+def unfinished(where: str, command: bytes) -> ShardStoppedError:
+    """A command that makes states anew was broken off."""
+    return ShardStoppedError(f"`{command.decode()}` is not done with it", where=where, cure=FINISH)
 
 
 def _check_ids(where: str, fields: Mapping[str, bytes], topic_ids: Mapping[str, str], cure: str) -> None:

@@ -20,7 +20,7 @@ from engine.state.record import JournalRecord
 from engine.state.redis_store import RedisStore
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.journal import bounds, messages, newest_output, started
-from engine.stream.move import FROM_REDIS, Move, Told, settle
+from engine.stream.move import Move, Told, settle
 from engine.stream.rebuild import OF_INPUTS, Rebuild, Rebuilt
 from engine.stream.reshard import Layout
 from engine.stream.topics import Identity
@@ -39,7 +39,7 @@ class AsItIs(Layout):
     def first(self, shard: int) -> JournalRecord:
         """See ``Layout``."""
         told = {name: value for name, value in self._held(shard).items() if name not in IMPLIED}
-        return self._begun(shard, told | {keys.BEGINNING: FROM_REDIS, keys.topic_id(JOURNAL.name): self._journal_id.encode()})
+        return self._begun(shard, told | {keys.BEGINNING: keys.FROM_REDIS, keys.topic_id(JOURNAL.name): self._journal_id.encode()})
 
     def _tick_of(self, shard: int) -> int:
         return int(self._held(shard).get(keys.TICK_MS, str(MISSING)))
@@ -73,7 +73,7 @@ async def _is_written(clients: Clients, shards: Sequence[Mapping[str, bytes]], t
         begins, end = await bounds(consumer, partition, CONNECT_DEADLINE_S)
         async for message in messages(consumer, partition, begins, end, CONNECT_DEADLINE_S):
             fields = dict(JournalRecord.decode(message.value).fields)
-            if fields.get(keys.BEGINNING) == FROM_REDIS:
+            if fields.get(keys.BEGINNING) == keys.FROM_REDIS:
                 return True
             _check_lost(shards, topics)
             raise EngineError("the new journal has records already", where="shard 0", cure="make the topic anew, then run this again")

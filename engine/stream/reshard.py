@@ -32,7 +32,6 @@ from engine.stream.rebuild import beginning
 from engine.stream.sweep import Sweep
 from schemas.topics import INPUTS
 
-BY_RESHARD: Final = b"limit-engine reshard"
 TAKE_FIRST: Final = "stop the producers, let the workers take what is there (`limit-engine run`), stop them, then run this again"
 
 Account = tuple[bytes, bytes | None]
@@ -109,11 +108,15 @@ class Layout:
     def _held(self, shard: int) -> Mapping[str, bytes]:
         return self._before[shard] if shard < len(self._before) else {}
 
+    def sequence(self, shard: int) -> int:
+        """Of a shard's last record so far."""
+        return self._sequences[shard]
+
     def first(self, shard: int) -> JournalRecord:
         """The beginning of a shard."""
         held = self._held(shard)
         told = {
-            keys.BEGINNING: BY_RESHARD + b" --partitions %d (before: %d)" % (self.after, len(self._before)),
+            keys.BEGINNING: keys.BY_RESHARD + b" --partitions %d (before: %d)" % (self.after, len(self._before)),
             keys.PARTITIONS: b"%d" % self.after,
             keys.OUTPUTS: held.get(keys.OUTPUTS, b"0"),
             **{

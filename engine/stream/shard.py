@@ -42,7 +42,7 @@ from engine.stream.journal import JournalEndsError, JournalMismatchError, NotCom
 from engine.stream.producer import CommitInDoubtError, CommitRefusedError, FencedError, ShardProducer
 from engine.stream.progress import Progress, State
 from engine.stream.records import Batch, Delivery
-from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, damaged, may_evict, position_gone, refuse, refuse_to_apply
+from engine.stream.refusals import NEWER_ENGINE, ShardStoppedError, damaged, may_evict, position_gone, refuse, refuse_to_apply, unfinished
 from engine.stream.stages import Stage
 from engine.stream.sweep import Pace, Portion, Rest
 from engine.stream.topics_watch import Topics
@@ -302,7 +302,9 @@ class Shard:
         of the journal."""
         applied, offset = applied_of(fields), int(fields.get(keys.JOURNAL_OFFSET, b"-1"))
         with self._reading("what is left behind"):
-            last, attempts, told = await left(self._clients, self._settings.application, self.number, applied, offset, ends)
+            last, attempts, told, unsettled = await left(self._clients, self._settings.application, self.number, applied, offset, ends)
+        if unsettled:
+            raise unfinished(self._where, unsettled)
         for attempt in attempts:
             outputs = await self._written(attempt.record, told)
             if is_whole(outputs, told.lacks(attempt.record)):
