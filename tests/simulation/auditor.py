@@ -120,11 +120,14 @@ class Auditor:
         return all(len(self._committed(topic)) == count for topic, count in said.items())
 
     def can_tell(self, applied: int) -> bool:
-        """Whether the topics say whether a store lacks something that has applied so much: by a record that the journal still has, or by what
-        was announced in those that it has no more."""
-        missed = self.journal[applied:]
+        """Whether the topics say whether a store lacks something that has applied so much, or that a late call has brought further from there: by
+        a record that the journal still has, or by what was announced in those that it has no more."""
         begins = self._broker.log(JOURNAL.name).begins
-        return not missed or missed[-1][2] >= begins or any(ref.topic in ANNOUNCED for record, _, _ in missed for ref in record.output_refs)
+        lacks = [self.journal[place:] for place in range(applied, len(self.journal))]
+        return all(
+            missed[-1][2] >= begins or any(ref.topic in ANNOUNCED for record, _, _ in missed for ref in record.output_refs)
+            for missed in lacks
+        )
 
     def taken(self, topic: str) -> int:
         """Up to which offset an input is taken."""
