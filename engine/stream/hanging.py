@@ -20,8 +20,8 @@ and by the very bytes, which still lie there for whoever reads what is not commi
   looks before it commits anything.
 
 This is looked for at each takeover, whether something hangs or not: an owner may have been killed between the abort and the writing. What
-another transactional id has left is that one's: only dead letters may be another's, and where they hang it is waited for if the shard has some of
-its own that may lie behind.
+another transactional id has left is that one's: dead letters, and where they hang it is waited for if the shard has some of its own that may lie
+behind; or the beginning by which all shards begin anew together (``engine.stream.move``), without which the shard must not go on.
 """
 
 from __future__ import annotations
