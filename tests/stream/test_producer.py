@@ -10,14 +10,14 @@ from aiokafka.client import AIOKafkaClient
 
 from engine.local.kafka import KafkaBroker
 from engine.settings import Kafka
-from engine.state.record import Output
+from engine.state.outputs import Output, Outputs
 from engine.stream import topics
 from engine.stream.clients import KafkaClients
 from engine.stream.producer import CommitInDoubtError, FencedError, ShardProducer
 from schemas.topics import CHANGES
 
 pytestmark = pytest.mark.real
-OUTPUTS = [Output(CHANGES.name, b"account", b"change", ())]
+OUTPUTS = Outputs.of([Output(CHANGES.name, b"account", b"change", ())])
 TURNS = 20  # of the loop; a task that is cancelled needs one or two
 
 

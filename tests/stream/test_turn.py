@@ -24,7 +24,8 @@ from engine.policy.source import load_policy, parse_policy
 from engine.state.cache import Room
 from engine.state.codec import forgotten_sequence
 from engine.state.memory_store import MemoryStore
-from engine.state.record import DeadLetterRef, InputCut, JournalRecord, Output
+from engine.state.outputs import NO_OUTPUTS, Output, Outputs
+from engine.state.record import DeadLetterRef, InputCut, JournalRecord
 from engine.state.states import States
 from engine.stream.decode.misrouting import partition_of
 from engine.stream.records import Chunk
@@ -72,7 +73,7 @@ RECORDS = st.builds(
 @given(RECORDS)
 def test_a_journal_record_is_read_as_it_was_written(record: JournalRecord) -> None:
     raw = record.encode()
-    assert JournalRecord.decode(raw) == replace(record, outputs=(), said=record.output_refs)
+    assert JournalRecord.decode(raw) == replace(record, outputs=NO_OUTPUTS, said=record.output_refs)
     assert JournalRecord.decode(raw).encode() == raw
 
 
@@ -439,8 +440,10 @@ async def slices(shard: Shard, random: Random) -> AsyncIterator[JournalRecord]:
 
 
 TAMPERED: Final[dict[str, Callable[[JournalRecord], JournalRecord]]] = {
-    "an output is changed": lambda r: replace(r, outputs=(replace(r.outputs[0], value=r.outputs[0].value.replace(b"limit", b"limlt", 1)),)),
-    "an output is left out": lambda r: replace(r, outputs=()),
+    "an output is changed": lambda r: replace(
+        r, outputs=Outputs.of([replace(r.outputs[0], value=r.outputs[0].value.replace(b"limit", b"limlt", 1))])
+    ),
+    "an output is left out": lambda r: replace(r, outputs=NO_OUTPUTS),
     "a state is changed": lambda r: replace(
         r, accounts=States.of([(r.accounts[0][0], (r.accounts[0][1] or b"") + b"\0"), *r.accounts[1:]])
     ),
