@@ -150,6 +150,24 @@ def named(column: int, names: Mapping[int, str]) -> Form:
     return known(column, form)
 
 
+def written_together(form: Form) -> Form:
+    """The form with texts that always follow each other made one."""
+    ways = {place + 1 + blank.skip for place, blank in enumerate(form) if blank.do >= Do.GO}
+    found: list[Blank] = []
+    places = []  # of each blank among those found
+    for place, blank in enumerate(form):
+        if found and place not in ways and blank.do == found[-1].do == Do.TEXT:
+            found[-1] = Blank(Do.TEXT, texts=(found[-1].texts[0] + blank.texts[0],))
+        else:
+            found.append(blank)
+        places.append(len(found) - 1)
+    places.append(len(found))
+    for place, blank in enumerate(form):
+        if blank.do >= Do.GO:
+            found[places[place]] = blank._replace(skip=places[place + 1 + blank.skip] - places[place] - 1)
+    return tuple(found)
+
+
 class Forms:
     """Numbered forms, to be filled in."""
 
@@ -157,7 +175,7 @@ class Forms:
         numbers: dict[tuple[bytes, ...], int] = {}  # of the first of texts that must stand together
         fragments: list[bytes] = []
         table, bounds, longest, swelling = [], [0], [], Counter[int]()
-        for form in forms:
+        for form in map(written_together, forms):
             for blank in form:
                 if blank.texts not in numbers:
                     numbers[blank.texts] = len(fragments)

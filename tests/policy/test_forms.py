@@ -38,6 +38,7 @@ from engine.policy.forms import (
     those_that_hold,
     truth,
     when,
+    written_together,
 )
 from engine.policy.fragments import encoded
 from engine.policy.fragments import instant as told_instant
@@ -137,6 +138,13 @@ def test_strings_of_a_row(rows: list[tuple[str, str, int, int]]) -> None:
         assert filled[2 * place] == to_json({"a": first, "b": second, "day": days[place]})
         assert filled[2 * place + 1] == sized(second.encode()) + sized(str(count).encode()) + first.encode()
         assert filled.ends[2 * place] == filled.begins[2 * place + 1]
+
+
+def test_texts_that_follow_each_other_are_written_together() -> None:
+    """But not over the place where a way out ends."""
+    whole = record({"a": text("1"), "b": digits(0), "c": text("2")})
+    assert [blank.texts for blank in written_together(whole)] == [(b'{"a":1,"b":',), (), (b',"c":2}',)]
+    assert len(written_together(when(below(0, 0), text("a"), text("b")) + text("c"))) == 5
 
 
 @given(st.integers(0, 2**63 - 1))
