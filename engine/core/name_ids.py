@@ -6,6 +6,7 @@ from typing import Final
 
 import numpy as np
 
+from engine.core.forms import LETTERS, ZERO_DIGIT
 from engine.core.jit import compiled
 from engine.core.packed import PADDING, Bytes, Packed
 from engine.core.tables import Ints
@@ -13,7 +14,6 @@ from engine.core.tables import Ints
 ID_BYTES: Final = 36
 BLOCK: Final = 64  # bytes
 MASK: Final = 0xFFFFFFFF
-LETTERS: Final = 0x61 - 10
 
 
 @compiled
@@ -79,7 +79,7 @@ def write_ids(space: Bytes, names: Bytes, begins: Ints, ends: Ints, scratch: Int
                 out[at] = 0x2D
                 continue
             digit = state[nibble >> 3] >> (28 - 4 * (nibble & 7)) & 0xF
-            out[at] = digit + (0x30 if digit < 10 else LETTERS)
+            out[at] = digit + (ZERO_DIGIT if digit < 10 else LETTERS)
             nibble += 1
 
 

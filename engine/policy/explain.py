@@ -140,7 +140,6 @@ class Clientele:
     names: score and its parts, target band and limit, what bound it, the guard that withheld."""
 
     def __init__(self, segment: doc.Segment, policy: CompiledPolicy) -> None:
-        self.name = segment.name
         self.scorecard = Scorecard(segment, policy)
         self.tests = [Explained.of(test) for test in (*requirements_in_order(segment), *warnings_in_order(segment))]
         self.warnings = [(band_code(w.code), Explained.of(w)) for w in segment.protection.over_borrowing]

@@ -196,6 +196,7 @@ class Forms:
     def fill(self, rows: Ints, forms: Ints, strings: Sequence[Packed] = ()) -> Packed:
         """For each of ``rows`` (n, columns) the forms of its numbers in ``forms`` (n, k) as they are for the row and its strings, all of them
         (n * k) one behind the other. ``strings`` are columns (n,) of which none is absent."""
+        forms = np.ascontiguousarray(forms)
         room = int(self._longest[forms].sum())
         room += sum(forms.shape[1] * self._swelling.get(number, 0) * column.size() for number, column in enumerate(strings))
         together, own = Packed.joined(strings) if strings else Packed.empty(0), self._fragments

@@ -26,7 +26,8 @@ NUMBERS: Final = {name: number for number, name in enumerate(TOPICS)}
 
 @dataclass(frozen=True, slots=True)
 class Output:
-    """One record for a topic. ``headers`` are in order. Only a dead letter's key and value may be None, since they are as they came."""
+    """One record for a topic. ``headers`` are in order. A dead letter's key and value may be None, since they are as they came, and a journal
+    record has no key."""
 
     topic: str
     key: bytes
@@ -123,7 +124,7 @@ class Outputs(Sequence[Output]):
 
     @classmethod
     def joined(cls, parts: Sequence[Outputs]) -> Outputs:
-        """The outputs of these one behind the other, with the facts that there are; those of one policy."""
+        """The outputs of these one behind the other, with their facts, which are of one policy, if all have some."""
         parts = [part for part in parts if len(part)]
         if len(parts) < 2:
             return parts[0] if parts else NO_OUTPUTS
@@ -140,7 +141,7 @@ class Outputs(Sequence[Output]):
             Packed(data, moved(part.values.begins for part in parts), moved(part.values.ends for part in parts)),
             Packed(data, moved(part.headers.begins for part in parts), moved(part.headers.ends for part in parts)),
             np.concatenate([part.header_counts for part in parts]),
-            Facts(np.concatenate([own.columns for own in known], axis=1), known[0].names) if known else None,
+            Facts(np.concatenate([own.columns for own in known], axis=1), known[0].names) if len(known) == len(parts) else None,
         )
 
     def at(self, places: Any) -> Outputs:

@@ -16,7 +16,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import AsyncIterator, Iterable
+from collections.abc import AsyncIterator, Iterable, Sequence
 from contextlib import asynccontextmanager
 from itertools import chain
 from typing import Any, Final
@@ -213,7 +213,7 @@ class ShardProducer:
                 raise forbidden("Write", error) from error
             raise CommitInDoubtError(f"no producer: {error!r}") from error
 
-    async def commit(self, journal: bytes, outputs: Outputs) -> int:
+    async def commit(self, journal: bytes, *outputs: Outputs) -> int:
         """Commit a journal record and its outputs; returns the record's offset. Raises CommitInDoubtError; then ``drop`` is the only way on.
         EngineError: it is not allowed, and was not done."""
         if self.was_cut:
@@ -225,7 +225,7 @@ class ShardProducer:
         """Commit outputs that the journal says already. Raises as ``commit``."""
         async with self._in_time():
             await self._producer.begin_transaction()
-            await self._hand_all_over(outputs, int(time.time() * 1000))
+            await self._hand_all_over([outputs], int(time.time() * 1000))
 
     async def abort(self, topics: Iterable[str]) -> None:
         """Abort what hangs of this transactional id in the shard's partitions of topics (``engine.stream.hanging``), by a transaction without
@@ -260,17 +260,18 @@ class ShardProducer:
         for connection in list(producer.client._conns.values()):
             connection.close()
 
-    async def _commit(self, journal: bytes, outputs: Outputs) -> int:
+    async def _commit(self, journal: bytes, outputs: Sequence[Outputs]) -> int:
         record = Outputs.of([Output(JOURNAL.name, None, journal, ())])  # type: ignore[arg-type]
         await self._producer.begin_transaction()
-        taken = await self._hand_all_over(Outputs.joined([record, outputs]), int(time.time() * 1000))
+        taken = await self._hand_all_over([record, *outputs], int(time.time() * 1000))
         return int(taken[JOURNAL.name][0].offset)
 
-    async def _hand_all_over(self, outputs: Outputs, now_ms: int) -> dict[str, list[RecordMetadata]]:
-        """Write outputs, and commit when all of them are taken; returns where each topic has its batches. All is handed over before anything is
-        awaited, so that one request adds the partitions to the transaction, and one brings the batches: a request costs broker and worker a
-        millisecond each."""
-        handed_over = {topic: await self._hand_over(topic, own, now_ms) for topic, own in outputs.by_topic()}
+    async def _hand_all_over(self, parts: Sequence[Outputs], now_ms: int) -> dict[str, list[RecordMetadata]]:
+        """Write outputs, of other topics in each part, and commit when all of them are taken; returns where each topic has its batches. All is
+        handed over before anything is awaited, so that one request adds the partitions to the transaction, and one brings the batches: a request
+        costs broker and worker a millisecond each."""
+        by_topic = [own for part in parts for own in part.by_topic()]
+        handed_over = {topic: await self._hand_over(topic, own, now_ms) for topic, own in by_topic}
         taken = {topic: await self._all_taken(topic, batches) for topic, batches in handed_over.items()}
         await self._producer.commit_transaction()
         return taken

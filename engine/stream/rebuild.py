@@ -334,7 +334,7 @@ class Rebuild:
 
     async def _commit(self, record: JournalRecord) -> None:
         assert self._producer is not None
-        offset = await self._producer.commit(record.encode(), NO_OUTPUTS)
+        offset = await self._producer.commit(record.encode())
         await self._apply(record, offset)
 
 

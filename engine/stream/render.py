@@ -197,8 +197,8 @@ class Renderer:
         return Outputs(
             np.where(families == 0, NUMBERS[CHANGES.name], NUMBERS[ADVISORIES.name]),
             accounts,
-            Packed(data, told.begins[::2], told.ends[::2]),
-            Packed(data, told.begins[1::2], told.ends[1::2]),
+            Packed(data, told.begins[::2].copy(), told.ends[::2].copy()),
+            Packed(data, told.begins[1::2].copy(), told.ends[1::2].copy()),
             np.full(len(decisions), HEADERS),
             self._facts(decisions),
         )

@@ -493,7 +493,7 @@ class Shard:
         """Steps 6 and 8: one transaction; then the store."""
         assert self._producer is not None
         with self._ending():
-            offset = await self._producer.commit(journal, Outputs.joined([record.outputs, dead]))
+            offset = await self._producer.commit(journal, record.outputs, dead)
             await self._apply_own(record, offset)
         self.progress.note_commit(record, len(journal))
         self._note_machine()

@@ -21,12 +21,13 @@ from engine.core.packed import PADDING, Bytes, padded, words_of
 from engine.core.record_batch import VARINT_BYTES_MAX, write_records
 from engine.state.headers import header_bytes
 from engine.state.outputs import Outputs
+from engine.stream.record_batches import HEADER
 
-BATCH_BYTES: Final = 512 * 1024  # of records; a larger record travels alone. Brokers judge a batch by the bound of its topic's messages
-HEADER: Final = struct.Struct(">qiibIhiqqqhii")
-BEHIND_LENGTH: Final = 12  # where what the batch's length counts begins
-CHECKED_AT: Final = 21  # where what the checksum is of begins
+BATCH_BYTES: Final = 4 * 1024 * 1024  # of records; a larger one travels alone
+SENT_BYTES: Final = 512 * 1024  # compressed, with more than one record. Brokers judge a batch by the bound of its topic's messages
+BEHIND_LENGTH: Final = 12  # where what a batch's length counts begins
 CHECKSUM_AT: Final = 17
+CHECKED_AT: Final = 21  # where what the checksum is of begins
 NO_EPOCH: Final = -1
 MAGIC: Final = 2
 ZSTD: Final = 4
@@ -39,19 +40,20 @@ class WrittenBatch:
 
     def __init__(self, records: Bytes, count: int, at_ms: int) -> None:
         """``records`` are the batch's body, so many, all of this time."""
-        self._records = records
+        compressed = cramjam.zstd.compress(records.data, level=LEVEL)
+        self._is_smaller = len(compressed) < len(records)
+        self._body = bytes(compressed) if self._is_smaller else records.tobytes()
         self._count = count
         self._at_ms = at_ms
         self._state = -1, -1, -1
-        self._built: bytes | None = None
 
     def record_count(self) -> int:
         """How many records it has."""
         return self._count
 
     def size(self) -> int:
-        """Bytes, before they are compressed."""
-        return HEADER.size + len(self._records)
+        """Bytes as it goes to the broker."""
+        return HEADER.size + len(self._body)
 
     def closed(self) -> bool:
         """It takes no more."""
@@ -65,37 +67,31 @@ class WrittenBatch:
 
     def _build(self) -> bytes:
         """The batch as it goes to the broker, which gives it its offset."""
-        if self._built is None:
-            compressed = bytes(cramjam.zstd.compress(self._records.data, level=LEVEL))
-            is_smaller = len(compressed) < len(self._records)
-            body = compressed if is_smaller else self._records.tobytes()
-            attributes = TRANSACTIONAL | (ZSTD if is_smaller else 0)
-            length = HEADER.size - BEHIND_LENGTH + len(body)
-            head = bytearray(
-                HEADER.pack(
-                    *(0, length, NO_EPOCH, MAGIC, 0, attributes, self._count - 1, self._at_ms, self._at_ms),
-                    *(*self._state, self._count),
-                )
-            )
-            batch = head + body
-            struct.pack_into(">I", batch, CHECKSUM_AT, calc_crc32c(bytes(memoryview(batch)[CHECKED_AT:])))
-            self._built = bytes(batch)
-        return self._built
+        attributes = TRANSACTIONAL | (ZSTD if self._is_smaller else 0)
+        length, times = self.size() - BEHIND_LENGTH, (self._at_ms, self._at_ms)
+        head = HEADER.pack(0, length, NO_EPOCH, MAGIC, 0, attributes, self._count - 1, *times, *self._state, self._count)
+        batch = bytearray(head + self._body)
+        struct.pack_into(">I", batch, CHECKSUM_AT, calc_crc32c(bytes(memoryview(batch)[CHECKED_AT:])))
+        return bytes(batch)
 
 
 def written_batches(outputs: Outputs, headers: Iterable[tuple[str, bytes | None]], at_ms: int) -> Iterator[WrittenBatch]:
-    """Outputs of one topic as batches, each record with these headers behind its own."""
+    """Outputs of one topic as few batches, each record with these headers behind its own."""
     listed = list(headers)
     more = header_bytes(listed)
     sizes = outputs.sizes() + len(more) + 6 * VARINT_BYTES_MAX
-    ends = np.cumsum(sizes)
     first = 0
     while first < len(outputs):
-        before = int(ends[first]) - int(sizes[first])
-        end = max(first + 1, int(np.searchsorted(ends, before + BATCH_BYTES, side="right")))
-        some, room = outputs.at(slice(first, end)), int(ends[end - 1]) - before
-        yield WrittenBatch(records_of(some, more, len(listed), room), end - first, at_ms)
-        first = end
+        ends = np.cumsum(sizes[first:])
+        count = max(1, int(np.searchsorted(ends, BATCH_BYTES, side="right")))
+        while True:
+            records = records_of(outputs.at(slice(first, first + count)), more, len(listed), int(ends[count - 1]))
+            batch = WrittenBatch(records, count, at_ms)
+            if count == 1 or batch.size() <= SENT_BYTES:
+                break
+            count //= 2
+        yield batch
+        first += count
 
 
 def records_of(outputs: Outputs, more: bytes, count: int, room: int) -> Bytes:

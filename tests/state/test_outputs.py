@@ -51,12 +51,12 @@ def with_facts(*scores: int) -> Outputs:
 
 
 def test_facts_go_with_their_outputs() -> None:
-    """And what has none, a dead letter, does not take them away."""
     letter = Outputs.of([Output(TOPICS[2], b"a", b"b", ())])
-    for outputs in (with_facts(1, 2, 3)[1:], Outputs.joined([with_facts(2), with_facts(3), letter])):
+    for outputs in (with_facts(1, 2, 3)[1:], Outputs.joined([with_facts(2), with_facts(3)]), with_facts(1, 2, 3).at(np.array([1, 2]))):
         assert outputs.facts is not None
-        assert outputs.facts[Fact.SCORE].tolist() == [2, 3]
+        assert outputs.facts[Fact.SCORE].tolist() == [int(output.value) for output in outputs] == [2, 3]
     assert letter.facts is None
+    assert Outputs.joined([with_facts(1), letter]).facts is None
 
 
 @given(HEADERS)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from random import Random
 from typing import Final
 
 import pytest
@@ -48,6 +49,16 @@ def test_batches_are_of_a_size_and_a_larger_record_travels_alone(monkeypatch: py
     batches = list(written_batches(Outputs.of(listed), (), AT_MS))
     assert [batch.record_count() for batch in batches] == [2, 1, 1, 2]
     assert [output for batch in batches for output in read(batch)] == listed
+
+
+def test_what_stays_large_is_sent_in_more_batches(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(module, "SENT_BYTES", 2_000)
+    listed = [Output(TOPICS[0], b"a", Random(place).randbytes(900), ()) for place in range(5)]
+    batches = list(written_batches(Outputs.of(listed), (), AT_MS))
+    assert [batch.record_count() for batch in batches] == [2, 1, 2]
+    assert [output for batch in batches for output in read(batch)] == listed
+    [alike] = written_batches(Outputs.of([Output(TOPICS[0], b"a", b"v" * 900, ())] * 5), (), AT_MS)
+    assert len(read(alike)) == 5
 
 
 def test_what_does_not_become_smaller_goes_as_it_is() -> None:
