@@ -24,7 +24,7 @@ from engine.policy.source import load_policy, parse_policy
 from engine.state.cache import Room
 from engine.state.codec import forgotten_sequence
 from engine.state.memory_store import MemoryStore
-from engine.state.outputs import NO_OUTPUTS, Output, Outputs
+from engine.state.outputs import NO_OUTPUTS, TOPICS, Output, Outputs
 from engine.state.record import DeadLetterRef, InputCut, JournalRecord
 from engine.state.states import States
 from engine.stream.decode.misrouting import partition_of
@@ -58,13 +58,13 @@ RECORDS = st.builds(
     outputs=st.lists(
         st.builds(
             Output,
-            NAMES,
+            st.sampled_from(TOPICS),
             st.binary(max_size=8),
             st.binary(max_size=20),
             st.lists(st.tuples(NAMES, st.binary(max_size=8)), max_size=3).map(tuple),
         ),
         max_size=3,
-    ).map(tuple),
+    ).map(Outputs.of),
     dead_letters=st.lists(st.builds(DeadLetterRef, NAMES, NUMBERS, NAMES, NAMES), max_size=3).map(tuple),
     counts=st.lists(st.tuples(NAMES, NUMBERS), max_size=3).map(tuple),
 )
@@ -78,7 +78,7 @@ def test_a_journal_record_is_read_as_it_was_written(record: JournalRecord) -> No
 
 
 def test_a_journal_record_of_another_format_is_refused() -> None:
-    with pytest.raises(ValueError, match="format 1; this engine reads 2: run the engine that wrote it, or a newer one"):
+    with pytest.raises(ValueError, match="format 1; this engine reads 3: run the engine that wrote it, or a newer one"):
         JournalRecord.decode(ormsgpack.packb((1, "whatever")))
 
 
