@@ -53,7 +53,8 @@ from schemas.control import Activate, Appetite, ReleaseBreaker
 from schemas.topics import INPUTS, JOURNAL_BYTES_MAX
 
 DECISIONS_AT_ONCE: Final = 1024
-WRITTEN_BYTES_TARGET: Final = 6_000_000
+WRITTEN_BYTES_TARGET: Final = 6_000_000  # of a journal record
+OUTPUTS_LIGHTER: Final = 2  # outputs, which are spread over batches of Kafka's, may be so many times as much
 RECORD_BYTES_MAX: Final = JOURNAL_BYTES_MAX - 4_096
 ACCOUNTS_MAX: Final = 6_000
 SWEPT_AT_ONCE: Final = 256
@@ -108,7 +109,7 @@ class DecisionMachine:
         self._before: tuple[int, int, Sweep | None, Brakes] = 0, 0, None, self._brakes
         self._swept: AccountRows | None = None  # for a sweep; the accounts of the events keep theirs
         self.stages = Stages()  # for the profile alone
-        self._bytes_per_record = 1_000.0  # what an input record adds to the journal and the outputs: rises at once, falls slowly
+        self._bytes_per_record = 1_000.0  # what an input record adds to the journal, or half of what to the outputs: rises at once, falls slowly
 
     @property
     def accounts_per_batch(self) -> int:
@@ -117,7 +118,8 @@ class DecisionMachine:
 
     @property
     def records_per_batch(self) -> int:
-        """How many records a batch may have so that what it writes stays near 6 MB, as far as the last ones tell."""
+        """How many records a batch may have so that what it writes stays near 6 MB in the journal and 12 in the outputs, as far as the last ones
+        tell."""
         return max(1, int(WRITTEN_BYTES_TARGET / self._bytes_per_record))
 
     @property
@@ -276,7 +278,7 @@ class DecisionMachine:
     def fits(self, record: JournalRecord, size: int) -> bool:
         """Learn from a record made, which has ``size`` bytes. False if it is too large to be committed: then ``take_back``, and take fewer."""
         if record.events:
-            now = (size + record.outputs.values.size()) / record.events
+            now = max(size, record.outputs.values.size() // OUTPUTS_LIGHTER) / record.events
             self._bytes_per_record = max(now, self._bytes_per_record + (now - self._bytes_per_record) / 4)
         return size <= RECORD_BYTES_MAX
 
