@@ -162,6 +162,8 @@ class Outputs(Sequence[Output]):
 
     def refs(self) -> tuple[OutputRef, ...]:
         """What the journal says of them."""
+        if not len(self):
+            return ()
         raw, spans = self.values.data.data, zip(self.values.begins.tolist(), self.headers.ends.tolist(), strict=True)
         digests = [sha256(raw[begin:end]).digest() for begin, end in spans]
         topics = [TOPICS[number] for number in self.topics.tolist()]

@@ -66,12 +66,16 @@ CAUSE_KINDS: Final = {Topic.PROFILE: "profile", Topic.COMMAND: "command", Topic.
 HEADERS: Final = 10
 TICK: Final = len(Topic)  # the place of a cause that is no record
 
-FACTS_AT: Final = [Out.KIND, Out.SEGMENT, before(Col.BAND), after(Col.BAND), Out.SCORE, Out.GUARD, Out.BUCKET]  # up to Fact.MISSING
+FACTS_AT: Final = [int(column) for column in (Out.KIND, Out.SEGMENT, before(Col.BAND), after(Col.BAND), Out.SCORE, Out.GUARD, Out.BUCKET)]
 
 _GUARDS: Final = [quoted(guard.name.lower()) for guard in Guard]
 _KINDS: Final = ["command_result" if kind in ANSWERS else kind.name.lower() for kind in Kind]
 _ADVISORIES: Final = [kind for kind in Kind if kind >= Kind.OVER_BORROWING]
-_IS_MOVE: Final = np.isin(np.arange(len(Kind)), [*MOVES])  # by kind
+
+# Plain numbers, which are quicker to come by than an enumeration's members
+_KIND, _SEGMENT, _KIND_AND_CAUSE = int(Out.KIND), int(Out.SEGMENT), [int(Out.KIND), int(Out.CAUSE)]
+_BEFORE_ADVISORIES, _REFUSED_KIND, _JUDGED = int(Kind.OVER_BORROWING) - 1, int(Kind.COMMAND_REFUSED), int(Refused.OFFER_STALE)
+_CHANGES, _ADVISORIES_TOPIC = NUMBERS[CHANGES.name], NUMBERS[ADVISORIES.name]
 
 
 class String(IntEnum):
@@ -185,17 +189,17 @@ class Renderer:
         return shown
 
     def _render(self, decisions: Ints, accounts: Packed, causes: Causes, output_sequence: int) -> Outputs:
-        kinds, segments = decisions[:, Out.KIND], decisions[:, Out.SEGMENT]
+        kinds, segments = decisions[:, _KIND], decisions[:, _SEGMENT]
         sequences = np.arange(output_sequence, output_sequence + len(decisions))
         also = causes.places, causes.offsets, causes.occurred_at_ms, sequences, self._program[self._budgets_at][segments]
         rows = np.column_stack([decisions, self._explainer.reasons(decisions), *also])
         ids = name_ids(IDS.bytes, self._ids.fill(rows, kinds[:, None], [accounts, causes.ids]))
-        families = np.maximum(kinds - Kind.OVER_BORROWING + 1, 0)  # 0: a change; of advisories each kind
+        families = np.maximum(kinds - _BEFORE_ADVISORIES, 0)  # 0: a change; of advisories each kind
         forms = np.column_stack([families * self._segments + segments, self._headers_at + kinds])
         told = self._values.fill(rows, forms, [accounts, causes.ids, ids, self._advice(decisions)])
         data = told.data[: int(told.ends[-1]) + PADDING].copy()  # the rest of it was room
         return Outputs(
-            np.where(families == 0, NUMBERS[CHANGES.name], NUMBERS[ADVISORIES.name]),
+            np.where(families == 0, _CHANGES, _ADVISORIES_TOPIC),
             accounts,
             Packed(data, told.begins[::2].copy(), told.ends[::2].copy()),
             Packed(data, told.begins[1::2].copy(), told.ends[1::2].copy()),
@@ -205,12 +209,12 @@ class Renderer:
 
     def _advice(self, decisions: Ints) -> Packed:
         """What is advised, as the items of a list."""
-        kinds, causes = decisions[:, Out.KIND], decisions[:, Out.CAUSE]
         told = [b""] * len(decisions)
-        for place in np.flatnonzero(_IS_MOVE[kinds]).tolist():
-            told[place] = b",".join(self._adviser.advise(decisions[place].tolist()))
-        for place in np.flatnonzero((kinds == Kind.COMMAND_REFUSED) & (causes >= Refused.OFFER_STALE)).tolist():
-            told[place] = b",".join(self._adviser.to_do(decisions[place].tolist()))
+        for place, (kind, cause) in enumerate(decisions[:, _KIND_AND_CAUSE].tolist()):
+            if kind in MOVES:
+                told[place] = b",".join(self._adviser.advise(decisions[place].tolist()))
+            elif kind == _REFUSED_KIND and cause >= _JUDGED:
+                told[place] = b",".join(self._adviser.to_do(decisions[place].tolist()))
         return Packed.of(told)
 
     def _facts(self, decisions: Ints) -> Facts:

@@ -109,7 +109,9 @@ class DecisionMachine:
         self._before: tuple[int, int, Sweep | None, Brakes] = 0, 0, None, self._brakes
         self._swept: AccountRows | None = None  # for a sweep; the accounts of the events keep theirs
         self.stages = Stages()  # for the profile alone
-        self._bytes_per_record = 1_000.0  # what an input record adds to the journal, or half of what to the outputs: rises at once, falls slowly
+        self._bytes_per_record = (
+            1_000.0  # what an input record adds to the journal, or half of what to the outputs: rises at once, falls slowly
+        )
 
     @property
     def accounts_per_batch(self) -> int:
