@@ -63,10 +63,10 @@ AT_ONCE: Final = 256  # decisions rendered: 64 cost 11.2 µs each, 256 and 512 9
 SHARD_HEADER: Final = "shard"
 OUTPUT_SEQUENCE_HEADER: Final = "output_sequence"
 CAUSE_KINDS: Final = {Topic.PROFILE: "profile", Topic.COMMAND: "command", Topic.CONTROL: "control"}  # of the others: event
-HEADERS: Final = 10
+HEADERS: Final = 10  # of each output, without its time
 TICK: Final = len(Topic)  # the place of a cause that is no record
 
-FACTS_AT: Final = [int(column) for column in (Out.KIND, Out.SEGMENT, before(Col.BAND), after(Col.BAND), Out.SCORE, Out.GUARD, Out.BUCKET)]
+_FACTS: Final = [int(column) for column in (Out.KIND, Out.SEGMENT, before(Col.BAND), after(Col.BAND), Out.SCORE, Out.GUARD, Out.BUCKET)]
 
 _GUARDS: Final = [quoted(guard.name.lower()) for guard in Guard]
 _KINDS: Final = ["command_result" if kind in ANSWERS else kind.name.lower() for kind in Kind]
@@ -96,7 +96,6 @@ class Also(IntEnum):
     OCCURRED_AT = auto()
     OUTPUT_SEQUENCE = auto()
     BUDGET = auto()  # the shard's share of its segment's
-    END = auto()
 
 
 class Causes(NamedTuple):
@@ -200,7 +199,7 @@ class Renderer:
         data = told.data[: int(told.ends[-1]) + PADDING].copy()  # the rest of it was room
         return Outputs(
             np.where(families == 0, _CHANGES, _ADVISORIES_TOPIC),
-            accounts,
+            Packed.copied([accounts]),  # which may lie in all that was read
             Packed(data, told.begins[::2].copy(), told.ends[::2].copy()),
             Packed(data, told.begins[1::2].copy(), told.ends[1::2].copy()),
             np.full(len(decisions), HEADERS),
@@ -218,7 +217,7 @@ class Renderer:
         return Packed.of(told)
 
     def _facts(self, decisions: Ints) -> Facts:
-        return Facts(np.vstack([decisions[:, FACTS_AT].T, self._explainer.missing(decisions)]), self._names)
+        return Facts(np.vstack([decisions[:, _FACTS].T, self._explainer.missing(decisions)]), self._names)
 
 
 def those_given(column: int, texts: Sequence[bytes]) -> Form:
