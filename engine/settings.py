@@ -210,7 +210,7 @@ class Settings(BaseSettings):
     kafka: Kafka = Kafka()
     redis: Redis = Redis()
     shard: Shard = Shard()
-    buffer_bytes: Annotated[int, Field(ge=1_000_000)] = 80_000_000
+    buffer_bytes: Annotated[int, Field(ge=1_000_000)] = 40_000_000
     fingerprint_key: Annotated[str, AfterValidator(_key)] = Field(default=DEFAULT_KEY, repr=False)
     clock: Literal["wall", "records"] = "wall"
     metrics_port: Annotated[int, Field(ge=0, le=65_535)] = 0
