@@ -17,6 +17,7 @@ from typing import Any, Final
 from scripts.personas import HOUR_MS, Item, instant
 
 EVENT_TOPICS: Final = ("repayments", "purchases", "transfers")
+LATE_DAYS: Final = 10  # so long after the last item the last record has come; Kafka refuses what lies ahead of its clock
 
 
 @dataclass(frozen=True, slots=True)

@@ -25,7 +25,7 @@ from schemas.topics import CONTROL
 from scripts.committee import Committee
 from scripts.counterpart import Counterpart, Listener
 from scripts.personas import midnight_before, population
-from scripts.spoil import Arrival, Shares, spoil
+from scripts.spoil import LATE_DAYS, Arrival, Shares, spoil
 
 STEP_S = 0.02
 
@@ -100,11 +100,11 @@ def main() -> None:
     parser.add_argument("--days", type=int, default=360)
     parser.add_argument("--rate", type=float, default=0.0, help="records a second; 0: as fast as it goes")
     parser.add_argument("--seed", type=int, default=1)
-    parser.add_argument("--start-ms", type=int, help="midnight in China at which the lives begin; default: DAYS before today")
+    parser.add_argument("--start-ms", type=int, help="midnight in China at which the lives begin; default: so that all has come by today")
     parser.add_argument("--answer", action="store_true", help="answer what the engine announces")
     options = parser.parse_args()
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(0))
-    start_ms = options.start_ms or midnight_before(datetime.now(UTC), options.days)
+    start_ms = options.start_ms or midnight_before(datetime.now(UTC), options.days + LATE_DAYS)
     faults: Counter[str] = Counter()
     arrivals = spoil(population(options.accounts, options.seed, start_ms, options.days), options.seed, Shares(), faults)
     publisher, sent = Publisher(options.kafka), 0

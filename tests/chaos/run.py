@@ -17,6 +17,7 @@ from engine.local.redis_server import RedisServer
 from engine.policy.source import load_policy
 from engine.stream.warm_up import warm_up
 from scripts.personas import midnight_before
+from scripts.spoil import LATE_DAYS
 from tests.chaos.faults import Done, Faults
 from tests.chaos.ground import Ground, grounded
 from tests.chaos.plan import SLOTS, WORKERS, plan
@@ -31,7 +32,6 @@ POLICY: Final = ROOT / "scripts" / "benchmark" / "simple.yaml"
 LOOK_EVERY_S: Final = 0.2
 COPY_EVERY_S: Final = 20.0
 RECORDS_A_DAY: Final = 1.8  # of a synthetic customer's
-LATE_DAYS: Final = 10  # the latest record comes so long after the last day; Kafka refuses what lies ahead of its clock
 SESSION_S: Final = 6.0
 QUIET_S: Final = 3.0
 END_WITHIN_S: Final = 240.0

@@ -28,7 +28,7 @@ from engine.settings import Kafka
 from engine.stream.clients import KafkaClients
 from engine.stream.journal import read_journal
 from scripts.personas import midnight_before, population
-from scripts.spoil import Arrival, Shares, spoil
+from scripts.spoil import LATE_DAYS, Arrival, Shares, spoil
 from scripts.traffic import Publisher
 from tests.chaos.failpoints import POINTS
 from tests.chaos.run import POLICY
@@ -125,7 +125,7 @@ def publish(publisher: Publisher, lives: Iterator[Arrival]) -> None:
 def test_a_worker_may_die_anywhere(four: Deployment) -> None:
     d, random = four, Random(1)
     d.settings = SETTINGS
-    start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
+    start_ms = midnight_before(datetime.now(UTC), DAYS + LATE_DAYS)
     d.promote(load_policy(POLICY), start_ms)
     failing, publisher, lives = Failing(d), Publisher(d.kafka.address), arrivals(start_ms)
     copies: deque[Path] = deque(maxlen=COPIES)

@@ -19,6 +19,7 @@ from engine.stream.hanging import ends_of
 from engine.stream.shard import AGAIN, ENDED
 from schemas.topics import CHANGES, JOURNAL
 from scripts.personas import midnight_before
+from scripts.spoil import LATE_DAYS
 from scripts.traffic import Publisher
 from tests.chaos.failpoints import HANGING, MENDING
 from tests.chaos.run import POLICY
@@ -57,7 +58,7 @@ def test_a_transaction_may_have_no_end(tmp_path: Path) -> None:
     """In some of its partitions, whatever it was and however far its owner came, and the next ones."""
     for d in deployed(tmp_path, PARTITIONS, broker=Unverifying):
         d.settings = SETTINGS
-        start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
+        start_ms = midnight_before(datetime.now(UTC), DAYS + LATE_DAYS)
         d.promote(load_policy(POLICY), start_ms)
         failing, publisher, lives = Failing(d), Publisher(d.kafka.address), arrivals(start_ms)
         publish(publisher, lives)

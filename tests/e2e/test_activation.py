@@ -26,6 +26,7 @@ from engine.stream import control
 from schemas import dead_letters as names
 from schemas.topics import INPUTS
 from scripts.personas import midnight_before
+from scripts.spoil import LATE_DAYS
 from tests.e2e.audit import Shard, audit, fold, milliseconds
 from tests.e2e.conftest import deployed
 from tests.e2e.deployment import Deployment
@@ -140,7 +141,7 @@ def decreased_at_once(second: Policy, inputs: Shard, journal: list[bytes], until
 def test_another_version_comes_into_force_under_load(twelve: Deployment) -> None:
     d, fleet = twelve, Fleet(twelve)
     d.settings = {"LIMITS_KAFKA__SESSION_TIMEOUT_S": "6", "LIMITS_SHARD__BATCH_RECORDS": "50"}
-    start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
+    start_ms = midnight_before(datetime.now(UTC), DAYS + LATE_DAYS)
     first, second = versions()
     first = d.promote(first, start_ms)
     one = policy_hash(first)

@@ -11,6 +11,7 @@ import pytest
 from engine.policy.promote import promote
 from engine.policy.source import load_policy
 from scripts.personas import midnight_before
+from scripts.spoil import LATE_DAYS
 from tests.e2e.audit import audit
 from tests.e2e.conftest import deployed
 from tests.e2e.deployment import ROOT, Deployment
@@ -32,7 +33,7 @@ def twelve(tmp_path: Path) -> Iterator[Deployment]:
 def test_nothing_is_lost_and_nothing_is_done_twice(twelve: Deployment) -> None:
     d = twelve
     d.settings = {"LIMITS_KAFKA__SESSION_TIMEOUT_S": "6", "LIMITS_SHARD__BATCH_RECORDS": "500", "LIMITS_SHARD__CACHE_ACCOUNTS": "8"}
-    start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
+    start_ms = midnight_before(datetime.now(UTC), DAYS + LATE_DAYS)
     policy = load_policy(ROOT / "policies" / "default.yaml", datetime.now(UTC))
     d.promote(policy, start_ms)
     for _ in range(3):

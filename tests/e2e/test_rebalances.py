@@ -14,6 +14,7 @@ from engine.policy.promote import promote
 from engine.policy.source import load_policy
 from engine.state import keys
 from scripts.personas import midnight_before
+from scripts.spoil import LATE_DAYS
 from tests.e2e.audit import audit
 from tests.e2e.conftest import deployed
 from tests.e2e.deployment import ROOT, Deployment
@@ -32,7 +33,7 @@ def four(tmp_path: Path) -> Iterator[Deployment]:
 def started(d: Deployment) -> tuple[Policy, int, ServerProcess]:
     """The policy that is in force, from when on, and traffic for a worker."""
     d.settings = {"LIMITS_KAFKA__SESSION_TIMEOUT_S": "6", "LIMITS_SHARD__BATCH_RECORDS": "50"}
-    start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
+    start_ms = midnight_before(datetime.now(UTC), DAYS + LATE_DAYS)
     policy = load_policy(ROOT / "policies" / "minimal.yaml")
     d.promote(policy, start_ms)
     d.start_worker()

@@ -17,6 +17,7 @@ from engine.local.kafka import KafkaBroker
 from engine.policy.promote import promote
 from engine.policy.source import load_policy
 from scripts.personas import midnight_before
+from scripts.spoil import LATE_DAYS
 from tests.e2e.audit import audit
 from tests.e2e.cluster import Cluster, ClusterServer
 from tests.e2e.deployment import ROOT, Deployment
@@ -66,7 +67,7 @@ def test_a_master_is_lost_under_load(clustered: ClusterDeployment) -> None:
     d = clustered
     assert d.cluster is not None
     servers = d.cluster.servers
-    start_ms = midnight_before(datetime.now(UTC), DAYS + 1)
+    start_ms = midnight_before(datetime.now(UTC), DAYS + LATE_DAYS)
     policy = load_policy(ROOT / "policies" / "minimal.yaml")
     d.promote(policy, start_ms)
     d.start_worker()

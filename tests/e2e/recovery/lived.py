@@ -17,6 +17,7 @@ from engine.state import keys
 from engine.stream import control
 from schemas.topics import ADVISORIES, CHANGES
 from scripts.personas import midnight_before
+from scripts.spoil import LATE_DAYS
 from tests.e2e.conftest import deployed
 from tests.e2e.deployment import ROOT, Deployment
 from tests.e2e.publisher import Publisher
@@ -29,7 +30,7 @@ def lived_deployment(
     deployments = deployed(directory, partitions, broker=broker)
     d = next(deployments)
     d.settings = {"LIMITS_SHARD__BATCH_RECORDS": "300", "LIMITS_KAFKA__SESSION_TIMEOUT_S": "6"}
-    start_ms = midnight_before(datetime.now(UTC), days + 1)
+    start_ms = midnight_before(datetime.now(UTC), days + LATE_DAYS)
     d.promote(load_policy(ROOT / "policies" / "default.yaml", datetime.now(UTC)), start_ms)
     d.start_worker()
     options = {"--accounts": accounts, "--days": days, "--start-ms": start_ms, "--seed": 5, "--rate": 0}
