@@ -77,6 +77,8 @@ class Ev(IntEnum):
     COMMAND_UNTIL = 29  # ms
     COMMAND_OF = 30  # Released of release; sequence number that an offer_id names
     SECOND_PERSON = 31  # 1 if somebody else approved
+    ID_AT = 32  # where the record's id begins in its value, MISSING: not looked for
+    ID_END = 33
 
 
 EVENT_COLUMNS: Final = len(Ev)

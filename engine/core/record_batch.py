@@ -1,4 +1,4 @@
-"""Kafka's record batches (message format 2) as columns: the layout of the records, read by compiled code.
+"""Kafka's record batches (message format 2) as columns: the layout of the records, read and written by compiled code.
 
 The body of a batch is, for each record: length, attributes, time and offset as differences to the batch's first, key, value, headers; lengths and
 differences are variable-length integers in zigzag coding (Apache Kafka documentation, "Message format"; Protocol Buffers' encoding).
@@ -10,7 +10,7 @@ from enum import IntEnum
 from typing import Final
 
 from engine.core.jit import compiled
-from engine.core.packed import Bytes
+from engine.core.packed import Bytes, Words, copy
 from engine.core.tables import Ints
 
 DAMAGED: Final = -1
@@ -92,3 +92,74 @@ def split_records(data: Bytes, ends: Ints, counts: Ints, found: Ints) -> int:
         if at != ends[body]:
             return body
     return -1
+
+
+@compiled
+def varint_size(number: int) -> int:
+    """How many bytes an integer has in zigzag coding."""
+    rest, size = (number << 1) ^ (number >> 63), 1
+    while rest & ~0x7F != 0:
+        rest = (rest >> 7) & 0x01FFFFFFFFFFFFFF
+        size += 1
+    return size
+
+
+@compiled
+def put_varint(out: Bytes, at: int, number: int) -> int:
+    """Write an integer in zigzag coding. Returns the place behind it."""
+    rest = (number << 1) ^ (number >> 63)
+    while rest & ~0x7F != 0:
+        out[at] = (rest & 0x7F) | 0x80
+        rest = (rest >> 7) & 0x01FFFFFFFFFFFFFF
+        at += 1
+    out[at] = rest
+    return at + 1
+
+
+@compiled
+def put_string(words: Words, begin: int, end: int, out: Bytes, out_words: Words, at: int) -> int:
+    """Write a string, null if it ends before it begins, behind its length. Returns the place behind it."""
+    return copy(words, begin, end - begin, out_words, put_varint(out, at, max(end - begin, -1)))
+
+
+@compiled
+def string_size(begin: int, end: int) -> int:
+    """How many bytes ``put_string`` writes."""
+    return varint_size(max(end - begin, -1)) + max(end - begin, 0)
+
+
+@compiled
+def write_records(
+    keys: Words,
+    key_begins: Ints,
+    key_ends: Ints,
+    told: Words,
+    value_begins: Ints,
+    value_ends: Ints,
+    header_begins: Ints,
+    header_ends: Ints,
+    header_counts: Ints,
+    more: Words,
+    more_bytes: int,
+    more_count: int,
+    out: Bytes,
+    out_words: Words,
+) -> int:
+    """Write records (n,) as the body of a batch that has the time of all of them; values and headers lie in ``told``. Behind each record's own
+    headers come ``more_count`` others, the first ``more_bytes`` of ``more``. Returns how many bytes it are; ``out`` has 7 more at least."""
+    at = 0
+    for i in range(key_begins.shape[0]):
+        own_bytes = header_ends[i] - header_begins[i]
+        size = (
+            2 + varint_size(i) + string_size(key_begins[i], key_ends[i]) + string_size(value_begins[i], value_ends[i])
+        )  # attributes, time
+        size += varint_size(header_counts[i] + more_count) + own_bytes + more_bytes
+        at = put_varint(out, at, size)
+        out[at] = out[at + 1] = 0
+        at = put_varint(out, at + 2, i)
+        at = put_string(keys, key_begins[i], key_ends[i], out, out_words, at)
+        at = put_string(told, value_begins[i], value_ends[i], out, out_words, at)
+        at = put_varint(out, at, header_counts[i] + more_count)
+        at = copy(told, header_begins[i], own_bytes, out_words, at)
+        at = copy(more, 0, more_bytes, out_words, at)
+    return at

@@ -3,28 +3,26 @@
 Everything here is read off the decision's row (``layout.Out``): the features' values, the bins they fell into, the caps, the guard. Nothing
 is computed anew, so an explanation cannot differ from the decision. Points lost by a feature are its best bin minus its bin; points won are
 what it added to the score. What is told is the JSON of ``schemas.changes``: the trace as a form to be filled in (``engine.policy.forms``), the
-reasons as fragments (``engine.policy.fragments``).
+reasons by number: which of them are told says ``engine.core.reasons``.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
 
 from engine.core.fingerprint import band_code
-from engine.core.layout import CAPS, CAPS_AT, VALUES_AT, Announced, Block, Bound, Col, Guard, Kind, Out, Refused, before
+from engine.core.layout import CAPS, CAPS_AT, VALUES_AT, Block, Bound, Guard, Kind, Out
 from engine.core.limits import NO_CAP
-from engine.core.reasons import rank
+from engine.core.reasons import NONE, REASONS_MAX, Ending, Ru, Sg, count_missing, tell_all
 from engine.core.tables import Ints
 from engine.policy import document as doc
 from engine.policy.compile import CompiledPolicy, requirements_in_order, warnings_in_order
 from engine.policy.forms import Form, array, below, digits, has, moment, one_of, record, text, those_that_hold, truth, when
 from engine.policy.fragments import NULL, encoded, quoted
 
-REASONS_MAX = 4
-ENDINGS: Final = ("missing", "low", "good")  # of the code of a feature's reason: what is not known, adverse, favourable
 NOT_KNOWN: dict[str, str] = {"zh": "{}：暂无记录", "en": "{}: not known yet"}
 RULE_TEXTS: dict[str, dict[str, str]] = {
     "product_cap": {"zh": "已达到本产品的最高额度", "en": "The highest limit of this product is reached."},
@@ -81,10 +79,6 @@ OF_THEIR_KIND = frozenset(
     }
 )
 
-# Whose reasons are those of the target: the rule that bound it, and the score.
-BY_TARGET: Final = frozenset(map(int, (Kind.GRANT, Kind.INCREASE, Kind.DECREASE, Kind.OFFER, Kind.OFFER_ACCEPTED, Kind.ANNOUNCE)))
-IS_FAVOURABLE: Final = np.isin(np.arange(len(Kind)), (Kind.GRANT, Kind.INCREASE, Kind.OFFER, Kind.OFFER_ACCEPTED))  # by kind
-
 
 def reason(code: str, text: Mapping[Any, str], feature: str | None = None, about: str | None = None) -> bytes:
     """Why, as the contract has it: a stable code, the feature it speaks of if any, what that is about, the customer's wording by language."""
@@ -94,33 +88,21 @@ def reason(code: str, text: Mapping[Any, str], feature: str | None = None, about
 RULE_REASONS: Final = {code: reason(code, text) for code, text in RULE_TEXTS.items()}
 _BOUNDS: Final = [quoted(bound.name.lower()) for bound in Bound]
 _CAPS: Final = [(below(CAPS_AT + cap, NO_CAP), text(f"{_BOUNDS[cap]}:") + digits(CAPS_AT + cap)) for cap in range(CAPS)]
-_BOUND_REASONS: Final = [RULE_REASONS.get(bound.name.lower()) for bound in Bound]  # the band by itself is none
 _GUARDS: Final = [NULL if guard is Guard.NONE else quoted(guard.name.lower()) for guard in Guard]
-
-# Plain numbers, which are quicker to come by than an enumeration's members
-_KIND, _CAUSE, _SEGMENT, _BOUND_BY = int(Out.KIND), int(Out.CAUSE), int(Out.SEGMENT), int(Out.BOUND_BY)
-_BAND_CAP, _HELD = int(CAPS_AT + Bound.BAND), int(before(Col.LIMIT))
 
 
 class Scorecard:
     """A segment's scorecard, laid out for reading decisions off it by the bins that its features fell into (below 0: the value is missing).
-    ``trace`` is the form of its rows as they were, in its order."""
+    ``trace`` is the form of its rows as they were, in its order; ``by_rank`` are its rows in the order in which equal ones are told, the last
+    first."""
 
     def __init__(self, segment: doc.Segment, policy: CompiledPolicy) -> None:
         rows, numbers = segment.scorecard, policy.feature_numbers
-        features = [policy.features_by_name[row.feature] for row in rows]
-        bins_at = policy.bins_at
+        self.features = [policy.features_by_name[row.feature] for row in rows]
         self.size = len(rows)
         self._rows = rows
-        self._bins = slice(bins_at, bins_at + self.size)
-        self._by_rank = sorted(range(self.size), key=lambda row: features[row].name, reverse=True)
-        self.trace = array([row_told(row, VALUES_AT + numbers[row.feature], bins_at + place) for place, row in enumerate(rows)])
-        told = [feature_reasons(feature) for feature in features]
-        self._not_known, self._adverse, self._favourable = ([by_ending[ending] for by_ending in told] for ending in ENDINGS)
-
-    def missing(self, decision: Sequence[int]) -> int:
-        """Of how many features the value was missing."""
-        return decision[self._bins].count(-1)
+        self.by_rank = sorted(range(self.size), key=lambda row: self.features[row].name, reverse=True)
+        self.trace = array([row_told(row, VALUES_AT + numbers[row.feature], policy.bins_at + place) for place, row in enumerate(rows)])
 
     def ranks(self, bins: int) -> Ints:
         """(2, size, bins + 1) the rank of each bin of a characteristic where points are won, and where they are lost, the last one for missing:
@@ -130,13 +112,7 @@ class Scorecard:
             points = np.array([b.points for b in row.bins])
             for won, chosen in ((points, slice(len(points))), (row.missing, bins)):
                 found[:, place, chosen] = won, np.maximum(points.max(), won) - won
-        return found * self.size + np.argsort(self._by_rank)[:, None]
-
-    def reasons(self, decision: Sequence[int], room: int, *, adverse: bool) -> list[bytes]:
-        """Features by points lost (adverse) or won, most first, by name where equal: those of the ranks behind the decision."""
-        told, bins = self._adverse if adverse else self._favourable, decision[self._bins]
-        rows = [self._by_rank[own % self.size] for own in decision[-REASONS_MAX:][:room] if own]
-        return [told[row] if bins[row] >= 0 else self._not_known[row] for row in rows]
+        return found * self.size + np.argsort(self.by_rank)[:, None]
 
 
 def row_told(row: doc.Characteristic, value_at: int, bin_at: int) -> Form:
@@ -160,18 +136,17 @@ class Explained(NamedTuple):
 
 
 class Clientele:
-    """What explains the decisions of a segment: its scorecard and tests. ``trace`` is the form of an evaluated decision in names: score and its
-    parts, target band and limit, what bound it, the guard that withheld."""
+    """What explains the decisions of a segment: its scorecard, tests, warnings and signals. ``trace`` is the form of an evaluated decision in
+    names: score and its parts, target band and limit, what bound it, the guard that withheld."""
 
     def __init__(self, segment: doc.Segment, policy: CompiledPolicy) -> None:
-        self.name = segment.name
         self.scorecard = Scorecard(segment, policy)
         self.tests = [Explained.of(test) for test in (*requirements_in_order(segment), *warnings_in_order(segment))]
-        self.warnings = {band_code(w.code): Explained.of(w) for w in segment.protection.over_borrowing}
+        self.warnings = [(band_code(w.code), Explained.of(w)) for w in segment.protection.over_borrowing]
         takeover = segment.protection.takeover
         signals = enumerate(takeover.signals) if takeover is not None else ()
         in_order = sorted(signals, key=lambda item: (-item[1].points, item[1].code))  # most points first, by code where equal
-        self._signals = [(1 << place, Explained.of(signal)) for place, signal in in_order]
+        self.signals = [(1 << place, Explained.of(signal)) for place, signal in in_order]
         # Where the profile's status closes the account no cap is asked: what stands in those columns belongs to another decision.
         self.trace = record(
             {
@@ -186,7 +161,7 @@ class Clientele:
                 "guard": one_of(Out.GUARD, _GUARDS),
                 "guard_until": moment(Out.GUARD_UNTIL),
                 "requirement": when(below(Out.REQUIREMENT, 0), text(NULL), one_of(Out.REQUIREMENT, (test.code for test in self.tests))),
-                "signals": those_that_hold("[]", ((has(Out.SIGNALS, bit), text(signal.code)) for bit, signal in self._signals)),
+                "signals": those_that_hold("[]", ((has(Out.SIGNALS, bit), text(signal.code)) for bit, signal in self.signals)),
                 "days_past_due": digits(Out.DAYS_PAST_DUE),
                 "bucket": digits(Out.BUCKET),
                 "warming_up": truth(Out.WARMING_UP),
@@ -194,96 +169,89 @@ class Clientele:
             }
         )
 
-    def signals(self, decision: Sequence[int]) -> list[Explained]:
-        """The takeover signals that held, in order."""
-        held = decision[Out.SIGNALS]
-        return [signal for bit, signal in self._signals if held & bit] if held else []
-
 
 class Explainer:
-    """Explains the decisions made under one policy. A decision is its row, as Python integers."""
+    """Explains the decisions made under one policy. ``texts`` are the reasons that there are, by number."""
 
     def __init__(self, policy: CompiledPolicy) -> None:
         self._clienteles = [None if segment is None else Clientele(segment, policy) for segment in policy.segments]
+        self._bins_at = policy.bins_at
+        self.texts: list[bytes] = []
         scorecards = [clientele.scorecard for clientele in self._clienteles if clientele is not None]
         bins = max(len(row.bins) for segment in policy.document.segments for row in segment.scorecard)
         self._ranks = np.concatenate([scorecard.ranks(bins) for scorecard in scorecards], axis=1)
-        self._firsts = np.cumsum([0, *(0 if clientele is None else clientele.scorecard.size for clientele in self._clienteles)])
-        self._bins_at = policy.bins_at
-
-    def clientele(self, decision: Sequence[int]) -> Clientele:
-        """The one that a decision was made in."""
-        clientele = self._clienteles[decision[_SEGMENT]]
-        assert clientele is not None, "a decision was made in a segment that its policy does not define"
-        return clientele
+        self._by_rank = np.array([row for scorecard in scorecards for row in scorecard.by_rank], np.int64)
+        self._rules = self._rules_told()
+        self._segments: Ints = np.zeros((len(self._clienteles), len(Sg)), np.int64)
+        self._warnings, self._signals = self._tell_segments()
 
     @property
     def traces(self) -> list[Form]:
         """The form of a decision's trace, by segment."""
         return [() if clientele is None else clientele.trace for clientele in self._clienteles]
 
-    def ranked(self, decisions: Ints) -> Ints:
-        """Decisions, (n, decision_columns), with the ranks of the features that may be their reasons behind: ``REASONS_MAX`` of each, 0 for
-        none."""
-        ranks = np.zeros((len(decisions), REASONS_MAX), np.int64)
-        rank(self._ranks, self._firsts, decisions, self._bins_at, ~IS_FAVOURABLE[decisions[:, _KIND]], ranks)
-        return np.concatenate([decisions, ranks], axis=1)
+    @property
+    def sizes(self) -> Ints:
+        """Of how many characteristics the scorecard is, by segment."""
+        return self._segments[:, Sg.FIRST_END] - self._segments[:, Sg.FIRST]
 
-    def reasons(self, decision: Sequence[int]) -> list[bytes]:
-        """At most ``REASONS_MAX`` reasons of a ``ranked`` decision, the rule that bound the outcome first; score reasons only where the score
-        alone, by its band's limit, would have moved the limit the same way."""
-        kind, cause = decision[_KIND], decision[_CAUSE]
-        if kind in BY_TARGET and (kind != Kind.ANNOUNCE or cause != Announced.RATE):
-            adverse, by_score, held = not IS_FAVOURABLE[kind], decision[_BAND_CAP], decision[_HELD]
-            return self._of_target(decision, by_score=by_score < held if adverse else by_score > held, adverse=adverse)
-        if kind in OF_THEIR_KIND or kind == Kind.ANNOUNCE:
-            return [RULE_REASONS["rate_change" if kind == Kind.ANNOUNCE else Kind(kind).name.lower()]]
-        match kind:
-            case Kind.INCREASE_WITHHELD:
-                return self._denial(decision) if decision[Out.GUARD] == Guard.NOT_EARNED else [self._of_guard(decision)]
-            case Kind.FREEZE | Kind.UNFREEZE | Kind.SUSPECTED_TAKEOVER:
-                return self._of_block(decision, kind)[:REASONS_MAX]
-            case Kind.CLOSE:
-                return [RULE_REASONS["closed_by_command" if cause else "line_ended"]]
-            case Kind.OVER_BORROWING:
-                return [self.clientele(decision).warnings[cause].reason]
-            case Kind.COMMAND_REFUSED if cause == Refused.NOT_RAISED:
-                return self._denial(decision) if decision[Out.TARGET_LIMIT] <= decision[_HELD] else []
-            case Kind.COMMAND_REFUSED:
-                return [self._of_guard(decision)] if cause > Refused.GUARD else []
-        return []
+    def reasons(self, decisions: Ints) -> Ints:
+        """(n, REASONS_MAX) the numbers of the reasons of decisions (n, decision_columns), the rule that bound the outcome first, -1 for none."""
+        found = np.zeros((len(decisions), REASONS_MAX), np.int64)
+        tables = self._rules, self._ranks, self._by_rank, self._segments, self._warnings, self._signals
+        tell_all(*tables, decisions, self._bins_at, found)
+        return found
 
-    def _of_target(self, decision: Sequence[int], *, by_score: bool, adverse: bool) -> list[bytes]:
-        """The rule that bound the target, and, if it was ``by_score``, the features."""
-        bound = _BOUND_REASONS[decision[_BOUND_BY]]
-        found = [] if bound is None else [bound]
-        if by_score:
-            found += self.clientele(decision).scorecard.reasons(decision, REASONS_MAX - len(found), adverse=adverse)
-        return found or [RULE_REASONS["score"]]
+    def missing(self, decisions: Ints) -> Ints:
+        """(n,) of how many characteristics the value was missing."""
+        found = np.zeros(len(decisions), np.int64)
+        count_missing(self._segments, decisions, self._bins_at, found)
+        return found
 
-    def _denial(self, decision: Sequence[int]) -> list[bytes]:
-        """Why there is no more to be had: the rule that bound the target, and the score where its band gives no more than what stands."""
-        return self._of_target(decision, by_score=decision[_BAND_CAP] <= decision[_HELD], adverse=True)
+    def _numbered(self, told: Iterable[bytes]) -> int:
+        """Take reasons in; the number of the first."""
+        first = len(self.texts)
+        self.texts += told
+        return first
 
-    def _of_block(self, decision: Sequence[int], kind: int) -> list[bytes]:
-        """The block, and behind a takeover's the signals that held."""
-        block = Block.TAKEOVER if kind == Kind.SUSPECTED_TAKEOVER else Block(decision[_CAUSE])
-        name = block.name.lower()
-        if kind == Kind.UNFREEZE:
-            return [RULE_REASONS[f"{name}_lifted"]]
-        signals = self.clientele(decision).signals(decision) if block is Block.TAKEOVER else []
-        return [RULE_REASONS[name], *(signal.reason for signal in signals)]
+    def _rules_told(self) -> Ints:
+        """The table of rules."""
+        numbers = {code: self._numbered([told]) for code, told in RULE_REASONS.items()}
+        found = np.full(Ru.END, NONE, np.int64)
+        found[Ru.SCORE], found[Ru.RATE_CHANGE] = numbers["score"], numbers["rate_change"]
+        found[Ru.CLOSED_BY_COMMAND], found[Ru.LINE_ENDED] = numbers["closed_by_command"], numbers["line_ended"]
+        for kind in OF_THEIR_KIND:
+            found[Ru.KINDS + kind] = numbers[kind.name.lower()]
+        for bound in Bound:
+            found[Ru.BOUNDS + bound] = numbers.get(bound.name.lower(), NONE)  # the band by itself is none
+        for guard in Guard:
+            found[Ru.GUARDS + guard] = numbers.get(guard.name.lower(), NONE)  # requirements have reasons of their own
+        for block in Block:
+            found[Ru.BLOCKS + block] = numbers[block.name.lower()]
+            found[Ru.LIFTED + block] = numbers[f"{block.name.lower()}_lifted"]
+        return found
 
-    def _of_guard(self, decision: Sequence[int]) -> bytes:
-        """The guard that withheld, or the requirement behind it."""
-        requirement = decision[Out.REQUIREMENT]
-        if requirement >= 0:
-            return self.clientele(decision).tests[requirement].reason
-        return RULE_REASONS[Guard(decision[Out.GUARD]).name.lower()]
+    def _tell_segments(self) -> tuple[Ints, Ints]:
+        """Fill the segments' table; the warnings and the signals."""
+        warnings: list[tuple[int, int]] = []
+        signals: list[tuple[int, int]] = []
+        characteristics = 0
+        for clientele, row in zip(self._clienteles, self._segments, strict=True):
+            if clientele is None:
+                continue
+            row[Sg.FIRST], row[Sg.WARNINGS], row[Sg.SIGNALS] = characteristics, len(warnings), len(signals)
+            row[Sg.FEATURES] = self._numbered(told for feature in clientele.scorecard.features for told in feature_reasons(feature))
+            row[Sg.TESTS] = self._numbered(test.reason for test in clientele.tests)
+            warnings += [(code, self._numbered([warning.reason])) for code, warning in clientele.warnings]
+            signals += [(bit, self._numbered([signal.reason])) for bit, signal in clientele.signals]
+            characteristics += clientele.scorecard.size
+            row[Sg.FIRST_END], row[Sg.WARNINGS_END], row[Sg.SIGNALS_END] = characteristics, len(warnings), len(signals)
+        return np.array(warnings, np.int64).reshape(-1, 2), np.array(signals, np.int64).reshape(-1, 2)
 
 
-def feature_reasons(feature: doc.Feature) -> dict[str, bytes]:
-    """The reasons that a feature of the score can give by ``ENDINGS``."""
+def feature_reasons(feature: doc.Feature) -> Iterator[bytes]:
+    """The reasons that a feature of the score can give, by ``Ending``."""
     not_known = {language: NOT_KNOWN[language].format(text) for language, text in feature.text.items()}
-    texts: dict[str, Mapping[Any, str]] = dict(zip(ENDINGS, (not_known, feature.adverse_text, feature.favourable_text), strict=True))
-    return {ending: reason(f"{feature.name}_{ending}", text, feature.name, feature.about) for ending, text in texts.items()}
+    texts: tuple[Mapping[Any, str], ...] = not_known, feature.adverse_text, feature.favourable_text
+    for ending, text_ in zip(Ending, texts, strict=True):
+        yield reason(f"{feature.name}_{ending.name.lower()}", text_, feature.name, feature.about)

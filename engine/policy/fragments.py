@@ -1,9 +1,9 @@
 """What is told, as JSON in prepared parts: what depends on a policy alone is encoded once.
 
 Theory of operation. Of the bytes of an output nearly all are known when the policy is: keys, names, texts, bounds of bins. Each of them is a
-*fragment*, a part of JSON as it will stand in the value. Between them go the decision's numbers: in a form (``engine.policy.forms``), or where
-what is told is chosen by Python. A value made so has the very bytes that ``to_json`` gives for the whole of it as plain data: no spaces, keys in
-the order of the contract, text in UTF-8. Text that comes from outside goes through ``encoded`` each time.
+*fragment*, a part of JSON as it will stand in the value. Between them go the decision's numbers: in a form (``engine.policy.forms``), or, in
+advice, by Python. A value made so has the very bytes that ``to_json`` gives for the whole of it as plain data: no spaces, keys in
+the order of the contract, text in UTF-8.
 
 Fragments of names and codes are ``str`` (a policy's names are ASCII), those with texts for customers are ``bytes``: so nothing that is long is
 encoded again. What is remembered between decisions (``REMEMBERED`` of a kind at most) is what is computed from them alone, so a value does not

@@ -9,16 +9,15 @@ say what was decided is noticed, and a replay that does not say the same.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
-from hashlib import sha256
 
 import ormsgpack
 
 from engine.state import keys
+from engine.state.outputs import NO_OUTPUTS, OutputRef, Outputs
 from engine.state.states import States
 
-RECORD_FORMAT = 2
+RECORD_FORMAT = 3
 FIXARRAY = 0x90  # MessagePack: the first byte of an array, plus how many items it has, at most 15
 
 
@@ -31,35 +30,6 @@ class InputCut:
     first: int
     next: int
     clock_ms: int
-
-
-@dataclass(frozen=True, slots=True)
-class Output:
-    """One record for an output topic. ``headers`` are in order. Dead letters are not here: they are named by ``DeadLetterRef``."""
-
-    topic: str
-    key: bytes
-    value: bytes
-    headers: tuple[tuple[str, bytes], ...]
-
-    @property
-    def ref(self) -> OutputRef:
-        """What the journal says of it."""
-        return OutputRef.of(self.topic, self.key, self.value, self.headers)
-
-
-@dataclass(frozen=True, slots=True)
-class OutputRef:
-    """An output in the journal. ``digest`` is the SHA-256 of its value and, behind that, of its headers as MessagePack (pairs, in order)."""
-
-    topic: str
-    key: bytes
-    digest: bytes
-
-    @classmethod
-    def of(cls, topic: str, key: bytes | None, value: bytes | None, headers: Sequence[tuple[str, bytes | None]]) -> OutputRef:
-        """What the journal says of a record that stands in a topic like this."""
-        return cls(topic, key or b"", sha256((value or b"") + ormsgpack.packb(headers)).digest())
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +58,7 @@ class JournalRecord:
     cuts: tuple[InputCut, ...]
     accounts: States
     fields: tuple[tuple[str, bytes], ...]
-    outputs: tuple[Output, ...]
+    outputs: Outputs
     dead_letters: tuple[DeadLetterRef, ...]
     counts: tuple[tuple[str, int], ...]
     said: tuple[OutputRef, ...] = ()
@@ -96,7 +66,7 @@ class JournalRecord:
     @property
     def output_refs(self) -> tuple[OutputRef, ...]:
         """What it says of the outputs."""
-        return self.said or tuple(output.ref for output in self.outputs)
+        return self.said or self.outputs.refs()
 
     @property
     def is_beginning(self) -> bool:
@@ -150,7 +120,7 @@ class JournalRecord:
             tuple(InputCut(*cut) for cut in cuts),
             States.of((account, value) for account, value in accounts),
             tuple((name, value) for name, value in fields),
-            (),
+            NO_OUTPUTS,
             tuple(DeadLetterRef(*ref) for ref in dead),
             tuple((name, count) for name, count in counts),
             tuple(OutputRef(*ref) for ref in said),

@@ -12,7 +12,6 @@ from engine.stream import fetched  # noqa: F401  what every reader gives
 from schemas.topics import JOURNAL
 
 CONNECT_DEADLINE_S: Final = 30.0
-REQUEST_BYTES_MAX: Final = JOURNAL.bytes_max
 
 
 class Clients(Protocol):
@@ -42,9 +41,6 @@ class KafkaClients:
             transactional_id=transactional_id,
             transaction_timeout_ms=int(self._kafka.transaction_timeout_s * 1000),
             request_timeout_ms=int(self._kafka.commit_deadline_s * 1000),
-            max_request_size=REQUEST_BYTES_MAX,
-            max_batch_size=REQUEST_BYTES_MAX,
-            compression_type="zstd",
         )
 
     def journal_reader(self) -> AIOKafkaConsumer:

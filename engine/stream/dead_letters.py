@@ -12,7 +12,8 @@ from typing import Final
 
 import numpy as np
 
-from engine.state.record import DeadLetterRef, Output
+from engine.state.outputs import Output, Outputs
+from engine.state.record import DeadLetterRef
 from engine.stream.records import TOPICS, Batch
 from schemas import dead_letters as names
 from schemas.topics import DEAD_LETTERS
@@ -27,7 +28,7 @@ CURES: Final = {
 OTHERWISE: Final = "mend its producer (the dead-letters topic has the records with their reasons)"
 
 
-def dead_letters(batch: Batch, refs: Iterable[DeadLetterRef], shard: int) -> list[Output]:
+def dead_letters(batch: Batch, refs: Iterable[DeadLetterRef], shard: int) -> Outputs:
     """The dead letters that a journal record names, with the bytes that came."""
     found = []
     for ref in refs:
@@ -48,7 +49,7 @@ def dead_letters(batch: Batch, refs: Iterable[DeadLetterRef], shard: int) -> lis
         headers = (*own, *((name, value.encode()) for name, value in told.items()))
         # A record without key and value could not be told from nothing: keys and values stay as they came, None included.
         found.append(Output(DEAD_LETTERS.name, chunk.keys[i], chunk.values[i], headers))  # type: ignore[arg-type]
-    return found
+    return Outputs.of(found)
 
 
 class RejectLimit:

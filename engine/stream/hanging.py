@@ -38,7 +38,8 @@ from aiokafka.errors import LeaderNotAvailableError, for_code
 from aiokafka.protocol.offset import OffsetRequest, OffsetResetStrategy
 
 from engine.state import keys
-from engine.state.record import JournalRecord, Output
+from engine.state.outputs import Output
+from engine.state.record import JournalRecord
 from engine.stream.backlog import letter_of
 from engine.stream.clients import CONNECT_DEADLINE_S, Clients
 from engine.stream.journal import ASK_MS, bounds, last_message, messages, started

@@ -65,7 +65,7 @@ def _judged(policy: CompiledPolicy, application: str, row: Ints, now_ms: int) ->
     told = np.zeros((1, policy.decision_columns), np.int64)
     is_judged = look(t, row, now_ms, np.zeros(FACTS, np.int64), decisions, told)
     renderer, judged = Renderer(policy, application, 0), told[0]
-    cost = renderer.cost(judged.tolist())
+    cost = renderer.cost(judged)
     return {
         "judged_at": instant(int(row[Col.CLOCK])),
         "standing": from_json(renderer.standing(judged)),

@@ -10,9 +10,6 @@ send has failed; so every send is awaited before the commit.
 Nor is anything begun behind a connection that broke: a broker that dies may lose the end of the transaction before, which the fence finds
 (``engine.stream.hanging``). Until the next one's first partitions are added nothing can touch what hangs; so they are not asked for again
 either.
-
-aiokafka has no setting for a codec's level. Measured on journal records: zstd at level 1 takes 5 ms for 1.6 MB of account states, 11 ms at
-aiokafka's level 3, which saves 2 % more; lz4 at aiokafka's level 9 takes 124 ms and saves less than either.
 """
 
 from __future__ import annotations
@@ -24,7 +21,6 @@ from contextlib import asynccontextmanager
 from itertools import chain
 from typing import Any, Final
 
-import cramjam
 from aiokafka import AIOKafkaProducer, TopicPartition
 from aiokafka.client import AIOKafkaClient, CoordinationType
 from aiokafka.conn import AIOKafkaConnection, CloseReason
@@ -38,15 +34,16 @@ from aiokafka.errors import (
 )
 from aiokafka.producer.message_accumulator import BatchBuilder, MessageBatch
 from aiokafka.producer.sender import AddPartitionsToTxnHandler, EndTxnHandler, Sender
-from aiokafka.record._crecords import default_records
+from aiokafka.structs import RecordMetadata
 
 from engine.connections import forbidden
-from engine.state.record import Output
+from engine.state.outputs import Output, Outputs
+from engine.stream.written_batches import written_batches
 from schemas import cloudevents as ce
-from schemas.topics import DEAD_LETTERS, JOURNAL
+from schemas.topics import ADVISORIES, CHANGES, JOURNAL
 
+STAMPED: Final = frozenset({CHANGES.name, ADVISORIES.name})  # what gets a time; a dead letter keeps the one it came with
 BROKEN: Final = (CloseReason.CONNECTION_BROKEN, CloseReason.CONNECTION_TIMEOUT, CloseReason.OUT_OF_SYNC)
-BATCH_BYTES: Final = 512 * 1024  # of outputs; a larger record travels alone. Brokers judge a batch by the bound of its topic's messages
 
 
 class CommitInDoubtError(Exception):
@@ -139,13 +136,6 @@ class _OnceSender(DroppableSender):
         await _OnceEndTxn(self, commit_result).do(node_id)
 
 
-def _quick_zstd(payload: bytes, level: int = 1) -> bytes:
-    return bytes(cramjam.zstd.compress(payload, level=level))
-
-
-default_records.zstd_encode = _quick_zstd  # the batch builder finds it there
-
-
 def see_failure(future: asyncio.Future[Any]) -> None:
     """Take note of how a future ends that perhaps nobody waits for any more: asyncio would log a fenced producer's last failures as errors of
     the program."""
@@ -223,7 +213,7 @@ class ShardProducer:
                 raise forbidden("Write", error) from error
             raise CommitInDoubtError(f"no producer: {error!r}") from error
 
-    async def commit(self, journal: bytes, outputs: Sequence[Output]) -> int:
+    async def commit(self, journal: bytes, *outputs: Outputs) -> int:
         """Commit a journal record and its outputs; returns the record's offset. Raises CommitInDoubtError; then ``drop`` is the only way on.
         EngineError: it is not allowed, and was not done."""
         if self.was_cut:
@@ -231,11 +221,11 @@ class ShardProducer:
         async with self._in_time():
             return await self._commit(journal, outputs)
 
-    async def announce(self, outputs: Sequence[Output]) -> None:
+    async def announce(self, outputs: Outputs) -> None:
         """Commit outputs that the journal says already. Raises as ``commit``."""
         async with self._in_time():
             await self._producer.begin_transaction()
-            await self._hand_all_over({}, outputs, int(time.time() * 1000))
+            await self._hand_all_over([outputs], int(time.time() * 1000))
 
     async def abort(self, topics: Iterable[str]) -> None:
         """Abort what hangs of this transactional id in the shard's partitions of topics (``engine.stream.hanging``), by a transaction without
@@ -270,25 +260,23 @@ class ShardProducer:
         for connection in list(producer.client._conns.values()):
             connection.close()
 
-    async def _commit(self, journal: bytes, outputs: Sequence[Output]) -> int:
-        """All of it is handed over before anything is awaited, so that one request adds the partitions to the transaction, and one brings the
-        batches: a request costs broker and worker a millisecond each."""
-        producer, now_ms = self._producer, int(time.time() * 1000)
-        await producer.begin_transaction()
-        sending = await producer.send(JOURNAL.name, journal, partition=self._shard, timestamp_ms=now_ms)
-        sending.add_done_callback(see_failure)
-        await self._hand_all_over({JOURNAL.name: [sending]}, outputs, now_ms)
-        return int(sending.result().offset)
+    async def _commit(self, journal: bytes, outputs: Sequence[Outputs]) -> int:
+        record = Outputs.of([Output(JOURNAL.name, None, journal, ())])  # type: ignore[arg-type]
+        await self._producer.begin_transaction()
+        taken = await self._hand_all_over([record, *outputs], int(time.time() * 1000))
+        return int(taken[JOURNAL.name][0].offset)
 
-    async def _hand_all_over(self, handed_over: dict[str, list[asyncio.Future[Any]]], outputs: Sequence[Output], now_ms: int) -> None:
-        """Hand outputs over beside what is handed over already, and commit when all of it is taken."""
-        for topic in dict.fromkeys(output.topic for output in outputs):
-            handed_over[topic] = await self._hand_over(topic, (output for output in outputs if output.topic == topic), now_ms)
-        for topic, batches in handed_over.items():
-            await self._all_taken(topic, batches)
+    async def _hand_all_over(self, parts: Sequence[Outputs], now_ms: int) -> dict[str, list[RecordMetadata]]:
+        """Write outputs, of other topics in each part, and commit when all of them are taken; returns where each topic has its batches. All is
+        handed over before anything is awaited, so that one request adds the partitions to the transaction, and one brings the batches: a request
+        costs broker and worker a millisecond each."""
+        by_topic = [own for part in parts for own in part.by_topic()]
+        handed_over = {topic: await self._hand_over(topic, own, now_ms) for topic, own in by_topic}
+        taken = {topic: await self._all_taken(topic, batches) for topic, batches in handed_over.items()}
         await self._producer.commit_transaction()
+        return taken
 
-    async def _all_taken(self, topic: str, sent: Iterable[asyncio.Future[Any]]) -> None:
+    async def _all_taken(self, topic: str, sent: Iterable[asyncio.Future[RecordMetadata]]) -> list[RecordMetadata]:
         """Return when Kafka has taken what was sent to a topic. Raises KafkaError, CommitRefusedError."""
         taken, failed = asyncio.gather(*sent), self._producer._txn_manager.wait_for_transaction_end()
         taken.add_done_callback(see_failure)
@@ -297,30 +285,17 @@ class ShardProducer:
         if failed.done():
             failed.result()
         try:
-            taken.result()
+            return taken.result()
         except MessageSizeTooLargeError as error:
             raise CommitRefusedError(topic, error) from error
 
-    async def _hand_over(self, topic: str, outputs: Iterable[Output], now_ms: int) -> list[asyncio.Future[Any]]:
+    async def _hand_over(self, topic: str, outputs: Outputs, now_ms: int) -> list[asyncio.Future[RecordMetadata]]:
         """Hand outputs of one topic over in as few batches as possible; what must still be awaited."""
-        producer = self._producer
-        handed_over: list[asyncio.Future[Any]] = []
-
-        async def hand_over(batch: BatchBuilder) -> None:
-            future = await producer.send_batch(batch, topic, partition=self._shard)
+        decided_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ms / 1000)) + f".{now_ms % 1000:03}Z"
+        headers = ((ce.TIME, decided_at.encode()),) if topic in STAMPED else ()
+        handed_over: list[asyncio.Future[RecordMetadata]] = []
+        for batch in written_batches(outputs, headers, now_ms):
+            future = await self._producer.send_batch(batch, topic, partition=self._shard)
             future.add_done_callback(see_failure)
             handed_over.append(future)
-
-        decided_at = time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(now_ms / 1000)) + f".{now_ms % 1000:03}Z"
-        own_headers = () if topic == DEAD_LETTERS.name else ((ce.TIME, decided_at.encode()),)  # a dead letter keeps the one it came with
-        builder = producer.create_batch()
-        for output in outputs:
-            headers = [*output.headers, *own_headers]
-            size = len(output.value or b"") + len(output.key or b"")
-            if builder.record_count() and builder.size() + size > BATCH_BYTES:
-                await hand_over(builder)
-                builder = producer.create_batch()
-            appended = builder.append(key=output.key, value=output.value, timestamp=now_ms, headers=headers)
-            assert appended is not None, "no record is larger than a request"
-        await hand_over(builder)
         return handed_over

@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from enum import Enum
 from typing import Any, Final
 
+from engine.state.outputs import NUMBERS
 from engine.state.record import JournalRecord
 from engine.stream.brakes import Brakes, Counts
 from engine.stream.in_force import Version
@@ -67,8 +68,8 @@ class Progress:
     def note_commit(self, record: JournalRecord, journal_bytes: int) -> None:
         """A record, of so many bytes in the journal before they are compressed, is committed and applied."""
         self.records += record.events
-        self.changes += sum(output.topic == CHANGES.name for output in record.outputs)
-        self.tally.add(record.outputs, record.counts)
+        self.changes += int((record.outputs.topics == NUMBERS[CHANGES.name]).sum())
+        self.tally.add(record.outputs.facts, record.counts)
         self.dead_letters += len(record.dead_letters)
         self.commits += 1
         self.journal_bytes += journal_bytes

@@ -26,6 +26,7 @@ from engine.errors import EngineError
 from engine.settings import Settings
 from engine.state import keys
 from engine.state.cache import Room
+from engine.state.outputs import NO_OUTPUTS
 from engine.state.record import JournalRecord
 from engine.state.redis_store import RedisStore
 from engine.state.states import NO_STATES
@@ -333,14 +334,14 @@ class Rebuild:
 
     async def _commit(self, record: JournalRecord) -> None:
         assert self._producer is not None
-        offset = await self._producer.commit(record.encode(), [])
+        offset = await self._producer.commit(record.encode())
         await self._apply(record, offset)
 
 
 def beginning(application: str, shard: int, sequence: int, tick_ms: int, fields: Mapping[str, bytes]) -> JournalRecord:
     """The record that a shard's state begins with anew."""
     told = tuple(sorted(fields.items()))
-    return JournalRecord(application, shard, sequence, __version__, "", tick_ms, 0, (), NO_STATES, told, (), (), ())
+    return JournalRecord(application, shard, sequence, __version__, "", tick_ms, 0, (), NO_STATES, told, NO_OUTPUTS, (), ())
 
 
 def clocks_of(fields: Mapping[str, bytes]) -> dict[Topic, int]:

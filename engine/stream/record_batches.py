@@ -20,8 +20,9 @@ from aiokafka.errors import CorruptRecordException, UnsupportedCodecError
 
 from engine.core.layout import MISSING, Topic
 from engine.core.packed import Bytes, Packed, padded
-from engine.core.record_batch import Part, split_records, varint
+from engine.core.record_batch import Part, split_records
 from engine.core.tables import Ints
+from engine.state.headers import read_headers
 from engine.stream.any_headers import MAGIC, MAGIC_AT
 from engine.stream.fetched import NoRecordsError, WholeRecords
 from engine.stream.records import TOPICS, Chunk, Headers, chunk_of
@@ -84,16 +85,6 @@ def headers_of(data: Bytes, found: Ints) -> list[Headers]:
         tuple(read_headers(data, raw, at, count))
         for at, count in zip(found[Part.HEADERS].tolist(), found[Part.HEADER_COUNT].tolist(), strict=True)
     ]
-
-
-def read_headers(data: Bytes, raw: bytes, at: int, count: int) -> Iterator[tuple[str, bytes | None]]:
-    """The headers at a place, which are known to be whole."""
-    for _ in range(count):
-        length, at = varint(data, at, len(raw))
-        name, at = raw[at : at + length].decode(errors="backslashreplace"), at + length
-        length, at = varint(data, at, len(raw))
-        yield name, None if length < 0 else raw[at : at + length]
-        at += max(length, 0)
 
 
 class PartitionColumns(WholeRecords):

@@ -20,7 +20,8 @@ from engine.core.packed import Packed
 from engine.core.refold import SAID_COLUMNS, Span, refold, restore_standings
 from engine.core.tables import FACTS, Ints
 from engine.state.cache import Room
-from engine.state.record import JournalRecord, Output
+from engine.state.outputs import NO_OUTPUTS, Outputs
+from engine.state.record import JournalRecord
 from engine.state.states import States
 from engine.stream.decode.columns import epoch_ms
 from engine.stream.turn import DecisionMachine, Prepared
@@ -42,7 +43,7 @@ class Refold(DecisionMachine):
         self._witness = witness
         self._horizon_ms = horizon_ms
 
-    def _decide(self, prepared: Prepared) -> tuple[States, tuple[Output, ...], Counter[str], list[int]]:
+    def _decide(self, prepared: Prepared) -> tuple[States, Outputs, Counter[str], list[int]]:
         """See ``DecisionMachine``: the same of records that were decided before."""
         policy, cache = self.policy, self._cache
         assert policy is not None
@@ -53,7 +54,7 @@ class Refold(DecisionMachine):
         spans, accepted = np.zeros((len(Span), events.shape[1]), np.int64), np.zeros(events.shape[1], np.int64)
         passed = dict(self.taken)
         places: dict[bytes, int] = {}
-        for place, (number, index) in zip(order.tolist(), origin(order), strict=True):
+        for place, number, index in zip(*(column.tolist() for column in (order, *origin(order))), strict=True):
             topic = Topic(number)
             chunk = prepared.batch.chunks[topic]
             account, offset = chunk.keys[index], int(chunk.offsets[index])
@@ -76,10 +77,10 @@ class Refold(DecisionMachine):
         verdicts = np.full(events.shape[1], -1, np.int64)
         facts = np.zeros(FACTS, np.int64)
         refold(policy.program, cache.rows, events, order, profiles, matrix_of(said), spans, accepted, self._horizon_ms, verdicts, facts)
-        open_lines = [index for _, index in origin(np.flatnonzero(verdicts == Verdict.LINE_OPEN))]
+        open_lines = origin(np.flatnonzero(verdicts == Verdict.LINE_OPEN))[1].tolist()
         changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
         changed |= (spans[Span.BEFORE_COUNT] > 0) | (spans[Span.AFTER_COUNT] > 0)
-        return cache.written(np.unique(events[Ev.SLOT, changed])), (), Counter({REFOLDED: len(order)}), open_lines
+        return cache.written(np.unique(events[Ev.SLOT, changed])), NO_OUTPUTS, Counter({REFOLDED: len(order)}), open_lines
 
     def _release(self, release: ReleaseBreaker) -> bool:
         """See ``DecisionMachine``; no breaker trips here, but when they were released counts."""

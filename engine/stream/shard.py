@@ -29,7 +29,8 @@ from engine.settings import Settings
 from engine.state import keys
 from engine.state.cache import Room
 from engine.state.codec import StateFormatError
-from engine.state.record import JournalRecord, Output
+from engine.state.outputs import NO_OUTPUTS, Output, Outputs
+from engine.state.record import JournalRecord
 from engine.state.redis_store import StoreAway
 from engine.state.store import OTHER_JOURNAL, Loaded, ShardStore, applied_of
 from engine.stream.alignment import Alignment, GapError
@@ -316,7 +317,7 @@ class Shard:
         if last is not None and last.sequence == applied and (outputs := await self._written(last, told)):
             assert self._producer is not None
             self.progress.log.warning(AGAIN, topics=sorted({output.topic for output in outputs}), records=len(outputs))
-            await self._producer.announce(outputs)
+            await self._producer.announce(Outputs.of(outputs))
         return False
 
     async def _written(self, record: JournalRecord, told: Told) -> list[Output]:
@@ -342,7 +343,7 @@ class Shard:
         assert self._producer is not None
         topics = [JOURNAL.name, *sorted({output.topic for output in outputs})]
         self.progress.log.warning(AGAIN, topics=topics, sequence=written.record.sequence)
-        await self._producer.commit(written.raw, outputs)
+        await self._producer.commit(written.raw, Outputs.of(outputs))
 
     @contextmanager
     def _reading(self, what: str) -> Iterator[None]:
@@ -459,7 +460,7 @@ class Shard:
             self._portion.refuse(len(part.accounts))
             return
         self._pace.take(len(part.accounts), due_at)
-        await self._commit(record, journal, [])
+        await self._commit(record, journal, NO_OUTPUTS)
         ended, is_full = time.monotonic(), bool(part.after) or len(part.accounts) >= most
         self._portion.learn(len(part.accounts), ended - due_at, batch_s, is_full=is_full)
         self._rest.take(part.buckets, due_at, ended)
@@ -488,16 +489,16 @@ class Shard:
             if self._is_leaving:
                 raise asyncio.CancelledError
 
-    async def _commit(self, record: JournalRecord, journal: bytes, dead: list[Output]) -> None:
+    async def _commit(self, record: JournalRecord, journal: bytes, dead: Outputs) -> None:
         """Steps 6 and 8: one transaction; then the store."""
         assert self._producer is not None
         with self._ending():
-            offset = await self._producer.commit(journal, [*record.outputs, *dead])
+            offset = await self._producer.commit(journal, record.outputs, dead)
             await self._apply_own(record, offset)
         self.progress.note_commit(record, len(journal))
         self._note_machine()
 
-    async def _decide(self, batch: Batch) -> tuple[JournalRecord, bytes, list[Output]] | None:
+    async def _decide(self, batch: Batch) -> tuple[JournalRecord, bytes, Outputs] | None:
         """What a batch comes to: its record, that as the journal has it, and the dead letters; None: a smaller one is to be taken."""
         # 5. Read and load: what the cache lacks, with the sequence that the store has applied.
         prepared = self._machine.prepare(batch)

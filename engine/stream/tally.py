@@ -1,61 +1,26 @@
 """What the committed outputs of a shard say of its customers as a whole: counted for the metrics, never read by a decision.
 
-The renderer knows these facts when it makes an output, so nothing is parsed again. They ride on the output (``Told``) and are no part of it:
-not of its bytes, not of the journal, not of what two outputs are compared by. An output that comes from the journal has none, so what is
-counted is what this owner of the shard has decided and committed itself.
+The renderer knows these facts when it makes an output (``engine.state.outputs.Facts``), so nothing is parsed again. What comes from the journal
+has none, so what is counted is what this owner of the shard has decided and committed itself.
 """
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterable
 from dataclasses import dataclass, field
-from typing import Final, NamedTuple
+from typing import Final
 
-from engine.state.record import Output
+import numpy as np
+
+from engine.core.layout import MISSING, Guard, Kind
+from engine.policy.forms import UNKNOWN
+from engine.state.outputs import Fact, Facts
 from engine.stream import rolls
 
 # Fixed, so that shards, segments and versions of a policy can be added up. The last bucket has no end.
 SCORE_BOUNDS: Final = (*range(0, 1_001, 50),)
 NO_BAND: Final = "-"
-
-
-class ChangeFacts(NamedTuple):
-    """Of a limit change: the bands before and after, the score (None: nothing was judged), the arrears bucket at the decision, and of how many
-    features of the scorecard the value was known or missing."""
-
-    segment: str
-    band_before: str
-    band_after: str
-    score: int | None
-    bucket: int
-    known: int
-    missing: int
-
-
-class WithheldFacts(NamedTuple):
-    """Of an advisory ``increase_withheld``: the guard."""
-
-    guard: str
-
-
-Facts = ChangeFacts | WithheldFacts
-
-
-@dataclass(frozen=True, slots=True, eq=False)
-class Told(Output):
-    """An output with its facts; equal to the plain output that the journal gives back."""
-
-    facts: Facts | None = None
-
-    def __eq__(self, other: object) -> bool:
-        if not isinstance(other, Output):
-            return NotImplemented
-        return (self.topic, self.key, self.value, self.headers) == (other.topic, other.key, other.value, other.headers)
-
-    def __hash__(self) -> int:
-        return hash((self.topic, self.key, self.value, self.headers))
 
 
 @dataclass(slots=True)
@@ -70,7 +35,7 @@ class Tally:
     rolls: Counter[tuple[str, ...]] = field(default_factory=Counter)
     swept: Counter[tuple[str, ...]] = field(default_factory=Counter)
 
-    def add(self, outputs: Iterable[Output], counts: Iterable[tuple[str, int]] = ()) -> None:
+    def add(self, facts: Facts | None, counts: Iterable[tuple[str, int]] = ()) -> None:
         """Count the outputs of a committed record, and where its own counts say that accounts stand in arrears or have moved to
         (``engine.stream.rolls``)."""
         for name, count in counts:
@@ -79,22 +44,39 @@ class Tally:
                     self.rolls[tuple(labels)] += count
                 case [rolls.SWEPT, segment, bucket]:
                     self.swept[segment, bucket] += count
-        for output in outputs:
-            match output.facts if isinstance(output, Told) else None:
-                case ChangeFacts() as change:
-                    self._add_change(change)
-                case WithheldFacts(guard):
-                    self.withheld[guard] += 1
+        if facts is not None:
+            is_change = facts[Fact.KIND] < Kind.OVER_BORROWING
+            # Where the profile's status closed the line nothing was judged
+            self._add_moves(facts.at(is_change))
+            self._add_judged(facts.at(is_change & (facts[Fact.GUARD] != Guard.CLOSED)))
+            withheld = Counter(facts[Fact.GUARD][facts[Fact.KIND] == Kind.INCREASE_WITHHELD].tolist())
+            self.withheld.update({Guard(guard).name.lower(): count for guard, count in withheld.items()})
 
-    def _add_change(self, change: ChangeFacts) -> None:
-        segment = change.segment
-        if change.band_before != change.band_after:
-            self.band_changes[segment, change.band_before, change.band_after] += 1
-        if change.score is None:
-            return
-        if segment not in self.scores:
-            self.scores[segment] = [0] * (len(SCORE_BOUNDS) + 1)
-        self.scores[segment][bisect_left(SCORE_BOUNDS, change.score)] += 1
-        self.arrears[segment, change.bucket] += 1
-        self.features[segment, "known"] += change.known
-        self.features[segment, "missing"] += change.missing
+    def _add_moves(self, facts: Facts) -> None:
+        """Count the changes from one band to another."""
+        names = facts.names
+        moved = facts.at(facts[Fact.BAND_BEFORE] != facts[Fact.BAND_AFTER])
+        columns = Fact.SEGMENT, Fact.BAND_BEFORE, Fact.BAND_AFTER
+        moves = Counter(zip(*(moved[column].tolist() for column in columns), strict=True))
+        for (segment, *bands), count in moves.items():
+            before, after = (NO_BAND if band == MISSING else names.bands.get(band) or unknown(band) for band in bands)
+            self.band_changes[names.segments[segment], before, after] += count
+
+    def _add_judged(self, facts: Facts) -> None:
+        """Count scores, arrears buckets and values of features of what was judged."""
+        places = np.searchsorted(SCORE_BOUNDS, facts[Fact.SCORE])
+        for number in np.unique(facts[Fact.SEGMENT]).tolist():
+            segment, is_own = facts.names.segments[number], facts[Fact.SEGMENT] == number
+            held = self.scores.setdefault(segment, [0] * (len(SCORE_BOUNDS) + 1))
+            for place, count in Counter(places[is_own].tolist()).items():
+                held[place] += count
+            for bucket, count in Counter(facts[Fact.BUCKET][is_own].tolist()).items():
+                self.arrears[segment, bucket] += count
+            missing = int(facts[Fact.MISSING][is_own].sum())
+            self.features[segment, "known"] += int(np.count_nonzero(is_own) * facts.names.sizes[number]) - missing
+            self.features[segment, "missing"] += missing
+
+
+def unknown(code: int) -> str:
+    """The name of a band or tier that the policy does not know: it is told by its code."""
+    return f"{UNKNOWN}{code:x}"

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any, Final
 
@@ -26,7 +26,7 @@ from engine import __version__
 from engine.core.decide import run
 from engine.core.decide import sweep as sweep_rows
 from engine.core.fingerprint import FingerprintKey
-from engine.core.layout import EVENT_COLUMNS, FIGURES, Col, Ev, Out, Topic, Verdict
+from engine.core.layout import EVENT_COLUMNS, FIGURES, MISSING, Col, Ev, Out, Topic, Verdict
 from engine.core.packed import Packed
 from engine.core.tables import FACTS, Ints
 from engine.policy.compile import CompiledPolicy, compile_policy
@@ -37,14 +37,15 @@ from engine.policy.source import from_plain
 from engine.state import keys
 from engine.state.account_rows import AccountRows
 from engine.state.cache import AccountCache, Room
-from engine.state.record import DeadLetterRef, InputCut, JournalRecord, Output
+from engine.state.outputs import NO_OUTPUTS, Outputs
+from engine.state.record import DeadLetterRef, InputCut, JournalRecord
 from engine.state.states import NO_STATES, States
 from engine.state.store import applied_of
 from engine.stream.appetite import Appetites, Switch, check_switch, policy_day
 from engine.stream.brakes import Brakes, check_breaker, share
 from engine.stream.decode.decoder import Decoded, Decoder, Reject, decode_control
 from engine.stream.records import Batch, Chunk
-from engine.stream.render import Cause, Renderer, tick_cause
+from engine.stream.render import Causes, Renderer, causes_of_tick
 from engine.stream.rolls import SWEPT, rolls, swept
 from engine.stream.stages import Stage, Stages
 from engine.stream.sweep import Sweep, sweep_at
@@ -52,13 +53,13 @@ from schemas.control import Activate, Appetite, ReleaseBreaker
 from schemas.topics import INPUTS, JOURNAL_BYTES_MAX
 
 DECISIONS_AT_ONCE: Final = 1024
-WRITTEN_BYTES_TARGET: Final = 6_000_000
+WRITTEN_BYTES_TARGET: Final = 6_000_000  # of a journal record
+OUTPUTS_LIGHTER: Final = 2  # outputs, which are spread over batches of Kafka's, may be so many times as much
 RECORD_BYTES_MAX: Final = JOURNAL_BYTES_MAX - 4_096
 ACCOUNTS_MAX: Final = 6_000
 SWEPT_AT_ONCE: Final = 256
-Origin = Callable[[Ints], Iterator[tuple[int, int]]]
+Origin = Callable[[Ints], tuple[Ints, Ints]]
 LINE_OPEN: Final = "the account's line is open: close it first (by a profile of status closed or the command close), then wish again"
-CAUSE_KINDS: Final = {Topic.PROFILE: "profile", Topic.COMMAND: "command"}
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,9 @@ class DecisionMachine:
         self._before: tuple[int, int, Sweep | None, Brakes] = 0, 0, None, self._brakes
         self._swept: AccountRows | None = None  # for a sweep; the accounts of the events keep theirs
         self.stages = Stages()  # for the profile alone
-        self._bytes_per_record = 1_000.0  # what an input record adds to the journal and the outputs: rises at once, falls slowly
+        self._bytes_per_record = (
+            1_000.0  # what an input record adds to the journal, or half of what to the outputs: rises at once, falls slowly
+        )
 
     @property
     def accounts_per_batch(self) -> int:
@@ -117,7 +120,8 @@ class DecisionMachine:
 
     @property
     def records_per_batch(self) -> int:
-        """How many records a batch may have so that what it writes stays near 6 MB, as far as the last ones tell."""
+        """How many records a batch may have so that what it writes stays near 6 MB in the journal and 12 in the outputs, as far as the last ones
+        tell."""
         return max(1, int(WRITTEN_BYTES_TARGET / self._bytes_per_record))
 
     @property
@@ -191,7 +195,7 @@ class DecisionMachine:
         if prepared.control is not None:
             fields |= self._in_force_from(prepared.control)
         if not prepared.decoded:
-            return replace(record, fields=self._with_counts(fields, ()), dead_letters=dead_letter_refs(prepared))
+            return replace(record, fields=self._with_counts(fields, NO_OUTPUTS), dead_letters=dead_letter_refs(prepared))
         accounts, outputs, counts, open_lines = self._decide(prepared)
         return replace(
             record,
@@ -212,16 +216,17 @@ class DecisionMachine:
         record = self._record(tick_ms, None)
         self._sweep = now.moved(buckets, after)
         changed: list[tuple[bytes, bytes | None]] = []
-        outputs: list[Output] = []
+        said: list[Outputs] = []
         counts = Counter({SWEPT: len(accounts)})
         for first in range(0, len(accounts), SWEPT_AT_ONCE):
-            self._let_time_pass(accounts[first : first + SWEPT_AT_ONCE], now, tick_ms, decisions, changed, outputs, counts)
+            self._let_time_pass(accounts[first : first + SWEPT_AT_ONCE], now, tick_ms, decisions, changed, said, counts)
+        outputs = Outputs.joined(said)
         fields = {**dict(record.fields), keys.SWEEP: self._sweep.encode()}
         return replace(
             record,
             accounts=States.of(sorted(changed)),
             fields=self._with_counts(fields, outputs),
-            outputs=tuple(outputs),
+            outputs=outputs,
             counts=tuple(sorted(counts.items())),
         )
 
@@ -248,7 +253,7 @@ class DecisionMachine:
             cuts=tuple(InputCut(INPUTS[topic].name, *cut) for topic, cut in sorted(batch.cuts.items())) if batch is not None else (),
             accounts=NO_STATES,
             fields=tuple(sorted(fields.items())),
-            outputs=(),
+            outputs=NO_OUTPUTS,
             dead_letters=(),
             counts=(),
         )
@@ -261,10 +266,10 @@ class DecisionMachine:
             fields[keys.SWEEP] = self._sweep.encode()
         return fields
 
-    def _with_counts(self, fields: dict[str, bytes], outputs: Sequence[Output]) -> tuple[tuple[str, bytes], ...]:
+    def _with_counts(self, fields: dict[str, bytes], outputs: Outputs) -> tuple[tuple[str, bytes], ...]:
         """A record's fields with the number of outputs after these, and with what was counted for the brakes."""
         self._outputs += len(outputs)
-        if outputs:
+        if len(outputs):
             fields[keys.OUTPUTS] = b"%d" % self._outputs
         brakes = Brakes.read(self.policy.program, self.policy.document) if self.policy is not None else self._brakes
         if brakes != self._brakes:
@@ -275,7 +280,7 @@ class DecisionMachine:
     def fits(self, record: JournalRecord, size: int) -> bool:
         """Learn from a record made, which has ``size`` bytes. False if it is too large to be committed: then ``take_back``, and take fewer."""
         if record.events:
-            now = (size + sum(len(output.value) for output in record.outputs)) / record.events
+            now = max(size, record.outputs.values.size() // OUTPUTS_LIGHTER) / record.events
             self._bytes_per_record = max(now, self._bytes_per_record + (now - self._bytes_per_record) / 4)
         return size <= RECORD_BYTES_MAX
 
@@ -352,7 +357,7 @@ class DecisionMachine:
 
     # Events
 
-    def _decide(self, prepared: Prepared) -> tuple[States, tuple[Output, ...], Counter[str], list[int]]:
+    def _decide(self, prepared: Prepared) -> tuple[States, Outputs, Counter[str], list[int]]:
         """The touched accounts' new states, the outputs, how many accepted records had each verdict and how many accounts have rolled, and the
         places in the profiles' chunk of those that ask to forget an open line."""
         policy, cache = self.policy, self._cache
@@ -366,23 +371,23 @@ class DecisionMachine:
         decisions = np.zeros((DECISIONS_AT_ONCE, policy.decision_columns), np.int64)
         verdicts = np.full(events.shape[1], -1, np.int64)
         facts = np.zeros(FACTS, np.int64)
-        outputs: list[Output] = []
-        place = 0
+        said: list[Outputs] = []
+        place = told = 0
         while place < len(order):
             with self.stages(Stage.DECIDE):
                 place, count = run(policy.program, cache.rows, events, order, profiles, place, decisions, verdicts, facts)
             with self.stages(Stage.RENDER):
-                places = decisions[:count, Out.EVENT]
-                about = self._about(prepared.batch.chunks, origin(places), events[Ev.OCCURRED_AT, places].tolist())
-                outputs += self._renderer.render(decisions[:count], about, self._outputs + len(outputs) + 1)
+                accounts, causes = about(prepared.batch.chunks, events, decisions[:count, Out.EVENT], origin)
+                said.append(self._renderer.render(decisions[:count], accounts, causes, self._outputs + told + 1))
+                told += count
         changed = (verdicts == Verdict.ACCEPTED) | (verdicts == Verdict.NO_PROFILE) | (verdicts == Verdict.FORGOTTEN)
         with self.stages(Stage.ENCODE):
-            accounts = cache.written(np.unique(events[Ev.SLOT, changed]))
-        open_lines = [index for _, index in origin(np.flatnonzero(verdicts == Verdict.LINE_OPEN))]
+            states = cache.written(np.unique(events[Ev.SLOT, changed]))
+        open_lines = origin(np.flatnonzero(verdicts == Verdict.LINE_OPEN))[1].tolist()
         counts = Counter({verdict.name.lower(): int(np.count_nonzero(verdicts == verdict)) for verdict in Verdict})
         rolled = np.flatnonzero(cache.rows[slots, Col.BUCKET] != buckets)
         counts.update(rolls(policy.program, cache.rows, slots[rolled], buckets[rolled]))
-        return accounts, tuple(outputs), counts, open_lines
+        return states, Outputs.joined(said), counts, open_lines
 
     def _let_time_pass(
         self,
@@ -391,17 +396,16 @@ class DecisionMachine:
         tick_ms: int,
         decisions: Ints,
         changed: list[tuple[bytes, bytes | None]],
-        outputs: list[Output],
+        said: list[Outputs],
         counts: Counter[str],
     ) -> None:
         """Judge accounts at a tick; those that something is said about, or that have rolled to another arrears bucket, are added to ``changed``,
-        what is said to ``outputs``, where they stand to ``counts``. ``decisions`` is scratch."""
+        what is said to ``said``, where they stand to ``counts``. ``decisions`` is scratch."""
         policy, cache, rows = self.policy, self._cache, self._swept
         assert policy is not None
         assert cache is not None
         assert rows is not None
         assert self._renderer is not None
-        cause = tick_cause(sweep, self.shard, tick_ms)
         slots = np.arange(len(accounts))
         rows.read(slots, accounts.ids, accounts.values)
         buckets = rows.rows[slots, Col.BUCKET]
@@ -412,8 +416,9 @@ class DecisionMachine:
             place, count = sweep_rows(policy.program, rows.rows, slots, place, tick_ms, facts, decisions)
             of = decisions[:count, Out.EVENT]
             told.update(of.tolist())
-            causes = ((account or b"", cause) for account in accounts.ids.at(of))
-            outputs += self._renderer.render(decisions[:count], causes, self._outputs + len(outputs) + 1)
+            if count:
+                number = self._outputs + sum(map(len, said)) + 1
+                said.append(self._renderer.render(decisions[:count], accounts.ids.at(of), causes_of_tick(sweep, tick_ms, count), number))
         rolled = np.flatnonzero(rows.rows[slots, Col.BUCKET] != buckets)
         counts.update(rolls(policy.program, rows.rows, slots[rolled], buckets[rolled]))
         counts.update(swept(policy.program, rows.rows, slots))
@@ -425,8 +430,8 @@ class DecisionMachine:
 
     @staticmethod
     def _events(prepared: Prepared) -> tuple[Ints, Ints, Origin]:
-        """The batch's events (EVENT_COLUMNS, n) topic by topic, the accepted ones' places in merged order, and a function that gives the topics
-        of places, and the index of each in its chunk."""
+        """The batch's events (EVENT_COLUMNS, n) topic by topic, the accepted ones' places in merged order, and a function that gives of places
+        (k,) the topics (k,) and the index of each in its chunk (k,)."""
         batch = prepared.batch
         base = np.zeros(len(Topic), np.int64)
         parts, n = [np.zeros((EVENT_COLUMNS, 0), np.int64)], 0
@@ -439,27 +444,48 @@ class DecisionMachine:
         places = base[batch.order_topic] + batch.order_index
         events[Ev.CLOCK, places] = batch.clock_ms
 
-        def origin(places: Ints) -> Iterator[tuple[int, int]]:
+        def origin(places: Ints) -> tuple[Ints, Ints]:
             topics = events[Ev.TOPIC, places]
-            return zip(topics.tolist(), (places - base[topics]).tolist(), strict=True)
+            return topics, places - base[topics]
 
         return events, places[accepted[places]], origin
 
-    def _about(
-        self, chunks: Mapping[Topic, Chunk], origins: Iterator[tuple[int, int]], occurred_at: Sequence[int]
-    ) -> Iterator[tuple[bytes, Cause]]:
-        """The accounts and the causes of what is said of events."""
-        for (number, index), at_ms in zip(origins, occurred_at, strict=True):
-            topic = Topic(number)
-            chunk = chunks[topic]
-            account, value = chunk.keys[index], chunk.values[index]
-            assert account is not None
-            assert value is not None
-            plain = from_json(value)
-            plain = plain["data"] if "specversion" in plain else plain
-            event_id = plain["command_id"] if topic is Topic.COMMAND else plain["event_id"]
-            kind = CAUSE_KINDS.get(topic, "event")
-            yield account, Cause(kind, INPUTS[topic].name, self.shard, int(chunk.offsets[index]), event_id, at_ms)
+
+def about(chunks: Mapping[Topic, Chunk], events: Ints, places: Ints, origin: Origin) -> tuple[Packed, Causes]:
+    """The accounts and the causes of what is said of events at these places (k,)."""
+    topics, indices = origin(places)
+    accounts, ids = [], []
+    offsets, order = np.zeros(len(places), np.int64), np.zeros(len(places), np.int64)
+    taken = 0
+    for number in np.unique(topics).tolist():
+        chunk, mine = chunks[Topic(number)], np.flatnonzero(topics == number)
+        own = indices[mine]
+        accounts.append(chunk.keys.at(own))
+        ids.append(ids_of(Topic(number), chunk.values.at(own), events[Ev.ID_AT, places[mine]], events[Ev.ID_END, places[mine]]))
+        offsets[mine], order[mine] = chunk.offsets[own], np.arange(taken, taken + len(mine))
+        taken += len(mine)
+    together = Packed.joined(accounts).at(order), Packed.joined(ids).at(order)
+    return together[0], Causes(topics, offsets, together[1], events[Ev.OCCURRED_AT, places])
+
+
+def ids_of(topic: Topic, values: Packed, begins: Ints, ends: Ints) -> Packed:
+    """The ids of records: where the decoder has seen them in the values, and of the others as JSON has them."""
+    seen = Packed(values.data, values.begins + begins, values.begins + ends)
+    is_seen = begins != MISSING
+    if is_seen.all():
+        return seen
+    others = Packed.of(record_id(topic, value) for value in values.at(~is_seen).present())
+    order = np.cumsum(is_seen) - 1
+    order[~is_seen] = np.arange(np.count_nonzero(is_seen), len(values))
+    return Packed.joined([seen.at(is_seen), others]).at(order)
+
+
+def record_id(topic: Topic, value: bytes) -> bytes:
+    """The id of an accepted record."""
+    plain = from_json(value)
+    plain = plain["data"] if "specversion" in plain else plain
+    found: str = plain["command_id" if topic is Topic.COMMAND else "event_id"]
+    return found.encode()
 
 
 def dead_letter_refs(prepared: Prepared, open_lines: Sequence[int] = ()) -> tuple[DeadLetterRef, ...]:

@@ -27,8 +27,6 @@ from engine.core.tables import FACTS, Ints
 from engine.errors import EngineError
 from engine.policy.compile import CompiledPolicy, compile_policy
 from engine.policy.document import Policy
-from engine.policy.explain import Explainer
-from engine.policy.forms import Forms
 from engine.policy.promote import promote
 from engine.state.cache import AccountCache, Room
 from engine.state.index import remove
@@ -40,6 +38,8 @@ from engine.stream.decode.misrouting import partition_of
 from engine.stream.offline import EPOCH, activation, decide, log_record
 from engine.stream.record_batches import columns_of
 from engine.stream.records import Chunk
+from engine.stream.render import TICK, Causes, Renderer
+from engine.stream.written_batches import written_batches
 from schemas.common import parse_instant
 
 KEY: Final = FingerprintKey.from_hex("00" * 16)
@@ -150,8 +150,8 @@ def compile_rest(policy: CompiledPolicy, rows: Ints, decisions: Ints) -> None:
     states.as_msgpack()
     states.by_bucket()
     asked_for(accounts)
-    Explainer(policy).ranked(decisions)
-    Forms([()]).fill(decisions, np.zeros(1, np.int64))
+    causes = Causes(np.full(1, TICK), np.zeros(1, np.int64), accounts, np.zeros(1, np.int64))
+    list(written_batches(Renderer(policy, "warm-up", 0).render(decisions, accounts, causes, 1), (), 0))
     Decoder(policy.decode, KEY, 0, 1).decode(Chunk.of(Topic.PURCHASE, [0], [0], accounts, [PURCHASES[0]]))
     columns_of(Topic.PURCHASE, [])
     use_seldom_used()

@@ -17,6 +17,7 @@ from engine.core.packed import Packed
 from engine.policy.promote import promote
 from engine.policy.source import load_policy
 from engine.state import keys
+from engine.state.outputs import Output
 from engine.state.record import JournalRecord
 from engine.state.states import States
 from engine.stream.dead_letters import dead_letters
@@ -66,7 +67,7 @@ async def lived() -> Deployment:
 def written(inputs: Inputs, journal: list[JournalRecord]) -> Books:
     """The topics after these commits; between two of them lies a transaction's marker."""
     outputs: dict[str, list[Message]] = {CHANGES.name: [], ADVISORIES.name: []}
-    letters = []
+    letters: list[Output] = []
     for record in journal:
         for output in record.outputs:
             outputs[output.topic].append(Message(len(outputs[output.topic]), 0, output.key, output.value, (*output.headers, SENT)))

@@ -27,7 +27,8 @@ from engine.policy.document import Policy
 from engine.settings import Redis
 from engine.state import keys
 from engine.state.masters import connect
-from engine.state.record import JournalRecord, OutputRef
+from engine.state.outputs import OutputRef
+from engine.state.record import JournalRecord
 from engine.state.redis_store import RedisStore
 from engine.state.store import fields_of
 from engine.stream.records import Chunk, Headers

@@ -99,7 +99,7 @@ def advised(case: Case) -> list[Advised]:
         segment = next(s for s in policy.segments if s.name == trace.segment)
         account = kernel.accounts[row[Out.SLOT]]
         advice = [Advice.model_validate_json(told) for told in adviser.advise(row)]
-        reasons = [Reason.model_validate_json(told) for told in explainer.reasons(*explainer.ranked(decision[None]).tolist())]
+        reasons = [Reason.model_validate_json(explainer.texts[number]) for number in explainer.reasons(decision[None])[0] if number >= 0]
         found.append(Advised(kernel, segment, row, kernel.emission(decision), trace, account, advice, reasons))
     return found
 

@@ -128,9 +128,9 @@ class Reader:
         self.traces = Forms(self.explainer.traces)
 
     def read(self, decision: Ints) -> tuple[Explanation, list[Reason]]:
-        trace = self.traces.fill(decision[None], decision[[Out.SEGMENT]])[0]
+        trace = self.traces.fill(decision[None], decision[None, [Out.SEGMENT]])[0]
         assert trace is not None
-        reasons = self.explainer.reasons(*self.explainer.ranked(decision[None]).tolist())
+        reasons = [self.explainer.texts[number] for number in self.explainer.reasons(decision[None])[0] if number >= 0]
         return Explanation.model_validate_json(trace), [Reason.model_validate_json(reason) for reason in reasons]
 
 

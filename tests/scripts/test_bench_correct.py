@@ -11,7 +11,8 @@ import pytest
 from engine.core.layout import Topic
 from engine.policy.promote import promote
 from engine.policy.source import load_policy
-from engine.state.record import JournalRecord, Output
+from engine.state.outputs import Output, Outputs
+from engine.state.record import JournalRecord
 from engine.state.states import States
 from engine.stream import offline
 from engine.stream.records import TOPICS
@@ -61,7 +62,7 @@ def journaled(run: Run) -> list[JournalRecord]:
 
 def test_what_comes_behind_a_brake_is_left_out() -> None:
     def record(sequence: int, *topics: str) -> Message:
-        outputs = tuple(Output(topic, b"a", b"{}", ()) for topic in topics)
+        outputs = Outputs.of(Output(topic, b"a", b"{}", ()) for topic in topics)
         made = JournalRecord("limits", 0, sequence, "", "", 0, 0, (), States.of(()), (), outputs, (), ())
         return Message(sequence, 0, b"", made.encode(), ())
 

@@ -11,7 +11,8 @@ from typing import Any, Final, NamedTuple
 
 from engine.core.layout import Topic
 from engine.state import keys
-from engine.state.record import JournalRecord, OutputRef
+from engine.state.outputs import OutputRef
+from engine.state.record import JournalRecord
 from engine.stream.records import Chunk, Headers
 from schemas import dead_letters as names
 from schemas.topics import ADVISORIES, CHANGES, DEAD_LETTERS, INPUTS, JOURNAL

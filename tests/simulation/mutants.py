@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Iterable, Iterator, Mapping
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from typing import Any, Final
@@ -16,7 +16,8 @@ from engine.core.layout import Topic
 from engine.core.packed import Packed
 from engine.state.cache import AccountCache
 from engine.state.memory_store import MemoryStore
-from engine.state.record import JournalRecord, Output
+from engine.state.outputs import NO_OUTPUTS, Outputs
+from engine.state.record import JournalRecord
 from engine.state.states import NO_STATES
 from engine.state.store import Loaded
 from engine.stream import hanging, journal, producer, shard
@@ -91,15 +92,15 @@ def journal_before_fencing() -> Iterator[None]:
 def two_records(commit: Any) -> Any:
     """A commit in two journal records: the state, then what is announced."""
 
-    async def mutated(self: Shard, record: JournalRecord, journal: bytes, dead: list[Output]) -> None:
+    async def mutated(self: Shard, record: JournalRecord, journal: bytes, dead: Outputs) -> None:
         if not record.outputs:
             await commit(self, record, journal, dead)
             return
-        state = replace(record, outputs=())
+        state = replace(record, outputs=NO_OUTPUTS)
         await commit(self, state, state.encode(), dead)
         said = replace(record, sequence=record.sequence + 1, cuts=(), accounts=NO_STATES, dead_letters=(), events=0)
         self._machine._sequence += 1
-        await commit(self, said, said.encode(), [])
+        await commit(self, said, said.encode(), NO_OUTPUTS)
 
     return mutated
 
@@ -107,9 +108,9 @@ def two_records(commit: Any) -> Any:
 def failed_sends_ignored(hand_over: Any) -> Any:
     """What is announced is handed over, and nobody looks whether it was taken."""
 
-    async def mutated(self: ShardProducer, topic: str, outputs: Iterable[Output], now_ms: int) -> list[Any]:
-        await hand_over(self, topic, outputs, now_ms)
-        return []
+    async def mutated(self: ShardProducer, topic: str, outputs: Outputs, now_ms: int) -> list[Any]:
+        sent: list[Any] = await hand_over(self, topic, outputs, now_ms)
+        return sent if topic == JOURNAL.name else []
 
     return mutated
 

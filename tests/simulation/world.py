@@ -25,7 +25,7 @@ import structlog
 from engine.settings import Kafka, Settings
 from engine.settings import Shard as Bounds
 from engine.state.record import JournalRecord
-from engine.stream import producer, turn
+from engine.stream import turn, written_batches
 from engine.stream.progress import State
 from engine.stream.shard import REFUSALS_MAX
 from schemas.topics import INPUTS, JOURNAL
@@ -110,7 +110,7 @@ class World:
         self.bounds = {  # of the engine's constants: in some worlds small ones, so that a few records meet them
             (turn, "WRITTEN_BYTES_TARGET"): target,
             (turn, "RECORD_BYTES_MAX"): most,
-            (producer, "BATCH_BYTES"): self.chance.choice((producer.BATCH_BYTES, 600)),
+            (written_batches, "BATCH_BYTES"): self.chance.choice((written_batches.BATCH_BYTES, 600)),
         }
         self._gap_is_ours = False  # the journal was cut, or the store put back, so far that the store's next record is gone
 

@@ -15,6 +15,7 @@ from engine.state.digest import digest_of
 from engine.state.keys import BUCKETS, bucket_of
 from engine.state.masters import Masters, connect
 from engine.state.memory_store import MemoryStore
+from engine.state.outputs import NO_OUTPUTS
 from engine.state.record import InputCut, JournalRecord
 from engine.state.redis_store import RedisStore, StoreAway, eviction_problem
 from engine.state.states import States
@@ -35,7 +36,7 @@ def record(sequence: int, accounts: dict[bytes, bytes | None], **fields: bytes) 
         cuts=(InputCut("purchases", 10 * sequence, 10 * sequence + 10, 5),),
         accounts=States.of(sorted(accounts.items())),
         fields=tuple(sorted(fields.items())),
-        outputs=(),
+        outputs=NO_OUTPUTS,
         dead_letters=(),
         counts=(),
     )

@@ -8,13 +8,14 @@ from typing import Any
 
 from aiokafka import TopicPartition
 
+from engine.state.outputs import NO_OUTPUTS
 from engine.state.record import JournalRecord
 from engine.state.states import NO_STATES
 from schemas.topics import JOURNAL
 
 
 def record_of(sequence: int) -> JournalRecord:
-    return JournalRecord("limits", 0, sequence, "0", "", 0, 0, (), NO_STATES, (), (), (), ())
+    return JournalRecord("limits", 0, sequence, "0", "", 0, 0, (), NO_STATES, (), NO_OUTPUTS, (), ())
 
 
 class Reader:

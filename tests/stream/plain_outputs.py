@@ -34,22 +34,24 @@ from engine.core.layout import (
     before,
 )
 from engine.core.limits import NO_CAP
+from engine.core.reasons import REASONS_MAX
 from engine.core.tables import Se
 from engine.policy import document as doc
 from engine.policy.advice import MOVES, Option, options_of, smallest_set
 from engine.policy.compile import CompiledPolicy, requirements_in_order, warnings_in_order
 from engine.policy.cost import example_cost
-from engine.policy.explain import NOT_KNOWN, OF_THEIR_KIND, REASONS_MAX, RULE_TEXTS
+from engine.policy.explain import NOT_KNOWN, OF_THEIR_KIND, RULE_TEXTS
 from engine.policy.outlook import HOLD_TEXTS, Hold
 from engine.policy.units import PLACEHOLDERS, Unit, date_of, spoken, unit_of
-from engine.state.record import Output
+from engine.state.outputs import Output
 from engine.stream.brakes import place_of
-from engine.stream.render import IDS, OUTPUT_SEQUENCE_HEADER, PRICED, SHARD_HEADER, Cause, refusal_name
-from engine.stream.tally import NO_BAND, ChangeFacts, Facts, Told, WithheldFacts
+from engine.stream.render import IDS, OUTPUT_SEQUENCE_HEADER, PRICED, SHARD_HEADER, TICK, Causes, refusal_name
+from engine.stream.tally import NO_BAND, SCORE_BOUNDS, Tally
 from schemas import cloudevents as ce
-from schemas.topics import ADVISORIES, CHANGES
+from schemas.topics import ADVISORIES, CHANGES, INPUTS
 
 EPOCH: Final = datetime(1970, 1, 1, tzinfo=UTC)
+RECORD_KINDS: Final = {"account-profiles": "profile", "limit-commands": "command", "limit-control": "control"}
 BOUND_NAMES: Final = [bound.name.lower() for bound in Bound]
 
 
@@ -410,6 +412,28 @@ def reasons_of(reasons: Sequence[Reason]) -> list[dict[str, Any]]:
     return [{"code": reason.code, "feature": reason.feature, "about": reason.about, "text": reason.text} for reason in reasons]
 
 
+class Cause(NamedTuple):
+    """What was decided on: a record, or that time went by (no topic, ``at_ms``)."""
+
+    kind: str
+    topic: str | None
+    partition: int | None
+    offset: int | None
+    id: str
+    occurred_at_ms: int
+
+
+def causes_of(causes: Causes, shard: int) -> Iterator[Cause]:
+    """Causes one by one."""
+    for place, offset, own_id, at_ms in zip(causes.places, causes.offsets, causes.ids, causes.occurred_at_ms, strict=True):
+        assert own_id is not None
+        if place == TICK:
+            yield Cause("tick", None, None, None, own_id.decode(), int(at_ms))
+        else:
+            name = INPUTS[place].name
+            yield Cause(RECORD_KINDS.get(name, "event"), name, shard, int(offset), own_id.decode(), int(at_ms))
+
+
 def cause_of(cause: Cause) -> dict[str, Any]:
     """What was decided on, as the contract has it."""
     told: dict[str, Any] = {"kind": cause.kind, "topic": cause.topic, "partition": cause.partition, "offset": cause.offset, "id": cause.id}
@@ -455,7 +479,7 @@ class PlainRenderer:
             (ce.CAUSATION_ID, cause.id.encode()),
             (OUTPUT_SEQUENCE_HEADER, b"%d" % output_sequence),
         )
-        return Told(CHANGES.name if is_change else ADVISORIES.name, account, to_json(value), headers, facts_of(body))
+        return Output(CHANGES.name if is_change else ADVISORIES.name, account, to_json(value), headers)
 
     def _advisory(self, decision: Sequence[int], kind: Kind, cause: Cause) -> dict[str, Any]:
         """What an advisory of a kind tells."""
@@ -629,19 +653,21 @@ def trace_of(explanation: Explanation) -> dict[str, Any]:
     }
 
 
-def facts_of(body: Mapping[str, Any]) -> Facts | None:
-    """The facts of a change or an advisory as it is rendered; None where nothing is counted."""
-    if "standing" not in body:
-        return WithheldFacts(body["guard"]) if body["kind"] == "increase_withheld" else None
-    trace = body["trace"]
-    features = trace["features"]
-    missing = [row["value"] for row in features].count(None)
-    return ChangeFacts(
-        trace["segment"],
-        body["previous"]["band"] or NO_BAND,
-        body["standing"]["band"] or NO_BAND,
-        None if trace["guard"] == "closed" else trace["score"],  # the profile's status closed the line: nothing was judged
-        trace["bucket"],
-        len(features) - missing,
-        missing,
-    )
+def counted(value: Mapping[str, Any]) -> Tally:
+    """What is counted of a change or an advisory as it was told."""
+    found = Tally()
+    if "standing" not in value:
+        if value["kind"] == "increase_withheld":
+            found.withheld[value["guard"]] += 1
+        return found
+    trace, previous, band = value["trace"], value["previous"]["band"] or NO_BAND, value["standing"]["band"] or NO_BAND
+    segment, missing = trace["segment"], [row["value"] for row in trace["features"]].count(None)
+    if previous != band:
+        found.band_changes[segment, previous, band] += 1
+    if trace["guard"] != "closed":  # the profile's status closed the line: nothing was judged
+        place = sum(bound < trace["score"] for bound in SCORE_BOUNDS)
+        found.scores[segment] = [int(number == place) for number in range(len(SCORE_BOUNDS) + 1)]
+        found.arrears[segment, trace["bucket"]] += 1
+        found.features[segment, "known"] += len(trace["features"]) - missing
+        found.features[segment, "missing"] += missing
+    return found

@@ -13,7 +13,8 @@ from engine.policy.document import Appetite, AppetiteBand, Policy
 from engine.state import keys
 from engine.state.cache import Room
 from engine.state.memory_store import MemoryStore
-from engine.state.record import JournalRecord, Output
+from engine.state.outputs import Output
+from engine.state.record import JournalRecord
 from engine.stream.appetite import Appetites
 from engine.stream.records import Chunk
 from engine.stream.replay import Replay, differences

@@ -11,7 +11,8 @@ from engine.errors import EngineError
 from engine.settings import Settings
 from engine.state import keys
 from engine.state.memory_store import MemoryStore
-from engine.state.record import DeadLetterRef, JournalRecord, OutputRef
+from engine.state.outputs import NO_OUTPUTS, OutputRef
+from engine.state.record import DeadLetterRef, JournalRecord
 from engine.state.states import NO_STATES
 from engine.stream import rebuild as rebuild_module
 from engine.stream.clients import KafkaClients
@@ -52,7 +53,7 @@ async def test_a_rebuild_refuses_it(
 
 INPUT = INPUTS[1].name
 SAID = JournalRecord(
-    *("limits", 0, 8, "0", "", 0, 0, (), NO_STATES, ((keys.OUTPUTS, b"12"),), ()),
+    *("limits", 0, 8, "0", "", 0, 0, (), NO_STATES, ((keys.OUTPUTS, b"12"),), NO_OUTPUTS),
     (DeadLetterRef(INPUT, 30, "invalid", ""),),
     (),
     tuple(OutputRef(topic, b"a", b"") for topic in (CHANGES.name, ADVISORIES.name, CHANGES.name)),

@@ -11,6 +11,7 @@ from aiokafka.errors import KafkaError
 from engine.local.ports import LOOPBACK, choose_port
 from engine.settings import Kafka
 from engine.state import keys
+from engine.state.outputs import NO_OUTPUTS
 from engine.state.record import JournalRecord
 from engine.state.states import NO_STATES
 from engine.stream.clients import KafkaClients
@@ -19,7 +20,7 @@ from engine.stream.journal import Chain, JournalMismatchError, read_journal
 
 def record(sequence: int, *, is_beginning: bool = False) -> JournalRecord:
     fields = ((keys.BEGINNING, b"a test"),) if is_beginning else ()
-    return JournalRecord("limits", 0, sequence, "0", "", 0, 0, (), NO_STATES, fields, (), (), ())
+    return JournalRecord("limits", 0, sequence, "0", "", 0, 0, (), NO_STATES, fields, NO_OUTPUTS, (), ())
 
 
 def led(first: int, *records: JournalRecord) -> list[int]:

@@ -3,11 +3,11 @@ order."""
 
 from __future__ import annotations
 
+import json
 import uuid
 from collections import Counter
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Sequence
 from datetime import UTC, datetime, timedelta
-from itertools import repeat
 from random import Random
 from typing import Any, ClassVar, Final
 
@@ -18,15 +18,17 @@ from hypothesis import strategies as st
 from hypothesis.stateful import run_state_machine_as_test
 from pydantic import TypeAdapter
 
-from engine.core.layout import CAPS_AT, MISSING, Block, Col, Guard, Kind, Out, Standing, after, before
+from engine.core.layout import CAPS_AT, MISSING, Block, Col, Guard, Kind, Out, Standing, Topic, after, before
+from engine.core.name_ids import name_ids
+from engine.core.packed import Packed
 from engine.core.tables import Ints
 from engine.policy.advice import columns
 from engine.policy.document import Policy
 from engine.policy.fragments import instant, moment
-from engine.state.record import Output
+from engine.state.outputs import Output, Outputs
 from engine.stream import turn
-from engine.stream.render import IDS, Cause, Renderer, uuid5
-from engine.stream.tally import Told
+from engine.stream.render import IDS, TICK, Causes, Renderer
+from engine.stream.tally import Tally
 from schemas.advisories import Advisory
 from schemas.changes import LimitChange
 from schemas.topics import CHANGES
@@ -38,7 +40,7 @@ from tests.oracle.account import Step
 from tests.oracle.decide import Emission
 from tests.oracle.records import Record
 from tests.oracle.shard import Release, Sweep, Switch
-from tests.stream.plain_outputs import PlainRenderer
+from tests.stream.plain_outputs import Cause, PlainRenderer, causes_of, counted
 from tests.stream.runs import Shard, lives, promoted
 
 DAY_MS: Final = 86_400_000
@@ -47,19 +49,15 @@ ADVISORY: Final = TypeAdapter[Any](Advisory)
 AWKWARD: Final = 'of "{}" 100% \\ \n\x7f é 逾期 \U0001f600'  # whatever a text may have in it
 
 TEXT: Final = st.text(st.characters(exclude_categories=["Cs"]), min_size=1, max_size=20)
-CAUSES: Final = st.one_of(
-    st.builds(
-        Cause,
-        kind=st.sampled_from(["event", "profile", "command", "control"]),
-        topic=st.sampled_from(["purchases", "limit-commands"]),
-        partition=st.integers(0, 99),
-        offset=st.integers(0, 2**60),
-        id=TEXT,
-        occurred_at_ms=st.integers(-(10**12), 10**14),
-    ),
-    st.builds(Cause, st.just("tick"), st.none(), st.none(), st.none(), TEXT, st.integers(0, 10**14)),
-)
-CAUSE: Final = Cause("event", "purchases", 3, 17, "e-1", 1_750_000_000_123)
+SHARD: Final = 3
+
+
+def one_cause(place: int, offset: int, own_id: str, at_ms: int) -> Causes:
+    return Causes(np.array([place]), np.array([offset]), Packed.of([own_id.encode()]), np.array([at_ms]))
+
+
+CAUSES: Final = st.builds(one_cause, st.integers(0, TICK), st.integers(0, 2**60), TEXT, st.integers(-(10**12), 10**14))
+CAUSE: Final = one_cause(Topic.PURCHASE, 17, "e-1", 1_750_000_000_123)
 
 
 def worded(policy: Policy) -> Policy:
@@ -97,33 +95,41 @@ class Compared(Renderer):
     def __init__(self, policy: Any, application: str, shard: int) -> None:
         super().__init__(policy, application, shard)
         self.plain = PlainRenderer(policy, application, shard)
+        self.shard = shard
 
-    def render(self, decisions: Ints, about: Iterable[tuple[bytes, Cause]], output_sequence: int) -> Iterator[Output]:
-        listed = list(about)
-        made = super().render(decisions, listed, output_sequence)
-        for number, (output, decision, of) in enumerate(zip(made, decisions.tolist(), listed, strict=True), output_sequence):
-            self.compare(output, decision, *of, number)
-            yield output
+    def render(self, decisions: Ints, accounts: Packed, causes: Causes, output_sequence: int) -> Outputs:
+        made = super().render(decisions, accounts, causes, output_sequence)
+        assert len(made) == len(decisions)
+        plain = zip(decisions.tolist(), accounts, causes_of(causes, self.shard), strict=True)
+        for place, (decision, account, cause) in enumerate(plain):
+            assert account is not None
+            self.compare(made[place : place + 1], decision, account, cause, output_sequence + place)
+        return made
 
-    def compare(self, made: Output, decision: Sequence[int], account: bytes, cause: Cause, output_sequence: int) -> None:
+    def compare(self, made: Outputs, decision: Sequence[int], account: bytes, cause: Cause, output_sequence: int) -> None:
         """Hold one output against the plain one."""
-        expected = self.plain.render(decision, account, cause, output_sequence)
-        assert isinstance(made, Told)
-        assert isinstance(expected, Told)
-        assert made.value.decode() == expected.value.decode()
-        assert (made.topic, made.key, made.headers, made.facts) == (expected.topic, expected.key, expected.headers, expected.facts)
-        if made.topic == CHANGES.name:
-            LimitChange.model_validate_json(made.value)
+        [output], expected = made, self.plain.render(decision, account, cause, output_sequence)
+        assert output.value is not None
+        assert expected.value is not None
+        assert output.value.decode() == expected.value.decode()
+        assert output == expected
+        tally = Tally()
+        tally.add(made.facts)
+        assert tally == counted(json.loads(output.value))
+        if output.topic == CHANGES.name:
+            LimitChange.model_validate_json(output.value)
         else:
-            ADVISORY.validate_json(made.value)
+            ADVISORY.validate_json(output.value)
         self.seen[Kind(decision[Out.KIND]).name] += 1
 
 
-def rendered(renderer: Renderer, decisions: Sequence[Ints], account: str = "a", cause: Cause = CAUSE) -> list[Output]:
+def rendered(renderer: Renderer, decisions: Sequence[Ints], account: str = "a", cause: Causes = CAUSE) -> list[Output]:
     """Outputs for decisions on one account."""
     if not len(decisions):
         return []
-    return list(renderer.render(np.array(decisions), repeat((account.encode(), cause), len(decisions)), 1))
+    same = np.zeros(len(decisions), np.int64)
+    causes = Causes(cause.places[same], cause.offsets[same], cause.ids.at(same), cause.occurred_at_ms[same])
+    return list(renderer.render(np.array(decisions), Packed.of([account.encode()]).at(same), causes, 1))
 
 
 @pytest.fixture
@@ -138,7 +144,7 @@ def seen() -> Counter[str]:
 def test_small_cases(case: tuple[Policy, list[Record]], data: st.DataObject) -> None:
     policy, log = worded(case[0]), case[1]
     kernel = Kernel(policy, log)
-    renderer = Compared(kernel.policy, "limits", 2)
+    renderer = Compared(kernel.policy, "limits", SHARD)
     account, cause = data.draw(TEXT), data.draw(CAUSES)
     rendered(renderer, kernel.take(0, len(log), room=1024), account, cause)
 
@@ -236,9 +242,10 @@ def test_an_instant(at_ms: int) -> None:
     assert (moment(at_ms), moment(MISSING)) == (f'"{instant(at_ms)}"', "null")
 
 
-@given(st.text(st.characters(exclude_categories=["Cs"])))
-def test_a_name_based_uuid(name: str) -> None:
-    assert uuid5(name.encode()) == str(uuid.uuid5(IDS, name))
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=200), max_size=4))
+def test_name_based_uuids(names: list[str]) -> None:
+    found = name_ids(IDS.bytes, Packed.of(name.encode() for name in names))
+    assert found.present() == [str(uuid.uuid5(IDS, name)).encode() for name in names]
 
 
 @pytest.mark.parametrize("places", [[], [2], [2, 0]])

@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
+from dataclasses import replace
 
+import numpy as np
 import pytest
 from aiokafka.client import AIOKafkaClient
 
 from engine.local.kafka import KafkaBroker
 from engine.settings import Kafka
-from engine.state.record import Output
+from engine.state.outputs import Fact, Facts, Names, Output, Outputs
 from engine.stream import topics
 from engine.stream.clients import KafkaClients
 from engine.stream.producer import CommitInDoubtError, FencedError, ShardProducer
-from schemas.topics import CHANGES
+from schemas.topics import CHANGES, DEAD_LETTERS
 
 pytestmark = pytest.mark.real
-OUTPUTS = [Output(CHANGES.name, b"account", b"change", ())]
+CHANGED = Outputs.of([Output(CHANGES.name, b"account", b"change", ())])
+OUTPUTS = replace(CHANGED, facts=Facts(np.zeros((len(Fact), 1), np.int64), Names(["individual"], {}, np.array([1]))))
+LETTERS = Outputs.of([Output(DEAD_LETTERS.name, b"", b"letter", (("a", b"1"),))])
 TURNS = 20  # of the loop; a task that is cancelled needs one or two
 
 
@@ -38,7 +42,7 @@ async def started(broker: KafkaBroker) -> ShardProducer:
     kafka = Kafka(bootstrap=broker.address, commit_deadline_s=10)
     producer = ShardProducer(KafkaClients(kafka).producer("limits-0"), 0, kafka.commit_deadline_s)
     await producer.start()
-    await producer.commit(b"journal", OUTPUTS)
+    await producer.commit(b"journal", OUTPUTS, LETTERS)
     return producer
 
 

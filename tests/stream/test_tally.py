@@ -9,17 +9,19 @@ from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any, Final
 
+import numpy as np
 import pytest
 import structlog
 from prometheus_client import CollectorRegistry, generate_latest
 from prometheus_client.parser import text_string_to_metric_families
 
 from engine.metrics import HISTOGRAM, LABELS, MEANINGS, ShardCollector
-from engine.state.record import JournalRecord, Output
+from engine.state.outputs import NO_OUTPUTS, Fact, Facts, Names, Outputs
+from engine.state.record import JournalRecord
 from engine.state.states import NO_STATES
 from engine.stream import offline
 from engine.stream.progress import Progress
-from engine.stream.tally import NO_BAND, SCORE_BOUNDS, ChangeFacts, Tally, Told
+from engine.stream.tally import NO_BAND, SCORE_BOUNDS, Tally
 from schemas.topics import CHANGES
 from scripts.personas import population
 from tests.cli.program import ROOT
@@ -34,17 +36,17 @@ def journal() -> list[JournalRecord]:
 
 
 @pytest.fixture(scope="module")
-def outputs(journal: list[JournalRecord]) -> list[Output]:
-    return [output for record in journal for output in record.outputs]
+def outputs(journal: list[JournalRecord]) -> Outputs:
+    return Outputs.joined([record.outputs for record in journal])
 
 
-def parsed(outputs: list[Output], topic: str) -> list[dict[str, Any]]:
+def parsed(outputs: Outputs, topic: str) -> list[dict[str, Any]]:
     return [json.loads(output.value) for output in outputs if output.topic == topic]
 
 
-def test_what_is_counted_is_what_the_outputs_say(outputs: list[Output]) -> None:
+def test_what_is_counted_is_what_the_outputs_say(outputs: Outputs) -> None:
     tally = Tally()
-    tally.add(outputs)
+    tally.add(outputs.facts)
     changes = parsed(outputs, CHANGES.name)
     judged = [(change, change["trace"]) for change in changes if change["trace"]["guard"] != "closed"]
     assert 100 < len(judged) < len(outputs)
@@ -73,30 +75,34 @@ def test_facts_are_no_part_of_an_output(journal: list[JournalRecord]) -> None:
     record = next(record for record in journal if record.outputs)
     again = JournalRecord.decode(record.encode())
     assert again.output_refs == record.output_refs
-    assert all(isinstance(output, Told) for output in record.outputs)
-    without = replace(record, outputs=tuple(Output(o.topic, o.key, o.value, o.headers) for o in record.outputs))
+    assert record.outputs.facts is not None
+    without = replace(record, outputs=Outputs.of(record.outputs))
+    assert without.outputs == record.outputs
     assert without.encode() == record.encode()
     assert replace(record.outputs[0], value=b"{}").ref != again.output_refs[0]
     tally = Tally()
-    tally.add(again.outputs)
+    tally.add(again.outputs.facts)
     assert tally == Tally(), "what comes from the journal is not counted again"
 
 
 @pytest.mark.parametrize(("score", "place"), [(-5, 0), (0, 0), (1, 1), (50, 1), (51, 2), (1_000, 20), (1_001, 21)])
 def test_the_buckets_of_the_score(score: int, place: int) -> None:
     tally = Tally()
-    tally.add([Told("limit-changes", b"a", b"{}", (), ChangeFacts("individual", "low", "low", score, 0, 3, 1))])
+    told = {Fact.BAND_BEFORE: 7, Fact.BAND_AFTER: 7, Fact.SCORE: score, Fact.MISSING: 1}
+    columns = np.array([[told.get(fact, 0)] for fact in Fact])
+    tally.add(Facts(columns, Names(["individual"], {7: "low"}, np.array([4]))))
+    assert tally.features == {("individual", "known"): 3, ("individual", "missing"): 1}
     assert [number for number, count in enumerate(tally.scores["individual"]) if count] == [place]
     assert not tally.band_changes
 
 
-def record_of(outputs: list[Output]) -> JournalRecord:
+def record_of(outputs: Outputs) -> JournalRecord:
     """A committed record with these outputs."""
     rolled = (("accepted", 3), ("rolled:individual:0:1", 2), ("swept", 9), ("swept:individual:0", 9))
-    return JournalRecord("limits", 0, 1, "", "", 0, len(outputs), (), NO_STATES, (), tuple(outputs), (), rolled)
+    return JournalRecord("limits", 0, 1, "", "", 0, len(outputs), (), NO_STATES, (), outputs, (), rolled)
 
 
-def scraped(*shards: list[Output]) -> dict[str, list[Any]]:
+def scraped(*shards: Outputs) -> dict[str, list[Any]]:
     """What Prometheus would read of a worker whose shards have committed these outputs: samples by family."""
     held: dict[int, Any] = {}
     for number, mine in enumerate(shards):
@@ -113,7 +119,7 @@ def scraped(*shards: list[Output]) -> dict[str, list[Any]]:
 ACCOUNT_FREE: Final = {"shard", "le", *(label for labels in LABELS.values() for label in labels)}
 
 
-def test_what_prometheus_reads(outputs: list[Output]) -> None:
+def test_what_prometheus_reads(outputs: Outputs) -> None:
     half = len(outputs) // 2
     families = scraped(outputs[:half], outputs[half:])
     assert {name.removesuffix("_total") for name in MEANINGS} == set(families)
@@ -123,7 +129,7 @@ def test_what_prometheus_reads(outputs: list[Output]) -> None:
             assert sample.labels.keys() <= ACCOUNT_FREE
             assert not accounts & set(sample.labels.values())
     tally = Tally()
-    tally.add(outputs)
+    tally.add(outputs.facts)
     by_guard: Counter[str] = Counter()
     for sample in families["limits_withheld"]:
         by_guard[sample.labels["guard"]] += int(sample.value)
@@ -148,6 +154,6 @@ def test_the_page_names_the_metrics_and_their_labels() -> None:
 
 
 def test_a_shard_that_has_done_nothing_tells_its_numbers() -> None:
-    families = scraped([])
+    families = scraped(NO_OUTPUTS)
     assert [sample.value for sample in families["limits_changes"]] == [0]
     assert families["limits_band_changes"] == families[HISTOGRAM] == []

@@ -22,7 +22,7 @@ import numpy as np
 import numpy.typing as npt
 
 from engine.core.jit import compiled
-from engine.core.layout import MISSING
+from engine.core.layout import MISSING, Ev
 from engine.core.packed import Bytes, Words, masked
 from engine.core.tables import Ints
 from engine.stream.decode.fields import FIELD, Fi, FieldKind, Ta
@@ -108,7 +108,7 @@ def scan_record(
     i: int,
 ) -> bool:
     """Write one record's columns. False if it is for the judge (then what was written means nothing)."""
-    first, end, required = table[Ta.FIELDS], table[Ta.FIELDS_END], table[Ta.REQUIRED]
+    begin, first, end, required = at, table[Ta.FIELDS], table[Ta.FIELDS_END], table[Ta.REQUIRED]
     nested = False
     seen = np.int64(0)
     last = first
@@ -176,6 +176,7 @@ def scan_record(
                     if id_length > 0 and (length != id_length or not same(words, at, id_words, id_at, length)):
                         return False
                     columns[column, i] ^= print_
+                    columns[Ev.ID_AT, i], columns[Ev.ID_END, i] = at - begin, stop - begin
             at = stop + 1
         elif kind == FieldKind.AMOUNT:
             number, at = integer(data, at)
