@@ -18,12 +18,12 @@ import numpy.typing as npt
 from pydantic import TypeAdapter
 
 from engine.core.fingerprint import FingerprintKey, event_fingerprint, fingerprint
-from engine.core.layout import FIGURES, Ev, Topic
+from engine.core.layout import Ev, Fig, Topic
 from engine.core.packed import Packed
 from engine.core.tables import DecodeRules, Ints
 from engine.stream.decode.columns import epoch_ms, figures_of, fill_command, fill_event
 from engine.stream.decode.envelope import BARE, Envelope, envelope_of
-from engine.stream.decode.fields import EVENT_MODELS, blank_event, topic_table
+from engine.stream.decode.fields import EVENT_MODELS, PARTY, blank_event, blank_profile, topic_table
 from engine.stream.decode.judge import Refusal, judge, record_id
 from engine.stream.decode.misrouting import partition_of, partitions_of
 from engine.stream.decode.scanner import scan
@@ -49,7 +49,7 @@ class Reject:
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A chunk as columns: ``columns`` (EVENT_COLUMNS, n) int64 without SLOT and CLOCK, meaningful where ``accepted`` (n,) is true; ``profiles``
-    (p, FIGURES + attributes), to which PROFILE_ROW points; ``rejects`` in order of index."""
+    (n, FIGURES + attributes; of other topics one row), to which PROFILE_ROW points; ``rejects`` in order of index."""
 
     columns: Ints
     accepted: npt.NDArray[np.bool_]
@@ -79,7 +79,8 @@ class Decoder:
         self._key = key
         self._partition = partition
         self._partitions = partitions
-        self._tables = {topic: topic_table(topic, rules, key) for topic in EVENT_MODELS}
+        self._tables = {topic: topic_table(topic, rules, key) for topic in (*EVENT_MODELS, Topic.PROFILE)}
+        self._blank_profile = blank_profile(len(rules.attributes))
         self._blanks = {topic: blank_event(topic) for topic in Topic}
         for topic, blank in self._blanks.items():
             blank[Ev.FINGERPRINT] = fingerprint(INPUTS[topic].name.encode(), key)
@@ -90,25 +91,20 @@ class Decoder:
         n = len(chunk)
         columns = np.repeat(self._blanks[chunk.topic][:, None], n, axis=1)
         columns[Ev.RECORD_TIME] = chunk.times_ms
-        accepted = self._scan(chunk, columns)
-        profiles: list[Ints] = []
+        figures = np.repeat(self._blank_profile[None], n if chunk.topic is Topic.PROFILE else 1, axis=0)
+        accepted = self._scan(chunk, columns, figures)
         refusals: dict[int, Refusal] = {}
         for i in np.flatnonzero(~accepted).tolist():
             try:
-                self._judge(chunk, i, columns[:, i], profiles)
+                self._judge(chunk, i, columns[:, i], figures)
                 accepted[i] = True
             except Refusal as refusal:
                 refusals[i] = refusal
         self._refuse_by_time(chunk.topic, columns, accepted, refusals)
-        width = FIGURES + len(self._rules.attributes)
-        return Decoded(
-            columns,
-            accepted,
-            np.array(profiles, np.int64).reshape(-1, width),
-            [Reject(i, refusal.disposition, refusal.message) for i, refusal in sorted(refusals.items())],
-        )
+        rejects = [Reject(i, refusal.disposition, refusal.message) for i, refusal in sorted(refusals.items())]
+        return Decoded(columns, accepted, figures[:, :-PARTY].copy(), rejects)
 
-    def _scan(self, chunk: Chunk, columns: Ints) -> npt.NDArray[np.bool_]:
+    def _scan(self, chunk: Chunk, columns: Ints, figures: Ints) -> npt.NDArray[np.bool_]:
         """Let the scanner read what it can; True where it did."""
         n = len(chunk)
         table = self._tables.get(chunk.topic)
@@ -130,8 +126,12 @@ class Decoder:
             self._key.low,
             self._key.high,
             columns,
+            figures,
             taken,
         )
+        if chunk.topic is Topic.PROFILE:
+            taken[taken] = figures[taken, Fig.AS_OF] <= chunk.times_ms[taken] + self._rules.too_far_ahead_ms
+            columns[Ev.PROFILE_ROW, taken] = np.flatnonzero(taken)
         return taken
 
     def _take_headers(self, headers: Sequence[Headers], columns: Ints, taken: npt.NDArray[np.bool_]) -> Iterator[bytes]:
@@ -148,7 +148,7 @@ class Decoder:
                 columns[Ev.FINGERPRINT, i] ^= self._source_print(envelope.source)
             yield envelope.id
 
-    def _judge(self, chunk: Chunk, i: int, column: Ints, profiles: list[Ints]) -> None:
+    def _judge(self, chunk: Chunk, i: int, column: Ints, figures: Ints) -> None:
         """Fill the column of a record that the scanner left. Raises Refusal."""
         key = chunk.keys[i]
         if chunk.topic is Topic.PROFILE and chunk.values[i] is None:
@@ -175,8 +175,8 @@ class Decoder:
             ahead_ms = epoch_ms(model.as_of) - chunk.times_ms[i]
             if ahead_ms > self._rules.too_far_ahead_ms:  # it would make every snapshot until then a stale one
                 raise Refusal("in_the_future", f"as_of is {ahead_ms / 1000:.0f} s ahead of the record's timestamp")
-            column[Ev.PROFILE_ROW] = len(profiles)
-            profiles.append(figures_of(model, self._rules))
+            column[Ev.PROFILE_ROW] = i
+            figures[i, :-PARTY] = figures_of(model, self._rules)
         else:
             fill_event(column, model, self._rules, self._key)
 

@@ -1,52 +1,78 @@
-"""The scanner's tables: which fields a topic's events have, what kind each is, and where its value goes.
+"""The scanner's tables: which fields a topic's records have, what kind each is, and where its value goes.
 
-One vector of int64 per topic and policy: single numbers (``Ta``), the fields of the event, those of ``reverses``, and the words that values
-are compared with. It follows from the contract: names and requiredness are read from its models, so a field that the contract gains is left
-to the judge until the scanner is taught it.
+One vector of int64 per topic and policy: single numbers (``Ta``), the objects (``Ob``) with their fields (``Fi``), the record's own and those
+inside of it, and the words that values are compared with. It follows from the contract: names, requiredness and what may be null are read from
+its models, so a field that the contract gains is left to the judge until the scanner is taught it.
 """
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from enum import IntEnum
-from typing import Final
+from typing import Final, NamedTuple
 
 import numpy as np
+from pydantic import BaseModel
 
 from engine.core.fingerprint import FingerprintKey, fingerprint
-from engine.core.layout import AMOUNT_MAX, EVENT_COLUMNS, MISSING, Direction, Ev, Funding, Purpose, Topic
+from engine.core.layout import (
+    AMOUNT_MAX,
+    EVENT_COLUMNS,
+    FIGURES,
+    MISSING,
+    Direction,
+    Employment,
+    Ev,
+    Fig,
+    Funding,
+    IncomeProof,
+    Purpose,
+    Segment,
+    Status,
+    Topic,
+)
 from engine.core.tables import DecodeRules, Ints
 from schemas.common import Event, Reversal
+from schemas.profiles import Applied, Business, CreditRecord, Granted, Income, Profile, RelatedParty
 from schemas.purchases import Purchase
 from schemas.repayments import Repayment
 from schemas.transfers import Transfer
 
 
 class Ta(IntEnum):
-    """The head of a topic's table: places of its fields, bits of the required ones, and what values are compared with."""
+    """The head of a topic's table: the place of the record's own object, and what values are compared and reckoned with."""
+
+    OBJECT = 0
+    CURRENCY = 1  # three letters as a word
+    UTC_OFFSET = 2  # of the policy's days, ms
+
+
+class Ob(IntEnum):
+    """An object: the places of its fields, and the bits of those that it must have."""
 
     FIELDS = 0
     FIELDS_END = 1
     REQUIRED = 2
-    NESTED = 3
-    NESTED_END = 4
-    NESTED_REQUIRED = 5
-    CURRENCY = 6  # three letters as a word
 
 
 class Fi(IntEnum):
     """A field. NEXT is the scanner's own note: the field that followed the last time."""
 
-    NAME_LOW = 0
+    NAME_LOW = 0  # its bytes 0 to 7 and 8 to 15, by which it is found, and the others
     NAME_HIGH = 1
-    KIND = 2
-    BIT = 3
-    COLUMN = 4
-    HASH_COLUMN = 5
-    WORDS = 6
-    WORDS_END = 7
-    LOW = 8
-    HIGH = 9
-    NEXT = 10
+    NAME_THIRD = 2
+    NAME_FOURTH = 3
+    NAME_LENGTH = 4
+    KIND = 5
+    BIT = 6
+    COLUMN = 7  # from EVENT_COLUMNS on: of the figures
+    HASH_COLUMN = 8
+    WORDS = 9  # of an object: its place
+    WORDS_END = 10
+    LOW = 11
+    HIGH = 12
+    NULLABLE = 13  # 1: null says as much as its absence
+    NEXT = 14
 
 
 class FieldKind(IntEnum):
@@ -60,13 +86,57 @@ class FieldKind(IntEnum):
     PRINT = 5  # fingerprint
     ENUM = 6  # code of the contract's word
     NAME = 7  # any text, not kept
-    LAST_STRING = 7
-    AMOUNT = 8  # LOW .. HIGH
-    TRUTH = 9  # 1 / 0
-    REVERSES = 10  # object with the nested fields
+    DAY = 8  # number of the date, or of the policy day that an instant lies in
+    JURISDICTION = 9  # its code
+    BAND = 10  # its code
+    LAST_STRING = 10
+    NUMBER = 11  # LOW .. HIGH
+    TRUTH = 12  # 1 / 0
+    OBJECT = 13  # the fields of another one
+    PARTIES = 14  # a list of such, which are told of together
 
+
+class Pa(IntEnum):
+    """What is noted of a related party, behind the figures."""
+
+    ROLE = 0
+    ELIGIBLE = 1
+    DAYS_PAST_DUE = 2
+    EXPOSURE = 3
+    IGNORED = 4
+    PRINCIPALS = 5  # of all of them: bit 0, one is eligible; bit 1, one is not; bit 2, of one it is not known
+
+
+class Role(IntEnum):
+    """Roles of a related party."""
+
+    PRINCIPAL = 0
+    GUARANTOR = 1
+    GROUP = 2
+    JOINT = 3
+
+
+class Taught(NamedTuple):
+    """How a field is read: its kind and column; a number's bounds; the codes of the contract's words; the fields of an object inside, and its
+    model (None: it may have any of them)."""
+
+    kind: FieldKind
+    column: int = -1
+    low: int = 0
+    high: int = AMOUNT_MAX
+    codes: type[IntEnum] | None = None
+    fields: Mapping[str, Taught] = {}
+    model: type[BaseModel] | None = None
+
+
+Fields = Mapping[str, Taught]
 
 FIELD: Final = len(Fi)
+PARTY: Final = len(Pa)
+WORD_CELLS: Final = 3  # of a word of the contract: two words of memory, and its code
+FOUND_BY: Final = 16  # bytes of a name, which are no other field's
+NAME_MAX: Final = 32
+FIELDS_MAX: Final = 62  # of an object: a bit each
 EVENT_MODELS: Final[dict[Topic, type[Event]]] = {Topic.REPAYMENT: Repayment, Topic.PURCHASE: Purchase, Topic.TRANSFER: Transfer}
 TIMES: Final = {"occurred_at": Ev.OCCURRED_AT, "due_at": Ev.DUE_AT}
 AMOUNTS: Final = {"amount_minor": Ev.AMOUNT, "amount_due_minor": Ev.AMOUNT_DUE}
@@ -82,11 +152,109 @@ ENUMS: Final[dict[str, tuple[Ev, type[IntEnum]]]] = {
     "direction": (Ev.DIRECTION, Direction),
     "purpose": (Ev.PURPOSE, Purpose),
 }
-REVERSES: Final = {
-    "event_id": (FieldKind.NAME, -1),
-    "occurred_at": (FieldKind.TIME, Ev.REVERSES_AT),
-    "full": (FieldKind.TRUTH, Ev.REVERSES_FULL),
+REVERSES: Final[Fields] = {
+    "event_id": Taught(FieldKind.NAME),
+    "occurred_at": Taught(FieldKind.TIME, Ev.REVERSES_AT),
+    "full": Taught(FieldKind.TRUTH, Ev.REVERSES_FULL),
 }
+COMMON: Final[Fields] = {
+    "event_id": Taught(FieldKind.EVENT_ID, Ev.FINGERPRINT),
+    "account_id": Taught(FieldKind.ACCOUNT),
+    "currency": Taught(FieldKind.CURRENCY),
+}
+OF_EVENTS: Final[Fields] = {
+    **COMMON,
+    "loan_id": Taught(FieldKind.PRINT, Ev.LOAN),
+    "reverses": Taught(FieldKind.OBJECT, fields=REVERSES, model=Reversal),
+    **{name: Taught(FieldKind.TIME, column) for name, column in TIMES.items()},
+    **{name: Taught(FieldKind.NUMBER, column) for name, column in AMOUNTS.items()},
+    **{name: Taught(FieldKind.ENUM, column, codes=codes) for name, (column, codes) in ENUMS.items()},
+    **{name: Taught(FieldKind.WORD, column) for name, (column, _) in WORDS.items()},
+}
+
+
+def _figure(figure: Fig, kind: FieldKind = FieldKind.NUMBER, high: int = AMOUNT_MAX, codes: type[IntEnum] | None = None) -> Taught:
+    return Taught(kind, EVENT_COLUMNS + figure, high=high, codes=codes)
+
+
+def _count(figure: Fig, most: int = 1_000_000) -> Taught:
+    return _figure(figure, high=most)
+
+
+def _day(figure: Fig) -> Taught:
+    return _figure(figure, FieldKind.DAY)
+
+
+def party_fields(attributes: int) -> Fields:
+    """How a related party is read, where the policy has so many attributes."""
+    first = EVENT_COLUMNS + FIGURES + attributes
+    return {
+        "party_id": Taught(FieldKind.NAME),
+        "role": Taught(FieldKind.ENUM, first + Pa.ROLE, codes=Role),
+        "eligible": Taught(FieldKind.TRUTH, first + Pa.ELIGIBLE),
+        "score": Taught(FieldKind.NUMBER, first + Pa.IGNORED, low=-AMOUNT_MAX),
+        "days_past_due": Taught(FieldKind.NUMBER, first + Pa.DAYS_PAST_DUE, high=1_000_000),
+        "limit_minor": Taught(FieldKind.NUMBER, first + Pa.IGNORED),
+        "exposure_minor": Taught(FieldKind.NUMBER, first + Pa.EXPOSURE),
+        "as_of": Taught(FieldKind.DAY, first + Pa.IGNORED),
+    }
+
+
+def profile_fields(attributes: tuple[str, ...]) -> Fields:
+    """How a profile is read under a policy with these attributes."""
+    income = {
+        "monthly_minor": _figure(Fig.INCOME_MONTHLY),
+        "proof": _figure(Fig.INCOME_PROOF, FieldKind.ENUM, codes=IncomeProof),
+        "as_of": _day(Fig.INCOME_AS_OF),
+    }
+    credit_record = {
+        "months": _count(Fig.CREDIT_MONTHS),
+        "completeness_percent": _count(Fig.CREDIT_COMPLETENESS, 100),
+        "delinquencies_24m": _count(Fig.DELINQUENCIES_24M),
+        "persistent_debt_months": _count(Fig.PERSISTENT_DEBT_MONTHS),
+    }
+    business = {
+        "revenue_yearly_minor": _figure(Fig.REVENUE_YEARLY),
+        "bank_flow_monthly_minor": _figure(Fig.BANK_FLOW_MONTHLY),
+        "ecosystem_activity_monthly": _count(Fig.ECOSYSTEM_ACTIVITY_MONTHLY),
+    }
+    granted = {
+        "limit_minor": _figure(Fig.GRANTED_LIMIT),
+        "band": _figure(Fig.GRANTED_BAND, FieldKind.BAND),
+        "since": _day(Fig.GRANTED_SINCE),
+    }
+    applied = {"sequence": _figure(Fig.APPLIED_SEQUENCE), "limit_minor": _figure(Fig.APPLIED_LIMIT)}
+    numbers = {name: Taught(FieldKind.NUMBER, EVENT_COLUMNS + place, -AMOUNT_MAX) for place, name in enumerate(attributes, FIGURES)}
+    return {
+        **COMMON,
+        "occurred_at": Taught(FieldKind.TIME, Ev.OCCURRED_AT),
+        "as_of": _figure(Fig.AS_OF, FieldKind.TIME),
+        "corrects": _figure(Fig.CORRECTS, FieldKind.TRUTH),
+        "segment": _figure(Fig.SEGMENT, FieldKind.ENUM, codes=Segment),
+        "status": _figure(Fig.STATUS, FieldKind.ENUM, codes=Status),
+        "jurisdiction": _figure(Fig.JURISDICTION, FieldKind.JURISDICTION),
+        "opened_on": _day(Fig.OPENED_ON),
+        "applied_at": _figure(Fig.APPLIED_AT, FieldKind.TIME),
+        "requested_limit_minor": _figure(Fig.REQUESTED_LIMIT),
+        "identity_verified_until": _day(Fig.IDENTITY_VERIFIED_UNTIL),
+        "employment": _figure(Fig.EMPLOYMENT, FieldKind.ENUM, codes=Employment),
+        "income": Taught(FieldKind.OBJECT, fields=income, model=Income),
+        "debt_service_monthly_minor": _figure(Fig.DEBT_SERVICE_MONTHLY),
+        "assets_minor": _figure(Fig.ASSETS),
+        "exposure_minor": _figure(Fig.EXPOSURE),
+        "external_debt_minor": _figure(Fig.EXTERNAL_DEBT),
+        "external_limits_minor": _figure(Fig.EXTERNAL_LIMITS),
+        "credit_record": Taught(FieldKind.OBJECT, fields=credit_record, model=CreditRecord),
+        "business": Taught(FieldKind.OBJECT, fields=business, model=Business),
+        "consent_at": _day(Fig.CONSENT_AT),
+        "opted_out_at": _day(Fig.OPTED_OUT_AT),
+        "device_changed_at": _day(Fig.DEVICE_CHANGED_AT),
+        "contact_changed_at": _day(Fig.CONTACT_CHANGED_AT),
+        "granted": Taught(FieldKind.OBJECT, fields=granted, model=Granted),
+        "applied": Taught(FieldKind.OBJECT, fields=applied, model=Applied),
+        "related": Taught(FieldKind.PARTIES, fields=party_fields(len(attributes)), model=RelatedParty),
+        "attributes": Taught(FieldKind.OBJECT, fields=numbers),
+    }
 
 
 def blank_event(topic: Topic) -> Ints:
@@ -97,6 +265,13 @@ def blank_event(topic: Topic) -> Ints:
     return column
 
 
+def blank_profile(attributes: int) -> Ints:
+    """(FIGURES + attributes + PARTY,) what a profile has before any of its fields is read, and what is noted of a related party."""
+    row = np.full(FIGURES + attributes + PARTY, MISSING, np.int64)
+    row[Fig.CORRECTS] = row[FIGURES + attributes + Pa.PRINCIPALS] = 0
+    return row
+
+
 def word(text: str) -> int:
     """The first eight bytes of a text as a little-endian word, signed."""
     return int.from_bytes(text.encode()[:8].ljust(8, b"\0"), "little", signed=True)
@@ -104,71 +279,69 @@ def word(text: str) -> int:
 
 def topic_table(topic: Topic, rules: DecodeRules, key: FingerprintKey) -> Ints | None:
     """The scanner's table of a topic; None if the scanner has not been taught every field that the contract has."""
-    table: list[int] = [0] * len(Ta)
-    model = EVENT_MODELS[topic]
-    if set(Reversal.model_fields) != set(REVERSES):
+    model, fields = (Profile, profile_fields(rules.attributes)) if topic is Topic.PROFILE else (EVENT_MODELS[topic], OF_EVENTS)
+    table = [0] * len(Ta)
+    table[Ta.CURRENCY], table[Ta.UTC_OFFSET] = word(rules.currency), rules.utc_offset_ms
+    place = _put_object(table, fields, model, rules, key)
+    if place is None:
         return None
-    table[Ta.CURRENCY] = word(rules.currency)
-    entries = []
-    for bit, (name, info) in enumerate(model.model_fields.items()):
-        entry = _entry(name, bit, rules, key, table)
-        if entry is None:
-            return None
-        entries.append(entry)
-        table[Ta.REQUIRED] |= (1 << bit) * info.is_required()
-    nested = []
-    for bit, (name, (kind, column)) in enumerate(REVERSES.items(), len(entries)):
-        nested.append(_named(name, kind, bit, column))
-        table[Ta.NESTED_REQUIRED] |= 1 << bit
-    for first, end, fields in ((Ta.FIELDS, Ta.FIELDS_END, entries), (Ta.NESTED, Ta.NESTED_END, nested)):
-        table[first] = len(table)
-        for field in fields:
-            table.extend(field)
-        table[end] = len(table)
+    table[Ta.OBJECT] = place
     return np.array(table, np.int64)
 
 
-def _named(name: str, kind: FieldKind, bit: int, column: int) -> list[int]:
+def _put_object(table: list[int], fields: Fields, model: type[BaseModel] | None, rules: DecodeRules, key: FingerprintKey) -> int | None:
+    """Append an object, behind what its fields need; its place. None if a field of its model is not known."""
+    entries, required = [], 0
+    names = _told_apart(fields) if model is None else list(model.model_fields)
+    for bit, name in enumerate(names):
+        if name not in fields:
+            return None
+        entry = _entry(name, fields[name], table, rules, key)
+        if entry is None:
+            return None
+        info = None if model is None else model.model_fields[name]
+        entry[Fi.BIT] = 1 << bit
+        entry[Fi.NULLABLE] = info is not None and not info.is_required() and info.default is None
+        required |= (1 << bit) * (info is not None and info.is_required())
+        entries.append(entry)
+    if len(_told_apart(names)) < len(names):
+        return None
+    first = len(table)
+    for entry in entries:
+        table.extend(entry)
+    table.extend((first, len(table), required))
+    return len(table) - len(Ob)
+
+
+def _told_apart(names: Iterable[str]) -> list[str]:
+    """The fields that the scanner can tell apart."""
+    return list({name[:FOUND_BY]: name for name in names if len(name) <= NAME_MAX}.values())[:FIELDS_MAX]
+
+
+def _entry(name: str, taught: Taught, table: list[int], rules: DecodeRules, key: FingerprintKey) -> list[int] | None:
+    """A field's entry; its words, or the object inside, are appended to ``table``. None if that cannot be read."""
     entry = [0] * FIELD
-    entry[Fi.NAME_LOW], entry[Fi.NAME_HIGH] = word(name), word(name[8:])
-    entry[Fi.KIND], entry[Fi.BIT], entry[Fi.COLUMN] = kind, 1 << bit, column
-    entry[Fi.HIGH] = AMOUNT_MAX
-    return entry
-
-
-def _entry(name: str, bit: int, rules: DecodeRules, key: FingerprintKey, table: list[int]) -> list[int] | None:
-    """A field's entry; its words are appended to ``table``. None for a field that the scanner does not know."""
-    if name in TIMES:
-        return _named(name, FieldKind.TIME, bit, TIMES[name])
-    if name in AMOUNTS:
-        return _named(name, FieldKind.AMOUNT, bit, AMOUNTS[name])
-    if name in ENUMS:
-        column, codes = ENUMS[name]
-        entry = _named(name, FieldKind.ENUM, bit, column)
+    entry[Fi.NAME_LOW], entry[Fi.NAME_HIGH], entry[Fi.NAME_THIRD], entry[Fi.NAME_FOURTH] = (word(name[at:]) for at in (0, 8, 16, 24))
+    entry[Fi.NAME_LENGTH] = len(name)
+    entry[Fi.KIND], entry[Fi.COLUMN], entry[Fi.LOW], entry[Fi.HIGH] = taught.kind, taught.column, taught.low, taught.high
+    if taught.kind in (FieldKind.OBJECT, FieldKind.PARTIES):
+        inside = _put_object(table, taught.fields, taught.model, rules, key)
+        if inside is None:
+            return None
+        entry[Fi.WORDS] = inside
+    elif taught.codes is not None:
         entry[Fi.WORDS] = len(table)
-        table.extend(word(code.name.lower()) for code in codes)
+        for code in taught.codes:
+            text = code.name.lower()
+            table.extend((word(text), word(text[8:]), code))
         entry[Fi.WORDS_END] = len(table)
-        return entry
-    if name in WORDS:
-        entry = _named(name, FieldKind.WORD, bit, WORDS[name][0])
+    elif taught.kind is FieldKind.WORD:
         entry[Fi.HASH_COLUMN] = WORDS[name][1]
         entry[Fi.WORDS] = len(table)
         vocabulary = _vocabulary(rules.words[name], key)
         entry[Fi.WORDS_END] = len(vocabulary) // 2 - 1
         table.extend(vocabulary)
-        return entry
-    match name:
-        case "event_id":
-            return _named(name, FieldKind.EVENT_ID, bit, Ev.FINGERPRINT)
-        case "account_id":
-            return _named(name, FieldKind.ACCOUNT, bit, -1)
-        case "currency":
-            return _named(name, FieldKind.CURRENCY, bit, -1)
-        case "loan_id":
-            return _named(name, FieldKind.PRINT, bit, Ev.LOAN)
-        case "reverses":
-            return _named(name, FieldKind.REVERSES, bit, -1)
-    return None
+    return entry
 
 
 def _vocabulary(words: tuple[str, ...], key: FingerprintKey) -> list[int]:

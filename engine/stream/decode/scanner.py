@@ -1,17 +1,17 @@
-"""The scanner: from the JSON texts of flat events to columns, compiled.
+"""The scanner: from the JSON texts of events and profiles to columns, compiled.
 
-Theory of operation. The contract (``schemas``, pydantic) says which records are right; asking it for each one costs microseconds. The scanner
-takes the records that are *certainly* right and says nothing about the others: whatever it has not been taught (an escape in a string, a
-fraction, a time with a leap second, an unknown or repeated field, a wrong type, a key that is not the account) it leaves to the judge, which
-has the only say in what is wrong and why. So a doubt costs time and never an answer, and two properties are worth testing: what the scanner
-takes is what the judge would have accepted, with the same columns; and ordinary traffic is taken.
+Theory of operation. The contract (``schemas``, pydantic) says which records are right; asking it costs microseconds for an event and a hundred
+for a profile. The scanner takes the records that are *certainly* right and says nothing about the others: whatever it has not been taught (an
+escape in a string, a fraction, a time with a leap second, an unknown or repeated field, a wrong type, a key that is not the account) it leaves
+to the judge, which has the only say in what is wrong and why. So a doubt costs time and never an answer, and two properties are worth testing:
+what the scanner takes is what the judge would have accepted, with the same columns; and ordinary traffic is taken.
 
 One pass over the records where they lie. A record is read field by field: the name is compared as two 64-bit
 words with the topic's table of fields (``fields``), beginning with the one that followed the last time, since a producer writes its fields
-in one order; then the value is read by the field's kind and goes to its column. Bits of the fields seen find the repeated and the absent. The
-nested object ``reverses`` has a table of its own; nothing nests deeper, so one flag is the whole stack. What lies behind a record's end is
-readable but never part of it: positions only grow, and the closing brace must be the last byte but white space before the end. Only whole
-numbers occur; no float is ever made.
+in one order; then the value is read by the field's kind and goes to its column. Bits of the fields seen find the repeated and the absent. An
+object inside has a table of its own; nothing nests deeper, so which one is read is the whole stack. Of a list of related parties each is read
+like such an object, and noted when it ends. What lies behind a record's end is readable but never part of it: positions only grow, and the
+closing brace must be the last byte but white space before the end. Only whole numbers occur; no float is ever made.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
+from engine.core.fingerprint import BAND_BITS
 from engine.core.jit import compiled
-from engine.core.layout import MISSING, Ev
+from engine.core.layout import AMOUNT_MAX, EVENT_COLUMNS, MISSING, Ev, Fig
 from engine.core.packed import Bytes, Words, masked
 from engine.core.tables import Ints
-from engine.stream.decode.fields import FIELD, Fi, FieldKind, Ta
+from engine.stream.decode.fields import FIELD, FOUND_BY, NAME_MAX, PARTY, WORD_CELLS, Fi, FieldKind, Ob, Pa, Role, Ta
 from engine.stream.decode.text import first_special, same, siphash_words, string_end
-from engine.stream.decode.times import time_ms
+from engine.stream.decode.times import day_number, time_ms
 
-NAME_MAX: Final = 16
 DIGITS_MAX: Final = 16
 TEXT_MAX: Final = 64
+JURISDICTION_MAX: Final = 6
+PARTIES_MAX: Final = 50
 TRUE: Final = np.uint64(int.from_bytes(b"true", "little"))
 FALSE: Final = np.uint64(int.from_bytes(b"false", "little"))
 NULL: Final = np.uint64(int.from_bytes(b"null", "little"))
@@ -68,12 +70,12 @@ def word_code(table: Ints, place: int, mask: int, print_: int) -> int:
 
 
 @compiled
-def enum_code(table: Ints, place: int, end: int, word: int) -> int:
-    """Code (1, 2, ...) of a word of at most eight bytes in a list of words; 0 if it is not in it."""
-    for i in range(place, end):
-        if table[i] == word:
-            return i - place + 1
-    return 0
+def enum_code(table: Ints, place: int, end: int, low: int, high: int) -> int:
+    """Code of a word of at most sixteen bytes in a list of words; -1 if it is not in it."""
+    for i in range(place, end, WORD_CELLS):
+        if table[i] == low and table[i + 1] == high:
+            return table[i + 2]
+    return -1
 
 
 @compiled
@@ -87,6 +89,72 @@ def integer(data: Bytes, at: int) -> tuple[int, int]:
     if at == first or (data[first] == 48 and at - first > 1):
         return -1, at
     return number, at
+
+
+@compiled
+def is_named(table: Ints, field: int, words: Words, at: int, length: int) -> bool:
+    """Whether a field that was found by the first sixteen bytes of its name has a name of so many bytes, and these behind them."""
+    if table[field + Fi.NAME_LENGTH] != length:
+        return False
+    if length <= FOUND_BY:
+        return True
+    third, fourth = first_bytes(words, at + FOUND_BY, length - FOUND_BY)
+    return table[field + Fi.NAME_THIRD] == third and table[field + Fi.NAME_FOURTH] == fourth
+
+
+@compiled
+def first_bytes(words: Words, at: int, length: int) -> tuple[int, int]:
+    """The first ``length`` (1 to 16) bytes from ``at`` on as two words, the others zero."""
+    high = np.int64(masked(words, at + 8, min(length, 16) - 8)) if length > 8 else np.int64(0)
+    return np.int64(masked(words, at, min(length, 8))), high
+
+
+@compiled
+def jurisdiction(data: Bytes, at: int, end: int) -> int:
+    """``fingerprint.jurisdiction_code`` of a text like ``CN`` or ``CN-31``; MISSING if it is none."""
+    if end - at > JURISDICTION_MAX or end - at < 2 or end - at == 3:
+        return MISSING
+    code = np.int64(0)
+    for place in range(at, end):
+        byte, nth = np.int64(data[place]), place - at
+        is_letter, is_digit = 0x41 <= byte <= 0x5A, 0x30 <= byte <= 0x39
+        if (nth < 2 and not is_letter) or (nth == 2 and byte != 0x2D) or (nth > 2 and not is_letter and not is_digit):
+            return MISSING
+        code = code << 8 | byte
+    return code
+
+
+@compiled
+def note_party(row: Ints, behind: int) -> None:
+    """Tell the figures of a related party, whose own are behind them."""
+    party, role = row[behind:], row[behind + Pa.ROLE]
+    if role == Role.PRINCIPAL:
+        eligible = party[Pa.ELIGIBLE]
+        party[Pa.PRINCIPALS] |= 4 if eligible == MISSING else 2 - eligible
+        told = party[Pa.PRINCIPALS]
+        row[Fig.PRINCIPAL_ELIGIBLE] = 0 if told & 2 != 0 else 1 if told == 1 else MISSING
+    elif role != Role.GUARANTOR and party[Pa.EXPOSURE] != MISSING:
+        row[Fig.RELATED_EXPOSURE] = min(AMOUNT_MAX, max(row[Fig.RELATED_EXPOSURE], 0) + party[Pa.EXPOSURE])
+    row[Fig.RELATED_DAYS_PAST_DUE] = max(row[Fig.RELATED_DAYS_PAST_DUE], party[Pa.DAYS_PAST_DUE])
+    for column in range(Pa.PRINCIPALS):
+        party[column] = MISSING
+
+
+@compiled
+def enter(data: Bytes, at: int, limit: int, is_list: bool) -> tuple[int, bool]:
+    """The place behind where an object, or a list of them, begins at ``at``, and whether it is empty, then behind where it ends; -1 if none
+    does."""
+    if is_list:
+        if data[at] != 0x5B:
+            return -1, False
+        at = skip_space(data, at + 1, limit)
+        if data[at] == 0x5D:
+            return at + 1, True
+    if data[at] != 0x7B:
+        return -1, False
+    behind = skip_space(data, at + 1, limit)
+    is_empty = data[behind] == 0x7D and not is_list
+    return behind + is_empty, is_empty
 
 
 @compiled
@@ -106,11 +174,13 @@ def scan_record(
     high: np.uint64,
     columns: Ints,
     i: int,
+    row: Ints,
 ) -> bool:
-    """Write one record's columns. False if it is for the judge (then what was written means nothing)."""
-    begin, first, end, required = at, table[Ta.FIELDS], table[Ta.FIELDS_END], table[Ta.REQUIRED]
-    nested = False
-    seen = np.int64(0)
+    """Write one record's columns, and the figures of a profile to ``row``. False if it is for the judge (then what was written means nothing)."""
+    begin, own = at, table[Ta.OBJECT]
+    first, end = table[own + Ob.FIELDS], table[own + Ob.FIELDS_END]
+    inside, parties = np.int64(0), np.int64(0)  # the object inside that is read, if one is; how many related parties were begun
+    seen, seen_outside = np.int64(0), np.int64(0)
     last = first
     at = skip_space(data, at, limit)
     if data[at] != 0x7B:
@@ -126,10 +196,9 @@ def scan_record(
         length = stop - at
         if data[stop] != 0x22 or not 1 <= length <= NAME_MAX:
             return False
-        name_low = masked(words, at, min(length, 8))
-        name_high = masked(words, at + 8, length - 8) if length > 8 else np.uint64(0)
-        field = find_field(table, first, end, table[last + Fi.NEXT], np.int64(name_low), np.int64(name_high))
-        if field < 0 or seen & table[field + Fi.BIT] != 0:
+        name_low, name_high = first_bytes(words, at, length)
+        field = find_field(table, first, end, table[last + Fi.NEXT], name_low, name_high)
+        if field < 0 or seen & table[field + Fi.BIT] != 0 or not is_named(table, field, words, at, length):
             return False
         table[last + Fi.NEXT] = field
         last = field
@@ -141,7 +210,12 @@ def scan_record(
         # The value.
         kind = table[field + Fi.KIND]
         column = table[field + Fi.COLUMN]
-        if kind <= FieldKind.LAST_STRING:
+        value = np.int64(MISSING)
+        if data[at] == 0x6E:
+            if table[field + Fi.NULLABLE] == 0 or masked(words, at, 4) != NULL:
+                return False
+            at += 4
+        elif kind <= FieldKind.LAST_STRING:
             if data[at] != 0x22:
                 return False
             at += 1
@@ -150,69 +224,99 @@ def scan_record(
                 return False
             length = stop - at
             if kind == FieldKind.ENUM:
-                code = enum_code(table, table[field + Fi.WORDS], table[field + Fi.WORDS_END], np.int64(masked(words, at, min(length, 8))))
-                if code == 0 or length > 8:
+                word_low, word_high = first_bytes(words, at, length)
+                value = enum_code(table, table[field + Fi.WORDS], table[field + Fi.WORDS_END], word_low, word_high)
+                if value < 0 or length > 16:
                     return False
-                columns[column, i] = code
             elif kind == FieldKind.TIME:
-                moment = time_ms(data, words, at, stop)
-                if moment == MISSING:
+                value = time_ms(data, words, at, stop)
+                if value == MISSING:
                     return False
-                columns[column, i] = moment
             elif kind == FieldKind.CURRENCY:
                 if length != 3 or np.int64(masked(words, at, 3)) != table[Ta.CURRENCY]:
                     return False
             elif kind == FieldKind.ACCOUNT:
                 if length != key_length or not same(words, at, key_words, key_at, length):
                     return False
+            elif kind == FieldKind.DAY:
+                value = day_number(data, words, at, stop, table[Ta.UTC_OFFSET])
+                if value == MISSING:
+                    return False
+            elif kind == FieldKind.JURISDICTION:
+                value = jurisdiction(data, at, stop)
+                if value == MISSING:
+                    return False
+            elif kind == FieldKind.BAND:
+                value = siphash_words(words, at, stop, np.uint64(0), np.uint64(0)) & BAND_BITS
             elif kind != FieldKind.NAME:
                 print_ = siphash_words(words, at, stop, low, high)
                 if kind == FieldKind.WORD:
-                    columns[column, i] = word_code(table, table[field + Fi.WORDS], table[field + Fi.WORDS_END], print_)
+                    value = word_code(table, table[field + Fi.WORDS], table[field + Fi.WORDS_END], print_)
                     columns[table[field + Fi.HASH_COLUMN], i] = print_
                 elif kind == FieldKind.PRINT:
-                    columns[column, i] = print_
+                    value = print_
                 else:
                     if id_length > 0 and (length != id_length or not same(words, at, id_words, id_at, length)):
                         return False
                     columns[column, i] ^= print_
                     columns[Ev.ID_AT, i], columns[Ev.ID_END, i] = at - begin, stop - begin
             at = stop + 1
-        elif kind == FieldKind.AMOUNT:
-            number, at = integer(data, at)
-            if number < table[field + Fi.LOW] or number > table[field + Fi.HIGH]:
+        elif kind == FieldKind.NUMBER:
+            is_negative = data[at] == 0x2D
+            value, at = integer(data, at + is_negative)
+            if value < 0 or (is_negative and value == 0):
                 return False
-            columns[column, i] = number
+            value = -value if is_negative else value
+            if value < table[field + Fi.LOW] or value > table[field + Fi.HIGH]:
+                return False
         elif kind == FieldKind.TRUTH:
             if masked(words, at, 4) == TRUE:
-                columns[column, i] = 1
+                value = 1
                 at += 4
             elif masked(words, at, 5) == FALSE:
-                columns[column, i] = 0
+                value = 0
                 at += 5
             else:
                 return False
         else:
-            if data[at] != 0x7B:
+            is_list, within = kind == FieldKind.PARTIES, table[field + Fi.WORDS]
+            at, is_empty = enter(data, at, limit, is_list)
+            if at < 0 or (is_empty and not is_list and table[within + Ob.REQUIRED] != 0):
                 return False
-            at += 1
-            nested = True
-            first, end = table[Ta.NESTED], table[Ta.NESTED_END]
-            continue
+            if not is_empty:
+                inside, parties = within, np.int64(is_list)
+                seen_outside, seen = seen, np.int64(0)
+                first, end = table[inside + Ob.FIELDS], table[inside + Ob.FIELDS_END]
+                continue
+        if column >= EVENT_COLUMNS:
+            row[column - EVENT_COLUMNS] = value
+        elif value != MISSING:
+            columns[column, i] = value
         # What comes behind it.
         at = skip_space(data, at, limit)
-        if nested and data[at] == 0x7D:
-            if seen & table[Ta.NESTED_REQUIRED] != table[Ta.NESTED_REQUIRED]:
+        if inside != 0 and data[at] == 0x7D:
+            if seen & table[inside + Ob.REQUIRED] != table[inside + Ob.REQUIRED]:
                 return False
-            nested = False
-            first, end = table[Ta.FIELDS], table[Ta.FIELDS_END]
             at = skip_space(data, at + 1, limit)
+            if parties > 0:
+                note_party(row, row.shape[0] - PARTY)
+                if data[at] == 0x2C:
+                    at = skip_space(data, at + 1, limit)
+                    if data[at] != 0x7B or parties == PARTIES_MAX:
+                        return False
+                    at, seen, parties = at + 1, np.int64(0), parties + 1
+                    continue
+                if data[at] != 0x5D:
+                    return False
+                at, parties = skip_space(data, at + 1, limit), np.int64(0)
+            inside, seen = np.int64(0), seen_outside
+            first, end = table[own + Ob.FIELDS], table[own + Ob.FIELDS_END]
         if data[at] == 0x2C:
             at += 1
             continue
-        if data[at] != 0x7D or nested:
+        if data[at] != 0x7D or inside != 0:
             return False
-        return seen & required == required and skip_space(data, at + 1, limit) == limit
+        return seen & table[own + Ob.REQUIRED] == table[own + Ob.REQUIRED] and skip_space(data, at + 1, limit) == limit
 
 
 @compiled
@@ -231,18 +335,20 @@ def scan(
     low: np.uint64,
     high: np.uint64,
     columns: Ints,
+    figures: Ints,
     taken: npt.NDArray[np.bool_],
 ) -> None:
     """Read the records that ``taken`` (n,) marks, and leave the mark only on those that the contract certainly accepts.
 
     Values, keys and CloudEvents ids (empty: none) are packed (``engine.core.packed``); a marked record has a value. ``columns``
-    (EVENT_COLUMNS, n) holds what a record without any field would have, with everything of FINGERPRINT but the event id's; it is written in
-    place.
+    (EVENT_COLUMNS, n) holds what a record without any field would have, with everything of FINGERPRINT but the event id's, and ``figures``
+    (n, FIGURES + attributes + PARTY) the like of profiles; both are written in place. Of other topics ``figures`` has one row, which is left.
     """
     for i in range(taken.shape[0]):
         if taken[i]:
             key_at, id_at = key_begins[i], id_begins[i]
             key_length, id_length = key_ends[i] - key_at, id_ends[i] - id_at
             taken[i] = scan_record(
-                *(data, words, begins[i], ends[i], key_words, key_at, key_length, id_words, id_at, id_length), table, low, high, columns, i
+                *(data, words, begins[i], ends[i], key_words, key_at, key_length, id_words, id_at, id_length),
+                *(table, low, high, columns, i, figures[min(i, figures.shape[0] - 1)]),
             )

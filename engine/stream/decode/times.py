@@ -21,6 +21,7 @@ DATE: Final = np.uint64(int.from_bytes(b"0000-00-", "little"))
 DATE_LIMITS: Final = np.uint64(int.from_bytes(bytes(0x76 if c == 0x30 else 0x7F for c in b"0000-00-"), "little"))
 CLOCK: Final = np.uint64(int.from_bytes(b"00T00:00", "little"))
 CLOCK_LIMITS: Final = np.uint64(int.from_bytes(bytes(0x76 if c == 0x30 else 0x7F for c in b"00T00:00"), "little"))
+DATE_LENGTH: Final = 10
 SHORTEST: Final = 20
 EPOCH_DAYS: Final = 719_162  # from 0001-01-01 to 1970-01-01
 FIRST_MS: Final = -EPOCH_DAYS * DAY_MS
@@ -67,6 +68,26 @@ def offset_ms(data: Bytes, at: int, end: int) -> int:
         return MISSING
     offset = (hours * 60 + minutes) * 60_000
     return -offset if data[at] == 0x2D else offset
+
+
+@compiled
+def date_days(data: Bytes, words: Words, at: int) -> int:
+    """Days from 1970-01-01 to the date spelled in the ten bytes from ``at`` on; MISSING if it is not of the form ``2026-03-01``."""
+    date = words[at] ^ DATE
+    if ((date + DATE_LIMITS) | date) & HIGH != np.uint64(0):
+        return MISSING
+    date = date * np.uint64(10) + (date >> np.uint64(8))
+    return days_of(pair(date, 0) * 100 + pair(date, 2), pair(date, 5), two_digits(data, at + 8))
+
+
+@compiled
+def day_number(data: Bytes, words: Words, at: int, end: int, utc_offset_ms: int) -> int:
+    """The number of the date spelled between ``at`` and ``end``, or of the day in which the instant spelled there lies, by an offset from UTC;
+    MISSING if it is neither."""
+    if end - at == DATE_LENGTH:
+        return date_days(data, words, at)
+    moment = time_ms(data, words, at, end)
+    return MISSING if moment == MISSING else (moment + utc_offset_ms) // DAY_MS
 
 
 @compiled

@@ -9,6 +9,7 @@ from random import Random
 from typing import Any, Final
 
 import numpy as np
+import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +22,7 @@ from engine.stream.decode.decoder import Decoded, Decoder, decode_control
 from engine.stream.decode.misrouting import partition_of
 from engine.stream.records import Chunk, Headers
 from schemas.common import VALUE_BYTES_MAX
+from schemas.topics import INPUTS
 from scripts.personas import midnight_before, population
 
 KEY: Final = FingerprintKey.from_hex("000102030405060708090a0b0c0d0e0f")
@@ -81,7 +83,41 @@ EVENTS: Final[dict[Topic, dict[str, Any]]] = {
         "cause": "customer",
     },
 }
-SCANNED: Final = [Topic.REPAYMENT, Topic.PURCHASE, Topic.TRANSFER]
+FULL_PROFILE: Final[dict[str, Any]] = EVENTS[Topic.PROFILE] | {
+    "corrects": True,
+    "segment": "enterprise",
+    "status": "forbearance",
+    "jurisdiction": "CN-SH",
+    "opened_on": "2024-02-29",
+    "applied_at": NOW,
+    "requested_limit_minor": 1,
+    "identity_verified_until": "2031-12-31",
+    "employment": "self_employed",
+    "income": {"monthly_minor": 0, "proof": "documented", "as_of": NOW},
+    "debt_service_monthly_minor": 2,
+    "assets_minor": None,
+    "exposure_minor": 3,
+    "external_debt_minor": 4,
+    "external_limits_minor": 5,
+    "credit_record": {"months": 6, "completeness_percent": 100, "delinquencies_24m": None, "persistent_debt_months": 7},
+    "business": {"revenue_yearly_minor": 8, "bank_flow_monthly_minor": 9, "ecosystem_activity_monthly": 10},
+    "consent_at": "1969-12-31T23:59:59.999Z",
+    "opted_out_at": None,
+    "device_changed_at": NOW,
+    "contact_changed_at": "2026-02-28",
+    "granted": {"limit_minor": 11, "band": "B2", "since": "2025-01-01"},
+    "applied": {"sequence": 12, "limit_minor": 13},
+    "related": [
+        {"party_id": "x", "role": "principal", "eligible": True, "score": -3, "as_of": "2026-01-01"},
+        {"party_id": "y", "role": "group", "exposure_minor": 2**53 - 1, "days_past_due": 3},
+        {"party_id": "z", "role": "joint", "exposure_minor": 9, "limit_minor": 1, "eligible": False},
+        {"party_id": "é", "role": "guarantor", "exposure_minor": 5, "days_past_due": 1},
+    ],
+    "attributes": {"tax_grade": -3},
+}
+WHOLE: Final = {topic: [event] for topic, event in EVENTS.items()} | {Topic.PROFILE: [FULL_PROFILE, EVENTS[Topic.PROFILE]]}
+ADDED: Final = ("jurisdiction", "opened_on", "employment", "assets_minor", "corrects", "identity_verified_unti", "identity_verified_untim")
+SCANNED: Final = [Topic.REPAYMENT, Topic.PURCHASE, Topic.TRANSFER, Topic.PROFILE]
 
 
 def raw(value: Any) -> bytes:
@@ -105,16 +141,24 @@ def decode(
     return decoder.decode(Chunk.of(topic, list(range(n)), [AT] * n, [key] * n, values, headers))
 
 
+def scanned(chunk: Chunk) -> npt.NDArray[np.bool_]:
+    """Which records of a chunk the scanner takes."""
+    decoder, n = Decoder(RULES, KEY, 0, 1), len(chunk)
+    columns = np.repeat(decoder._blanks[chunk.topic][:, None], n, axis=1)
+    return decoder._scan(chunk, columns, np.repeat(decoder._blank_profile[None], n, axis=0))
+
+
 def taken_by_scanner(topic: Topic, value: bytes) -> bool:
-    chunk = Chunk.of(topic, [0], [AT], [b"a-1"], [value], None)
-    columns = np.repeat(Decoder(RULES, KEY, 0, 1)._blanks[topic][:, None], 1, axis=1)
-    return bool(Decoder(RULES, KEY, 0, 1)._scan(chunk, columns)[0])
+    return bool(scanned(Chunk.of(topic, [0], [AT], [b"a-1"], [value], None))[0])
 
 
 def assert_same(fast: Decoded, slow: Decoded) -> None:
     assert fast.accepted.tolist() == slow.accepted.tolist()
     assert (fast.columns[: Ev.ID_AT, fast.accepted] == slow.columns[: Ev.ID_AT, slow.accepted]).all()
     assert fast.rejects == slow.rejects
+    rows = fast.columns[Ev.PROFILE_ROW, fast.accepted]
+    rows = rows[rows != MISSING]
+    assert (fast.profiles[rows] == slow.profiles[rows]).all()
 
 
 @pytest.mark.parametrize("topic", SCANNED)
@@ -124,9 +168,19 @@ def test_an_ordinary_record_is_scanned(topic: Topic) -> None:
     assert taken_by_scanner(topic, raw(dict(reversed(EVENTS[topic].items()))))
 
 
+def test_a_profile_with_everything_is_scanned_and_read_alike() -> None:
+    empty: dict[str, Any] = {"income": None, "credit_record": {}, "business": {}, "related": [], "attributes": {}}
+    more = [[{"party_id": "x", "role": "principal", "eligible": eligible} for eligible in known] for known in PRINCIPALS]
+    profiles = [FULL_PROFILE, FULL_PROFILE | empty, *(FULL_PROFILE | {"related": related} for related in more)]
+    assert all(taken_by_scanner(Topic.PROFILE, raw(profile)) for profile in profiles)
+    values: list[bytes | None] = list(map(raw, profiles))
+    assert_same(decode(Topic.PROFILE, values), decode(Topic.PROFILE, values, judged=True))
+
+
 def test_the_customers_of_the_demo_are_scanned_and_read_alike() -> None:
     items = list(population(30, 3, midnight_before(datetime(2026, 6, 1, tzinfo=UTC), 90), 90))
-    for topic, name in ((Topic.REPAYMENT, "repayments"), (Topic.PURCHASE, "purchases"), (Topic.TRANSFER, "transfers")):
+    for topic in SCANNED:
+        name = INPUTS[topic].name
         mine = [item for item in items if item.topic == name]
         keys: list[bytes | None] = [item.value["account_id"].encode() for item in mine]
         chunk = Chunk.of(topic, list(range(len(mine))), [item.at_ms for item in mine], keys, [raw(item.value) for item in mine], None)
@@ -139,10 +193,10 @@ def test_the_customers_of_the_demo_are_scanned_and_read_alike() -> None:
         spans = decoded.columns[[Ev.ID_AT, Ev.ID_END]].T.tolist()
         ids = [(value or b"")[first:end].decode() for value, (first, end) in zip(chunk.values, spans, strict=True)]
         assert ids == [item.value["event_id"] for item in mine]
-        columns = np.repeat(fast._blanks[topic][:, None], len(mine), axis=1)
-        assert fast._scan(chunk, columns).all()
+        assert scanned(chunk).all()
 
 
+PRINCIPALS: Final = [(True,), (False,), (None,), (True, None), (True, False), (False, True), (None, False), (True, True)]
 WORDS: Final = [
     "",
     "x",
@@ -172,6 +226,16 @@ WORDS_AND_TIMES: Final = [
     "2026-03-01T24:00:00Z",
     "2026-03-01T12:40:00-00:30",
     "0001-01-01T00:00:00Z",
+    "0000-01-01",
+    "0001-01-01",
+    "9999-12-31",
+    "2026-02-29",
+    "2026-3-01",
+    "CN-1234",
+    "CN-",
+    "cn",
+    "self_employed",
+    "principal",
     "a\\u0000b",
     '\\"',
 ]
@@ -191,25 +255,46 @@ scalars = st.one_of(
 
 
 @st.composite
+def changed_within(draw: Callable[[Any], Any], value: dict[str, Any] | list[Any]) -> Any:
+    """A value with one of its members changed, dropped, added or doubled."""
+    if isinstance(value, list):
+        place = draw(st.integers(0, len(value) - 1))
+        own = draw(changed_within(value[place])) if isinstance(value[place], dict) and value[place] else draw(scalars)
+        return [*value[:place], own, *value[place + draw(st.integers(0, 1)) :]]
+    name = draw(st.sampled_from(sorted(value)))
+    match draw(st.sampled_from(["change", "change", "drop", "add"])):
+        case "change":
+            return value | {name: draw(scalars)}
+        case "drop":
+            return {other: kept for other, kept in value.items() if other != name}
+    return value | {draw(st.sampled_from(["note", "months", "score", "x" * 33])): draw(scalars)}
+
+
+@st.composite
 def records(draw: Callable[[Any], Any]) -> tuple[Topic, bytes]:
-    """An event with some of its fields changed, dropped, added, repeated or reordered, in some spelling, maybe cut or with a byte changed."""
+    """A record with some of its fields changed, dropped, added, repeated or reordered, in some spelling, maybe cut or with a byte changed."""
     topic = draw(st.sampled_from(SCANNED))
-    fields = list(EVENTS[topic].items())
+    fields = list(draw(st.sampled_from(WHOLE[topic])).items())
     for _ in range(draw(st.integers(0, 3))):
         place = draw(st.integers(0, len(fields) - 1))
-        match draw(st.sampled_from(["change", "drop", "add", "repeat", "swap", "nested"])):
+        match draw(st.sampled_from(["change", "drop", "add", "repeat", "swap", "nested", "within", "within"])):
             case "change":
                 fields[place] = (fields[place][0], draw(scalars))
             case "drop" if len(fields) > 1:
                 del fields[place]
             case "add":
-                fields.insert(place, (draw(st.sampled_from(["note", "product", "reverses", "x" * 20, ""])), draw(scalars)))
+                fields.insert(place, (draw(st.sampled_from(["note", "product", "reverses", "x" * 20, "", *ADDED])), draw(scalars)))
             case "repeat":
                 fields.append(fields[place])
             case "swap":
                 fields[0], fields[place] = fields[place], fields[0]
             case "nested":
                 fields.append(("reverses", {"event_id": draw(scalars), "occurred_at": draw(scalars), "full": draw(scalars)}))
+            case "within":
+                places = [place for place, (_, value) in enumerate(fields) if isinstance(value, dict | list) and value]
+                if places:
+                    place = draw(st.sampled_from(places))
+                    fields[place] = (fields[place][0], draw(changed_within(fields[place][1])))
     escape = draw(st.booleans())
     pad = draw(st.sampled_from(["", " ", "\n\t "]))
     pairs = (f"{json.dumps(name)}{pad}:{pad}{json.dumps(value, ensure_ascii=escape)}" for name, value in fields)
@@ -239,7 +324,7 @@ def test_they_agree_on_random_damage(seed: int) -> None:
     for topic in SCANNED:
         values: list[bytes | None] = []
         for _ in range(1500):
-            data = bytearray(raw(EVENTS[topic]))
+            data = bytearray(raw(random.choice(WHOLE[topic])))
             for _ in range(random.choice((0, 1, 1, 2))):
                 data[random.randrange(len(data))] = random.choice(b'"\\{}[],:0123456789-+.eE\x00\x1f \x80\xc3\xe2\xf0TZtrufalsn')
             values.append(bytes(data))
@@ -301,7 +386,7 @@ def test_a_profile_without_a_value_is_the_wish_to_forget(headers: list[Headers] 
     decoded = decode(Topic.PROFILE, [good, None, good], headers=headers)
     assert decoded.accepted.all()
     assert decoded.rejects == []
-    assert decoded.columns[Ev.PROFILE_ROW].tolist() == [0, MISSING, 1]
+    assert decoded.columns[Ev.PROFILE_ROW].tolist() == [0, MISSING, 2]
     assert decoded.columns[Ev.OCCURRED_AT, 1] == decoded.columns[Ev.RECORD_TIME, 1] == AT
     assert decoded.columns[Ev.TOPIC].tolist() == [Topic.PROFILE] * 3
 
