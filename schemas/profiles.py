@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 from pydantic import Field
 
 from schemas.common import Currency, Day, Identifier, Input, Instant, Jurisdiction, Minor, Signed, Word
 
-Count = Annotated[int, Field(ge=0, le=1_000_000)]
+COUNT_MAX: Final = 1_000_000
+PARTIES_MAX: Final = 50
+
+Count = Annotated[int, Field(ge=0, le=COUNT_MAX)]
 Percent = Annotated[int, Field(ge=0, le=100)]
 AttributeName = Annotated[str, Field(pattern=r"^[A-Za-z0-9_.-]{1,64}$")]
 
@@ -101,5 +104,5 @@ class Profile(Input):
     contact_changed_at: Day | None = None
     granted: Granted | None = None
     applied: Applied | None = None
-    related: tuple[RelatedParty, ...] = Field((), max_length=50)
+    related: tuple[RelatedParty, ...] = Field((), max_length=PARTIES_MAX)
     attributes: dict[AttributeName, Signed] = Field(default_factory=dict, max_length=100)

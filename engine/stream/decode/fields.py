@@ -33,7 +33,7 @@ from engine.core.layout import (
 )
 from engine.core.tables import DecodeRules, Ints
 from schemas.common import Event, Reversal
-from schemas.profiles import Applied, Business, CreditRecord, Granted, Income, Profile, RelatedParty
+from schemas.profiles import COUNT_MAX, Applied, Business, CreditRecord, Granted, Income, Profile, RelatedParty
 from schemas.purchases import Purchase
 from schemas.repayments import Repayment
 from schemas.transfers import Transfer
@@ -177,7 +177,7 @@ def _figure(figure: Fig, kind: FieldKind = FieldKind.NUMBER, high: int = AMOUNT_
     return Taught(kind, EVENT_COLUMNS + figure, high=high, codes=codes)
 
 
-def _count(figure: Fig, most: int = 1_000_000) -> Taught:
+def _count(figure: Fig, most: int = COUNT_MAX) -> Taught:
     return _figure(figure, high=most)
 
 
@@ -193,7 +193,7 @@ def party_fields(attributes: int) -> Fields:
         "role": Taught(FieldKind.ENUM, first + Pa.ROLE, codes=Role),
         "eligible": Taught(FieldKind.TRUTH, first + Pa.ELIGIBLE),
         "score": Taught(FieldKind.NUMBER, first + Pa.IGNORED, low=-AMOUNT_MAX),
-        "days_past_due": Taught(FieldKind.NUMBER, first + Pa.DAYS_PAST_DUE, high=1_000_000),
+        "days_past_due": Taught(FieldKind.NUMBER, first + Pa.DAYS_PAST_DUE, high=COUNT_MAX),
         "limit_minor": Taught(FieldKind.NUMBER, first + Pa.IGNORED),
         "exposure_minor": Taught(FieldKind.NUMBER, first + Pa.EXPOSURE),
         "as_of": Taught(FieldKind.DAY, first + Pa.IGNORED),

@@ -29,11 +29,11 @@ from engine.core.tables import Ints
 from engine.stream.decode.fields import FIELD, FOUND_BY, NAME_MAX, PARTY, WORD_CELLS, Fi, FieldKind, Ob, Pa, Role, Ta
 from engine.stream.decode.text import first_special, same, siphash_words, string_end
 from engine.stream.decode.times import day_number, time_ms
+from schemas.profiles import PARTIES_MAX
 
 DIGITS_MAX: Final = 16
 TEXT_MAX: Final = 64
 JURISDICTION_MAX: Final = 6
-PARTIES_MAX: Final = 50
 TRUE: Final = np.uint64(int.from_bytes(b"true", "little"))
 FALSE: Final = np.uint64(int.from_bytes(b"false", "little"))
 NULL: Final = np.uint64(int.from_bytes(b"null", "little"))
