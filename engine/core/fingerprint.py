@@ -13,7 +13,7 @@ import numpy.typing as npt
 from engine.core.jit import compiled
 
 MASK: Final = 2**64 - 1
-BAND_BITS: Final = 2**40 - 1
+BAND_MASK: Final = 2**40 - 1
 
 
 class FingerprintKey(NamedTuple):
@@ -99,7 +99,7 @@ def event_fingerprint(topic: str, source: str | None, event_id: str, key: Finger
 
 def band_code(name: str) -> int:
     """The number that stands for a band's name in an account's row, the same under every policy version and key."""
-    return fingerprint(name.encode(), FingerprintKey(np.uint64(0), np.uint64(0))) & BAND_BITS
+    return fingerprint(name.encode(), FingerprintKey(np.uint64(0), np.uint64(0))) & BAND_MASK
 
 
 def jurisdiction_code(name: str) -> int:

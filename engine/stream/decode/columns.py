@@ -1,4 +1,4 @@
-"""From a record that the judge accepted to its column: the slow twin of the scanner, and the only reader of profiles and commands."""
+"""From a record that the judge accepted to its column: the slow twin of the scanner, and the only reader of commands."""
 
 from __future__ import annotations
 

@@ -23,7 +23,7 @@ from engine.core.packed import Packed
 from engine.core.tables import DecodeRules, Ints
 from engine.stream.decode.columns import epoch_ms, figures_of, fill_command, fill_event
 from engine.stream.decode.envelope import BARE, Envelope, envelope_of
-from engine.stream.decode.fields import EVENT_MODELS, PARTY, blank_event, blank_profile, topic_table
+from engine.stream.decode.fields import EVENT_MODELS, NOTED, blank_event, blank_profile, topic_table
 from engine.stream.decode.judge import Refusal, judge, record_id
 from engine.stream.decode.misrouting import partition_of, partitions_of
 from engine.stream.decode.scanner import scan
@@ -49,7 +49,7 @@ class Reject:
 @dataclass(frozen=True, slots=True)
 class Decoded:
     """A chunk as columns: ``columns`` (EVENT_COLUMNS, n) int64 without SLOT and CLOCK, meaningful where ``accepted`` (n,) is true; ``profiles``
-    (n, FIGURES + attributes; of other topics one row), to which PROFILE_ROW points; ``rejects`` in order of index."""
+    (n, FIGURES + attributes + NOTED; of other topics one row), to which PROFILE_ROW points; ``rejects`` in order of index."""
 
     columns: Ints
     accepted: npt.NDArray[np.bool_]
@@ -102,7 +102,7 @@ class Decoder:
                 refusals[i] = refusal
         self._refuse_by_time(chunk.topic, columns, accepted, refusals)
         rejects = [Reject(i, refusal.disposition, refusal.message) for i, refusal in sorted(refusals.items())]
-        return Decoded(columns, accepted, figures[:, :-PARTY].copy(), rejects)
+        return Decoded(columns, accepted, figures, rejects)
 
     def _scan(self, chunk: Chunk, columns: Ints, figures: Ints) -> npt.NDArray[np.bool_]:
         """Let the scanner read what it can; True where it did."""
@@ -176,7 +176,7 @@ class Decoder:
             if ahead_ms > self._rules.too_far_ahead_ms:  # it would make every snapshot until then a stale one
                 raise Refusal("in_the_future", f"as_of is {ahead_ms / 1000:.0f} s ahead of the record's timestamp")
             column[Ev.PROFILE_ROW] = i
-            figures[i, :-PARTY] = figures_of(model, self._rules)
+            figures[i, :-NOTED] = figures_of(model, self._rules)
         else:
             fill_event(column, model, self._rules, self._key)
 

@@ -33,7 +33,7 @@ from engine.core.layout import (
 )
 from engine.core.tables import DecodeRules, Ints
 from schemas.common import Event, Reversal
-from schemas.profiles import COUNT_MAX, Applied, Business, CreditRecord, Granted, Income, Profile, RelatedParty
+from schemas.profiles import COUNT_MAX, PARTIES_MAX, Applied, Business, CreditRecord, Granted, Income, Profile, RelatedParty
 from schemas.purchases import Purchase
 from schemas.repayments import Repayment
 from schemas.transfers import Transfer
@@ -48,11 +48,12 @@ class Ta(IntEnum):
 
 
 class Ob(IntEnum):
-    """An object: the places of its fields, and the bits of those that it must have."""
+    """An object: the places of its fields, the bits of those that it must have, and the place of a field for all others (0: there are none)."""
 
     FIELDS = 0
     FIELDS_END = 1
     REQUIRED = 2
+    OTHERS = 3
 
 
 class Fi(IntEnum):
@@ -96,15 +97,16 @@ class FieldKind(IntEnum):
     PARTIES = 14  # a list of such, which are told of together
 
 
-class Pa(IntEnum):
-    """What is noted of a related party, behind the figures."""
+class No(IntEnum):
+    """What is noted behind the figures: of the related party at hand, of all of them, and of the attributes that the policy does not read."""
 
     ROLE = 0
     ELIGIBLE = 1
     DAYS_PAST_DUE = 2
     EXPOSURE = 3
     IGNORED = 4
-    PRINCIPALS = 5  # of all of them: bit 0, one is eligible; bit 1, one is not; bit 2, of one it is not known
+    PRINCIPALS = 5  # bit 0: one is eligible; bit 1: one is not; bit 2: of one it is not known
+    OTHERS = 6  # fingerprints of their names, OTHERS_MAX
 
 
 class Role(IntEnum):
@@ -117,8 +119,8 @@ class Role(IntEnum):
 
 
 class Taught(NamedTuple):
-    """How a field is read: its kind and column; a number's bounds; the codes of the contract's words; the fields of an object inside, and its
-    model (None: it may have any of them)."""
+    """How a field is read: its kind and column; a number's bounds, or how long a list may be; the codes of the contract's words; the fields of an
+    object inside, and its model (None: it may have any of them, and others)."""
 
     kind: FieldKind
     column: int = -1
@@ -132,8 +134,10 @@ class Taught(NamedTuple):
 Fields = Mapping[str, Taught]
 
 FIELD: Final = len(Fi)
-PARTY: Final = len(Pa)
+OTHERS_MAX: Final = 16
+NOTED: Final = No.OTHERS + OTHERS_MAX
 WORD_CELLS: Final = 3  # of a word of the contract: two words of memory, and its code
+WORD_MAX: Final = 16
 FOUND_BY: Final = 16  # bytes of a name, which are no other field's
 NAME_MAX: Final = 32
 FIELDS_MAX: Final = 62  # of an object: a bit each
@@ -190,13 +194,13 @@ def party_fields(attributes: int) -> Fields:
     first = EVENT_COLUMNS + FIGURES + attributes
     return {
         "party_id": Taught(FieldKind.NAME),
-        "role": Taught(FieldKind.ENUM, first + Pa.ROLE, codes=Role),
-        "eligible": Taught(FieldKind.TRUTH, first + Pa.ELIGIBLE),
-        "score": Taught(FieldKind.NUMBER, first + Pa.IGNORED, low=-AMOUNT_MAX),
-        "days_past_due": Taught(FieldKind.NUMBER, first + Pa.DAYS_PAST_DUE, high=COUNT_MAX),
-        "limit_minor": Taught(FieldKind.NUMBER, first + Pa.IGNORED),
-        "exposure_minor": Taught(FieldKind.NUMBER, first + Pa.EXPOSURE),
-        "as_of": Taught(FieldKind.DAY, first + Pa.IGNORED),
+        "role": Taught(FieldKind.ENUM, first + No.ROLE, codes=Role),
+        "eligible": Taught(FieldKind.TRUTH, first + No.ELIGIBLE),
+        "score": Taught(FieldKind.NUMBER, first + No.IGNORED, low=-AMOUNT_MAX),
+        "days_past_due": Taught(FieldKind.NUMBER, first + No.DAYS_PAST_DUE, high=COUNT_MAX),
+        "limit_minor": Taught(FieldKind.NUMBER, first + No.IGNORED),
+        "exposure_minor": Taught(FieldKind.NUMBER, first + No.EXPOSURE),
+        "as_of": Taught(FieldKind.DAY, first + No.IGNORED),
     }
 
 
@@ -252,7 +256,7 @@ def profile_fields(attributes: tuple[str, ...]) -> Fields:
         "contact_changed_at": _day(Fig.CONTACT_CHANGED_AT),
         "granted": Taught(FieldKind.OBJECT, fields=granted, model=Granted),
         "applied": Taught(FieldKind.OBJECT, fields=applied, model=Applied),
-        "related": Taught(FieldKind.PARTIES, fields=party_fields(len(attributes)), model=RelatedParty),
+        "related": Taught(FieldKind.PARTIES, high=PARTIES_MAX, fields=party_fields(len(attributes)), model=RelatedParty),
         "attributes": Taught(FieldKind.OBJECT, fields=numbers),
     }
 
@@ -266,9 +270,9 @@ def blank_event(topic: Topic) -> Ints:
 
 
 def blank_profile(attributes: int) -> Ints:
-    """(FIGURES + attributes + PARTY,) what a profile has before any of its fields is read, and what is noted of a related party."""
-    row = np.full(FIGURES + attributes + PARTY, MISSING, np.int64)
-    row[Fig.CORRECTS] = row[FIGURES + attributes + Pa.PRINCIPALS] = 0
+    """(FIGURES + attributes + NOTED,) what a profile has before any of its fields is read, and what is noted then."""
+    row = np.full(FIGURES + attributes + NOTED, MISSING, np.int64)
+    row[Fig.CORRECTS] = row[FIGURES + attributes + No.PRINCIPALS] = 0
     return row
 
 
@@ -291,12 +295,12 @@ def topic_table(topic: Topic, rules: DecodeRules, key: FingerprintKey) -> Ints |
 
 def _put_object(table: list[int], fields: Fields, model: type[BaseModel] | None, rules: DecodeRules, key: FingerprintKey) -> int | None:
     """Append an object, behind what its fields need; its place. None if a field of its model is not known."""
-    entries, required = [], 0
+    entries, required, others = [], 0, 0
     names = _told_apart(fields) if model is None else list(model.model_fields)
+    if len(_told_apart(names)) < len(names):
+        return None
     for bit, name in enumerate(names):
-        if name not in fields:
-            return None
-        entry = _entry(name, fields[name], table, rules, key)
+        entry = _entry(name, fields[name], table, rules, key) if name in fields else None
         if entry is None:
             return None
         info = None if model is None else model.model_fields[name]
@@ -304,12 +308,15 @@ def _put_object(table: list[int], fields: Fields, model: type[BaseModel] | None,
         entry[Fi.NULLABLE] = info is not None and not info.is_required() and info.default is None
         required |= (1 << bit) * (info is not None and info.is_required())
         entries.append(entry)
-    if len(_told_apart(names)) < len(names):
-        return None
+    if model is None and len(names) == len(fields):  # else one of the others may be a field of the policy's
+        others = len(table)
+        ignored = _entry("", Taught(FieldKind.NUMBER, EVENT_COLUMNS + FIGURES + len(fields) + No.IGNORED, -AMOUNT_MAX), table, rules, key)
+        assert ignored is not None
+        table.extend(ignored)
     first = len(table)
     for entry in entries:
         table.extend(entry)
-    table.extend((first, len(table), required))
+    table.extend((first, len(table), required, others))
     return len(table) - len(Ob)
 
 
@@ -325,6 +332,7 @@ def _entry(name: str, taught: Taught, table: list[int], rules: DecodeRules, key:
     entry[Fi.NAME_LENGTH] = len(name)
     entry[Fi.KIND], entry[Fi.COLUMN], entry[Fi.LOW], entry[Fi.HIGH] = taught.kind, taught.column, taught.low, taught.high
     if taught.kind in (FieldKind.OBJECT, FieldKind.PARTIES):
+        assert all(own.kind < FieldKind.OBJECT for own in taught.fields.values()), "the scanner remembers one object outside"
         inside = _put_object(table, taught.fields, taught.model, rules, key)
         if inside is None:
             return None
@@ -333,6 +341,7 @@ def _entry(name: str, taught: Taught, table: list[int], rules: DecodeRules, key:
         entry[Fi.WORDS] = len(table)
         for code in taught.codes:
             text = code.name.lower()
+            assert len(text) <= WORD_MAX
             table.extend((word(text), word(text[8:]), code))
         entry[Fi.WORDS_END] = len(table)
     elif taught.kind is FieldKind.WORD:

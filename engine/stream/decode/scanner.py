@@ -6,12 +6,13 @@ escape in a string, a fraction, a time with a leap second, an unknown or repeate
 to the judge, which has the only say in what is wrong and why. So a doubt costs time and never an answer, and two properties are worth testing:
 what the scanner takes is what the judge would have accepted, with the same columns; and ordinary traffic is taken.
 
-One pass over the records where they lie. A record is read field by field: the name is compared as two 64-bit
-words with the topic's table of fields (``fields``), beginning with the one that followed the last time, since a producer writes its fields
+One pass over the records where they lie. A record is read field by field: the name is looked for by its first two 64-bit
+words in the topic's table of fields (``fields``), beginning with the one that followed the last time, since a producer writes its fields
 in one order; then the value is read by the field's kind and goes to its column. Bits of the fields seen find the repeated and the absent. An
 object inside has a table of its own; nothing nests deeper, so which one is read is the whole stack. Of a list of related parties each is read
-like such an object, and noted when it ends. What lies behind a record's end is readable but never part of it: positions only grow, and the
-closing brace must be the last byte but white space before the end. Only whole numbers occur; no float is ever made.
+like such an object, and noted when it ends. An attribute that no policy reads is known by its fingerprint: two that differ are two names. What
+lies behind a record's end is readable but never part of it: positions only grow, and the closing brace must be the last byte but white space
+before the end. Only whole numbers occur; no float is ever made.
 """
 
 from __future__ import annotations
@@ -21,15 +22,14 @@ from typing import Final
 import numpy as np
 import numpy.typing as npt
 
-from engine.core.fingerprint import BAND_BITS
+from engine.core.fingerprint import BAND_MASK
 from engine.core.jit import compiled
 from engine.core.layout import AMOUNT_MAX, EVENT_COLUMNS, MISSING, Ev, Fig
 from engine.core.packed import Bytes, Words, masked
 from engine.core.tables import Ints
-from engine.stream.decode.fields import FIELD, FOUND_BY, NAME_MAX, PARTY, WORD_CELLS, Fi, FieldKind, Ob, Pa, Role, Ta
+from engine.stream.decode.fields import FIELD, FOUND_BY, NOTED, OTHERS_MAX, WORD_CELLS, WORD_MAX, Fi, FieldKind, No, Ob, Role, Ta
 from engine.stream.decode.text import first_special, same, siphash_words, string_end
 from engine.stream.decode.times import day_number, time_ms
-from schemas.profiles import PARTIES_MAX
 
 DIGITS_MAX: Final = 16
 TEXT_MAX: Final = 64
@@ -49,7 +49,7 @@ def skip_space(data: Bytes, at: int, limit: int) -> int:
 
 @compiled
 def find_field(table: Ints, first: int, end: int, guess: int, low: int, high: int) -> int:
-    """The field of ``first .. end`` with this name, -1 if there is none; ``guess`` is looked at first."""
+    """The field of ``first .. end`` whose name begins with these sixteen bytes, -1 if there is none; ``guess`` is looked at first."""
     if first <= guess < end and table[guess + Fi.NAME_LOW] == low and table[guess + Fi.NAME_HIGH] == high:
         return guess
     for field in range(first, end, FIELD):
@@ -125,18 +125,37 @@ def jurisdiction(data: Bytes, at: int, end: int) -> int:
 
 
 @compiled
-def note_party(row: Ints, behind: int) -> None:
-    """Tell the figures of a related party, whose own are behind them."""
-    party, role = row[behind:], row[behind + Pa.ROLE]
+def is_other(data: Bytes, words: Words, at: int, end: int, low: np.uint64, high: np.uint64, noted: Ints, others: int) -> bool:
+    """Whether a name that is not in the table is one of an attribute, and none of the ``others`` of this profile. It is noted as the next of
+    them."""
+    if others == OTHERS_MAX:
+        return False
+    for place in range(at, end):
+        byte = data[place] | 0x20  # letters are small ones then, and the others as they are, but for "_"
+        is_one = 0x61 <= byte <= 0x7A or 0x30 <= data[place] <= 0x39
+        if not is_one and data[place] != 0x5F and data[place] != 0x2E and data[place] != 0x2D:
+            return False
+    print_ = siphash_words(words, at, end, low, high)
+    for place in range(others):
+        if noted[No.OTHERS + place] == print_:
+            return False
+    noted[No.OTHERS + others] = print_
+    return True
+
+
+@compiled
+def note_party(row: Ints, party: Ints) -> None:
+    """Tell the figures of a related party, of whom this is noted."""
+    role = party[No.ROLE]
     if role == Role.PRINCIPAL:
-        eligible = party[Pa.ELIGIBLE]
-        party[Pa.PRINCIPALS] |= 4 if eligible == MISSING else 2 - eligible
-        told = party[Pa.PRINCIPALS]
+        eligible = party[No.ELIGIBLE]
+        party[No.PRINCIPALS] |= 4 if eligible == MISSING else 2 - eligible
+        told = party[No.PRINCIPALS]
         row[Fig.PRINCIPAL_ELIGIBLE] = 0 if told & 2 != 0 else 1 if told == 1 else MISSING
-    elif role != Role.GUARANTOR and party[Pa.EXPOSURE] != MISSING:
-        row[Fig.RELATED_EXPOSURE] = min(AMOUNT_MAX, max(row[Fig.RELATED_EXPOSURE], 0) + party[Pa.EXPOSURE])
-    row[Fig.RELATED_DAYS_PAST_DUE] = max(row[Fig.RELATED_DAYS_PAST_DUE], party[Pa.DAYS_PAST_DUE])
-    for column in range(Pa.PRINCIPALS):
+    elif role != Role.GUARANTOR and party[No.EXPOSURE] != MISSING:
+        row[Fig.RELATED_EXPOSURE] = min(AMOUNT_MAX, max(row[Fig.RELATED_EXPOSURE], 0) + party[No.EXPOSURE])
+    row[Fig.RELATED_DAYS_PAST_DUE] = max(row[Fig.RELATED_DAYS_PAST_DUE], party[No.DAYS_PAST_DUE])
+    for column in range(No.PRINCIPALS):
         party[column] = MISSING
 
 
@@ -179,8 +198,9 @@ def scan_record(
     """Write one record's columns, and the figures of a profile to ``row``. False if it is for the judge (then what was written means nothing)."""
     begin, own = at, table[Ta.OBJECT]
     first, end = table[own + Ob.FIELDS], table[own + Ob.FIELDS_END]
-    inside, parties = np.int64(0), np.int64(0)  # the object inside that is read, if one is; how many related parties were begun
+    inside, parties, parties_most = np.int64(0), np.int64(0), np.int64(0)  # the object inside that is read; the parties begun
     seen, seen_outside = np.int64(0), np.int64(0)
+    noted, others = row[row.shape[0] - NOTED :], np.int64(0)
     last = first
     at = skip_space(data, at, limit)
     if data[at] != 0x7B:
@@ -194,11 +214,16 @@ def scan_record(
         at += 1
         stop = first_special(words, at)
         length = stop - at
-        if data[stop] != 0x22 or not 1 <= length <= NAME_MAX:
+        if data[stop] != 0x22 or not 1 <= length <= TEXT_MAX:
             return False
         name_low, name_high = first_bytes(words, at, length)
         field = find_field(table, first, end, table[last + Fi.NEXT], name_low, name_high)
-        if field < 0 or seen & table[field + Fi.BIT] != 0 or not is_named(table, field, words, at, length):
+        if field < 0 or not is_named(table, field, words, at, length):
+            field = table[inside + Ob.OTHERS] if inside != 0 else np.int64(0)
+            if field == 0 or not is_other(data, words, at, stop, low, high, noted, others):
+                return False
+            others += 1
+        if seen & table[field + Fi.BIT] != 0:
             return False
         table[last + Fi.NEXT] = field
         last = field
@@ -226,7 +251,7 @@ def scan_record(
             if kind == FieldKind.ENUM:
                 word_low, word_high = first_bytes(words, at, length)
                 value = enum_code(table, table[field + Fi.WORDS], table[field + Fi.WORDS_END], word_low, word_high)
-                if value < 0 or length > 16:
+                if value < 0 or length > WORD_MAX:
                     return False
             elif kind == FieldKind.TIME:
                 value = time_ms(data, words, at, stop)
@@ -247,7 +272,7 @@ def scan_record(
                 if value == MISSING:
                     return False
             elif kind == FieldKind.BAND:
-                value = siphash_words(words, at, stop, np.uint64(0), np.uint64(0)) & BAND_BITS
+                value = siphash_words(words, at, stop, np.uint64(0), np.uint64(0)) & BAND_MASK
             elif kind != FieldKind.NAME:
                 print_ = siphash_words(words, at, stop, low, high)
                 if kind == FieldKind.WORD:
@@ -284,7 +309,7 @@ def scan_record(
             if at < 0 or (is_empty and not is_list and table[within + Ob.REQUIRED] != 0):
                 return False
             if not is_empty:
-                inside, parties = within, np.int64(is_list)
+                inside, parties, parties_most = within, np.int64(is_list), table[field + Fi.HIGH]
                 seen_outside, seen = seen, np.int64(0)
                 first, end = table[inside + Ob.FIELDS], table[inside + Ob.FIELDS_END]
                 continue
@@ -299,10 +324,10 @@ def scan_record(
                 return False
             at = skip_space(data, at + 1, limit)
             if parties > 0:
-                note_party(row, row.shape[0] - PARTY)
+                note_party(row, noted)
                 if data[at] == 0x2C:
                     at = skip_space(data, at + 1, limit)
-                    if data[at] != 0x7B or parties == PARTIES_MAX:
+                    if data[at] != 0x7B or parties == parties_most:
                         return False
                     at, seen, parties = at + 1, np.int64(0), parties + 1
                     continue
@@ -342,7 +367,7 @@ def scan(
 
     Values, keys and CloudEvents ids (empty: none) are packed (``engine.core.packed``); a marked record has a value. ``columns``
     (EVENT_COLUMNS, n) holds what a record without any field would have, with everything of FINGERPRINT but the event id's, and ``figures``
-    (n, FIGURES + attributes + PARTY) the like of profiles; both are written in place. Of other topics ``figures`` has one row, which is left.
+    (n, FIGURES + attributes + NOTED) the like of profiles; both are written in place. Of other topics ``figures`` has one row, which is left.
     """
     for i in range(taken.shape[0]):
         if taken[i]:

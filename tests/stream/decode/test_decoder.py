@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import UTC, date, datetime
 from random import Random
 from typing import Any, Final
@@ -13,15 +14,20 @@ import numpy.typing as npt
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from pydantic import BaseModel
 
 from engine.core.fingerprint import FingerprintKey
 from engine.core.layout import MISSING, Command, Ev, Fig, Topic
+from engine.core.tables import DecodeRules
 from engine.policy.compile import compile_policy
 from engine.policy.source import load_policy
 from engine.stream.decode.decoder import Decoded, Decoder, decode_control
+from engine.stream.decode.fields import EVENT_MODELS, FIELDS_MAX, NOTED, OF_EVENTS, OTHERS_MAX, FieldKind, Fields, profile_fields
 from engine.stream.decode.misrouting import partition_of
+from engine.stream.decode.scanner import TEXT_MAX
 from engine.stream.records import Chunk, Headers
 from schemas.common import VALUE_BYTES_MAX
+from schemas.profiles import Profile
 from schemas.topics import INPUTS
 from scripts.personas import midnight_before, population
 
@@ -113,7 +119,7 @@ FULL_PROFILE: Final[dict[str, Any]] = EVENTS[Topic.PROFILE] | {
         {"party_id": "z", "role": "joint", "exposure_minor": 9, "limit_minor": 1, "eligible": False},
         {"party_id": "é", "role": "guarantor", "exposure_minor": 5, "days_past_due": 1},
     ],
-    "attributes": {"tax_grade": -3},
+    "attributes": {"tax_grade": -3, "a.b-C_9": 1, "x" * 64: -(2**53) + 1, "network_risk_percent": 5, "network_risk_percents": 6},
 }
 WHOLE: Final = {topic: [event] for topic, event in EVENTS.items()} | {Topic.PROFILE: [FULL_PROFILE, EVENTS[Topic.PROFILE]]}
 ADDED: Final = ("jurisdiction", "opened_on", "employment", "assets_minor", "corrects", "identity_verified_unti", "identity_verified_untim")
@@ -158,7 +164,7 @@ def assert_same(fast: Decoded, slow: Decoded) -> None:
     assert fast.rejects == slow.rejects
     rows = fast.columns[Ev.PROFILE_ROW, fast.accepted]
     rows = rows[rows != MISSING]
-    assert (fast.profiles[rows] == slow.profiles[rows]).all()
+    assert (fast.profiles[rows, :-NOTED] == slow.profiles[rows, :-NOTED]).all()
 
 
 @pytest.mark.parametrize("topic", SCANNED)
@@ -171,10 +177,114 @@ def test_an_ordinary_record_is_scanned(topic: Topic) -> None:
 def test_a_profile_with_everything_is_scanned_and_read_alike() -> None:
     empty: dict[str, Any] = {"income": None, "credit_record": {}, "business": {}, "related": [], "attributes": {}}
     more = [[{"party_id": "x", "role": "principal", "eligible": eligible} for eligible in known] for known in PRINCIPALS]
+    more.append(FULL_PROFILE["related"] * 12)
     profiles = [FULL_PROFILE, FULL_PROFILE | empty, *(FULL_PROFILE | {"related": related} for related in more)]
     assert all(taken_by_scanner(Topic.PROFILE, raw(profile)) for profile in profiles)
-    values: list[bytes | None] = list(map(raw, profiles))
+    values: list[bytes | None] = [None, *map(raw, profiles), raw(FULL_PROFILE | {"note": 1}), raw(FULL_PROFILE)[:-1]]
     assert_same(decode(Topic.PROFILE, values), decode(Topic.PROFILE, values, judged=True))
+    assert decode(Topic.PROFILE, []).rejects == []
+
+
+@pytest.mark.parametrize(
+    ("attributes", "is_scanned"),
+    [
+        ({f"other_{i}": i for i in range(16)}, True),
+        ({f"other_{i}": i for i in range(17)}, False),  # so many are not noted
+        ({f"other_{i}": i for i in range(101)}, False),
+        ({"other": 2**53}, False),
+        ({"other": -(2**53)}, False),
+        ({"x" * 65: 1}, False),
+        ({"é": 1}, False),
+        ({"a b": 1}, False),
+    ],
+)
+def test_attributes_that_the_policy_does_not_read(attributes: dict[str, int], is_scanned: bool) -> None:
+    value = raw(EVENTS[Topic.PROFILE] | {"attributes": attributes})
+    assert taken_by_scanner(Topic.PROFILE, value) == is_scanned
+    assert_same(decode(Topic.PROFILE, [value]), decode(Topic.PROFILE, [value], judged=True))
+
+
+@pytest.mark.parametrize("name", ["other", "tax_grade"])
+def test_an_attribute_that_comes_twice_is_refused(name: str) -> None:
+    value = raw(EVENTS[Topic.PROFILE])[:-1] + b',"attributes":{"%b":1,"more":2,"%b":1}}' % (name.encode(), name.encode())
+    (reject,) = decode(Topic.PROFILE, [value]).rejects
+    assert reject.message == f"field {name} comes twice"
+
+
+def rules_with(*attributes: str) -> DecodeRules:
+    return replace(RULES, attributes=attributes)
+
+
+@pytest.mark.parametrize(
+    ("attributes", "is_scanned"),
+    [
+        ((), True),
+        (
+            ("behaviour_score_30d", "behaviour_score_90"),
+            False,
+        ),  # the scanner cannot tell them apart, so it takes none for one of the others
+        (("x" * 33,), False),
+        (tuple(f"grade_{i}" for i in range(63)), False),
+    ],
+)
+def test_policies_with_attributes_of_all_kinds(attributes: tuple[str, ...], is_scanned: bool) -> None:
+    decoders = [Decoder(rules_with(*attributes), KEY, 0, 1) for _ in range(2)]
+    decoders[1]._tables = {}
+    told = {name: place for place, name in enumerate(attributes[-3:])} | {"other": 7}
+    values: list[bytes | None] = [raw(EVENTS[Topic.PROFILE] | {"attributes": own}) for own in (told, {}, {"other": 1})]
+    chunk = Chunk.of(Topic.PROFILE, [0, 1, 2], [AT] * 3, [b"a-1"] * 3, values, None)
+    fast, slow = (decoder.decode(chunk) for decoder in decoders)
+    assert_same(fast, slow)
+    assert fast.accepted.all()
+    figures = np.repeat(decoders[0]._blank_profile[None], 3, axis=0)
+    columns = np.repeat(decoders[0]._blanks[Topic.PROFILE][:, None], 3, axis=1)
+    assert decoders[0]._scan(chunk, columns, figures).tolist() == [is_scanned, True, is_scanned]
+
+
+def told_by_contract(schema: dict[str, Any], named: dict[str, Any]) -> dict[str, Any]:
+    """A property's schema without its null and its references."""
+    if "$ref" in schema:
+        return told_by_contract(named[schema["$ref"].rsplit("/", 1)[1]], named)
+    others = [told_by_contract(part, named) for part in schema.get("anyOf", ()) if part != {"type": "null"}]
+    return others[0] if len(others) == 1 else {"one of": others} if others else schema
+
+
+def assert_taught(fields: Fields, model: type[BaseModel]) -> None:
+    """That fields are read in the bounds of their contract."""
+    whole = model.model_json_schema()
+    strings = {FieldKind.EVENT_ID, FieldKind.ACCOUNT, FieldKind.WORD, FieldKind.PRINT, FieldKind.NAME, FieldKind.BAND}
+    instant = {"type": "string", "format": "date-time"}
+    exactly: dict[FieldKind, dict[str, Any]] = {
+        FieldKind.TRUTH: {"type": "boolean"},
+        FieldKind.TIME: instant,
+        FieldKind.DAY: {"one of": [{"type": "string", "format": "date"}, instant]},
+        FieldKind.CURRENCY: {"type": "string", "pattern": "^[A-Z]{3}$"},
+        FieldKind.JURISDICTION: {"type": "string", "pattern": r"^[A-Z]{2}(-[A-Z0-9]{1,3})?$"},
+        **{kind: {"type": "string", "minLength": 1, "maxLength": TEXT_MAX} for kind in strings},
+    }
+    for name, schema in whole["properties"].items():
+        taught = fields[name]
+        own = {key: value for key, value in told_by_contract(schema, whole.get("$defs", {})).items() if key not in ("title", "default")}
+        if taught.kind is FieldKind.NUMBER:
+            assert own == {"type": "integer", "minimum": taught.low, "maximum": taught.high}, name
+        elif taught.kind is FieldKind.ENUM:
+            assert taught.codes is not None
+            assert own == {"type": "string", "enum": [code.name.lower() for code in taught.codes]}, name
+        elif taught.kind is FieldKind.PARTIES:
+            assert own["maxItems"] == taught.high
+        elif taught.kind is not FieldKind.OBJECT:
+            assert own == exactly[taught.kind], name
+        if taught.model is not None:
+            assert_taught(taught.fields, taught.model)
+
+
+def test_what_is_taught_is_what_the_contract_says() -> None:
+    for model in EVENT_MODELS.values():
+        assert_taught(OF_EVENTS, model)
+    assert_taught(profile_fields(RULES.attributes), Profile)
+    whole = Profile.model_json_schema()["properties"]["attributes"]
+    assert set(whole["patternProperties"]) == {"^[A-Za-z0-9_.-]{1,64}$"}
+    assert whole["maxProperties"] >= FIELDS_MAX + OTHERS_MAX
 
 
 def test_the_customers_of_the_demo_are_scanned_and_read_alike() -> None:
@@ -358,6 +468,7 @@ BAD: Final[list[tuple[str, Topic, bytes | None]]] = [
     ("key_mismatch", Topic.COMMAND, raw(EVENTS[Topic.COMMAND] | {"account_id": "a-2"})),
     ("in_the_future", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"occurred_at": "2026-03-01T12:50:00+08:00"})),
     ("in_the_future", Topic.PROFILE, raw(EVENTS[Topic.PROFILE] | {"occurred_at": "2027-03-01T12:50:00+08:00"})),
+    ("in_the_future", Topic.PROFILE, raw(EVENTS[Topic.PROFILE] | {"as_of": "2026-03-01T12:50:00+08:00"})),
     ("too_old", Topic.PURCHASE, raw(EVENTS[Topic.PURCHASE] | {"occurred_at": "2020-03-01T12:40:00+08:00"})),
     ("too_large", Topic.PURCHASE, b" " * (VALUE_BYTES_MAX + 1)),
     ("too_large", Topic.PROFILE, b"{" + b" " * 1_000_000),
