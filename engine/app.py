@@ -111,7 +111,7 @@ def create_app(settings: Settings, at_start: Identity) -> faust.App:
 
     @app.on_before_shutdown.connect  # type: ignore[untyped-decorator]
     async def on_shutdown(sender: Any, **_: Any) -> None:
-        await worker.release()
+        await worker.leave()
 
     @app.task  # type: ignore[untyped-decorator]
     async def watchdog() -> None:

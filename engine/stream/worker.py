@@ -54,6 +54,7 @@ class Worker:
         self._fail = fail
         self._tasks: dict[int, asyncio.Task[None]] = {}
         self._consumer: BatchConsumer | None = None
+        self._is_leaving = False  # this worker ends
         self._away_for = ""  # why Kafka was said to be away; empty: it is not
         self._away_at = 0.0  # when it was last seen to be
         self._asked_at = -SILENCE_S  # when it was last asked why
@@ -117,8 +118,11 @@ class Worker:
     # The group
 
     async def assign(self, assigned: Iterable[TP], consumer: BatchConsumer) -> None:
-        """The partitions that this worker now has, all of them."""
+        """The partitions that this worker now has, all of them. A rebalance may be under way while the worker ends: nothing is taken over
+        any more then, since the next owner would be fenced for nothing."""
         self._consumer = consumer
+        if self._is_leaving:
+            return
         owned: defaultdict[int, set[Topic]] = defaultdict(set)
         for tp in assigned:
             owned[tp.partition].add(TOPICS[tp.topic])
@@ -126,7 +130,9 @@ class Worker:
         if split:
             await self._refuse(split)
             return
-        await self.release(number for number in list(self.shards) if number not in owned)
+        await self._release(number for number in list(self.shards) if number not in owned)
+        if self._is_leaving:
+            return
         for number in sorted(owned.keys() - self.shards.keys()):
             shard = Shard(number, self._settings, self._store(number), self, self._clients)
             self.shards[number] = shard
@@ -150,11 +156,15 @@ class Worker:
             )
         )
 
-    async def release(self, numbers: Iterable[int] | None = None) -> None:
-        """Give shards up (all of them by default), behind the commit at hand if that is soon done; returns when none of them does anything any
-        more."""
+    async def leave(self) -> None:
+        """Give all shards up for good."""
+        self._is_leaving = True
+        await self._release(list(self.shards))
+
+    async def _release(self, numbers: Iterable[int]) -> None:
+        """Give shards up, behind the commit at hand if that is soon done; returns when none of them does anything any more."""
         ending = []
-        for number in list(self.shards if numbers is None else numbers):
+        for number in numbers:
             task = self._tasks.pop(number)
             if not self.shards.pop(number).leave():
                 task.cancel()

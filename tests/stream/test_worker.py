@@ -10,6 +10,7 @@ from typing import Any
 
 import pytest
 import structlog
+from faust.types import TP
 
 from engine.core.layout import Topic
 from engine.metrics import ShardCollector
@@ -24,6 +25,7 @@ from engine.stream.shard import Shard
 from engine.stream.topics import IDENTIFIED, Identity
 from engine.stream.topics_watch import Topics
 from engine.stream.worker import Worker
+from schemas.topics import INPUTS
 
 CLIENTS = KafkaClients(Kafka())
 LONG_AGO = time.monotonic() - 3_600
@@ -229,8 +231,39 @@ async def test_release_outlasts_a_swallowed_cancellation(monkeypatch: pytest.Mon
     worker._tasks[0] = asyncio.create_task(stubborn())
     await asyncio.sleep(0)
     async with asyncio.timeout(5):
-        await worker.release()
+        await worker.leave()
     assert (swallowed, worker.shards) == (3, {})
+
+
+async def test_a_worker_that_leaves_takes_nothing_over(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A rebalance that is under way when a worker is told to end must not open its shards again; neither must one that comes then."""
+    begun: list[int] = []
+    is_going = asyncio.Event()
+
+    async def run(shard: Shard) -> None:
+        begun.append(shard.number)
+        try:
+            await asyncio.sleep(3_600)
+        except asyncio.CancelledError:
+            await is_going.wait()  # its commit is ended
+            raise
+
+    monkeypatch.setattr(Shard, "run", run)
+    worker, consumer = Worker(Settings(), Transport(), lambda _: MemoryStore(), CLIENTS, lambda error: pytest.fail(str(error))), object()
+    all_of_both = [TP(spec.name, number) for number in range(2) for spec in INPUTS]
+    await worker.assign(all_of_both, consumer)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    rebalance = asyncio.create_task(worker.assign([tp for tp in all_of_both if tp.partition == 0], consumer))  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    leaving = asyncio.create_task(worker.leave())
+    await asyncio.sleep(0)
+    is_going.set()
+    async with asyncio.timeout(5):
+        await rebalance
+        await leaving
+    await worker.assign(all_of_both, consumer)  # type: ignore[arg-type]
+    await asyncio.sleep(0)
+    assert (begun, worker.shards) == ([0, 1], {})
 
 
 def test_the_metrics_name_the_version_in_force_alone() -> None:
