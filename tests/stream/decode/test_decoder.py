@@ -18,7 +18,6 @@ from pydantic import BaseModel
 
 from engine.core.fingerprint import FingerprintKey
 from engine.core.layout import MISSING, Command, Ev, Fig, Topic
-from engine.core.tables import DecodeRules
 from engine.policy.compile import compile_policy
 from engine.policy.source import load_policy
 from engine.stream.decode.decoder import Decoded, Decoder, decode_control
@@ -211,10 +210,6 @@ def test_an_attribute_that_comes_twice_is_refused(name: str) -> None:
     assert reject.message == f"field {name} comes twice"
 
 
-def rules_with(*attributes: str) -> DecodeRules:
-    return replace(RULES, attributes=attributes)
-
-
 @pytest.mark.parametrize(
     ("attributes", "is_scanned"),
     [
@@ -228,7 +223,7 @@ def rules_with(*attributes: str) -> DecodeRules:
     ],
 )
 def test_policies_with_attributes_of_all_kinds(attributes: tuple[str, ...], is_scanned: bool) -> None:
-    decoders = [Decoder(rules_with(*attributes), KEY, 0, 1) for _ in range(2)]
+    decoders = [Decoder(replace(RULES, attributes=attributes), KEY, 0, 1) for _ in range(2)]
     decoders[1]._tables = {}
     told = {name: place for place, name in enumerate(attributes[-3:])} | {"other": 7}
     values: list[bytes | None] = [raw(EVENTS[Topic.PROFILE] | {"attributes": own}) for own in (told, {}, {"other": 1})]
